@@ -1,0 +1,3 @@
+from tmt.factory import create_app
+
+app = create_app()

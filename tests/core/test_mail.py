@@ -1,0 +1,478 @@
+"""Mail: what a message becomes, and that it arrives at a real server or in the folder, once."""
+
+from __future__ import annotations
+
+import email
+import socket
+import threading
+from asyncio import AbstractServer
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.policy import default
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+
+from tmt.core.i18n import format_date, format_datetime, format_time, gettext, use_locale
+from tmt.core.mail import (
+    Attachment,
+    FolderTransport,
+    MailRefused,
+    MailUnavailable,
+    Message,
+    SmtpTransport,
+    build,
+)
+from tmt.core.money import format_money
+
+SENDER = "Sala Mirador, Łódź <tickets@shop.example>"
+TEMPLATES = Path(__file__).parents[2] / "templates"
+MESSAGE = Message(
+    to="buyer@mail.example",
+    subject="Tus entradas para «Ñandú»",
+    text="Hola, Łukasz.\n",
+    html="<p>Hola, Łukasz.</p>",
+    message_id="<order-7.confirmation@shop.example>",
+    locale="es",
+    attachments=(
+        Attachment("entradas ñ.pdf", b"%PDF-1.7 \x00\xff", "application/pdf"),
+        Attachment("evento.ics", "SUMMARY:Ñandú\r\n".encode(), "text/calendar"),
+    ),
+)
+
+
+def reread(content: bytes) -> EmailMessage:
+    mail = email.message_from_bytes(content, policy=default)
+    assert isinstance(mail, EmailMessage)
+    return mail
+
+
+def built(message: Message = MESSAGE, sender: str = SENDER) -> EmailMessage:
+    return reread(build(message, sender).as_bytes())
+
+
+class TestBuild:
+    def test_the_headers_say_who_what_and_that_a_program_wrote_it(self) -> None:
+        mail = built(replace(MESSAGE, reply_to="help@shop.example"))
+        (sender,) = mail["From"].addresses
+        assert (sender.display_name, sender.addr_spec) == (
+            "Sala Mirador, Łódź",
+            "tickets@shop.example",
+        )
+        assert mail["To"] == "buyer@mail.example"
+        assert mail["Reply-To"] == "help@shop.example"
+        assert mail["Subject"] == MESSAGE.subject
+        assert mail["Message-ID"] == MESSAGE.message_id
+        assert mail["Auto-Submitted"] == "auto-generated"
+        assert mail["Content-Language"] == "es"
+        assert mail["Date"].datetime.tzinfo is not None
+
+    def test_text_and_html_are_alternatives_beside_the_attachments(self) -> None:
+        mail = built()
+        assert mail.get_content_type() == "multipart/mixed"
+        alternatives, pdf, ics = mail.iter_parts()
+        assert alternatives.get_content_type() == "multipart/alternative"
+        plain, html = alternatives.iter_parts()
+        assert plain.get_content_type() == "text/plain"
+        assert plain.get_content().splitlines() == MESSAGE.text.splitlines()
+        assert html.get_content_type() == "text/html"
+        assert html.get_content().strip() == MESSAGE.html
+        assert pdf.get_filename() == "entradas ñ.pdf"
+        assert pdf.get_content() == MESSAGE.attachments[0].content
+        assert ics.get_content_type() == "text/calendar"
+        assert "SUMMARY:Ñandú" in ics.get_content()
+
+    def test_the_wire_form_is_ascii_in_short_lines(self) -> None:
+        content = build(
+            replace(MESSAGE, subject="Ñandú " * 60, html="<p>" + "ñ" * 5000), SENDER
+        ).as_bytes()
+        assert content.isascii()
+        assert max(map(len, content.split(b"\r\n"))) <= 998
+
+    def test_a_long_message_id_stays_whole(self) -> None:
+        long = f"<{'a' * 90}@shop.example>"
+        assert (
+            f"Message-ID: {long}".encode()
+            in build(replace(MESSAGE, message_id=long), SENDER).as_bytes()
+        )
+
+    @pytest.mark.parametrize("line_break", ["\n", "\r", "\r\n", "\u2028", "\x0b", "\x85"])
+    def test_a_line_break_brings_no_header(self, line_break: str) -> None:
+        evil = f"Rock{line_break}Bcc: spy@evil.example"
+        mail = built(
+            replace(MESSAGE, subject=evil, attachments=(Attachment(evil, b"", "a/b"),)),
+            f"{evil} <tickets@shop.example>",
+        )
+        assert mail["Bcc"] is None
+        assert mail["Subject"] == "Rock Bcc: spy@evil.example"
+        assert [attachment.get_filename() for attachment in mail.iter_attachments()] == [
+            "Rock Bcc: spy@evil.example"
+        ]
+        assert [one.addr_spec for one in mail["From"].addresses] == ["tickets@shop.example"]
+
+    @pytest.mark.parametrize(
+        "address",
+        [
+            "",
+            "nobody",
+            "@mail.example",
+            "a@",
+            "a b@mail.example",
+            "a@b@mail.example",
+            "a@mail.example, b@mail.example",
+            "A <a@mail.example>",
+            "a@mail.example (c)",
+            "a@mail..example",
+            "a@mail.example\r\nBcc: spy@evil.example",
+            "\ud800@mail.example",
+            "a\x00b@mail.example",
+            "a\x7fb@mail.example",
+        ],
+    )
+    def test_what_is_no_address_is_refused_and_not_repeated(self, address: str) -> None:
+        for message in (replace(MESSAGE, to=address), replace(MESSAGE, reply_to=address or "x")):
+            with pytest.raises(MailRefused) as refusal:
+                build(message, SENDER)
+            assert "mail.example" not in str(refusal.value)
+            assert refusal.value.__context__ is None
+
+    @pytest.mark.parametrize("message_id", ["", "a@b", "<a>", "<a@b>\r\nBcc: spy@evil.example"])
+    def test_a_malformed_message_id_is_refused(self, message_id: str) -> None:
+        with pytest.raises(MailRefused):
+            build(replace(MESSAGE, message_id=message_id), SENDER)
+
+    def test_a_domain_in_any_script_goes_out_in_ascii(self) -> None:
+        assert built(replace(MESSAGE, to="a@bücher.example"))["To"] == "a@xn--bcher-kva.example"
+
+    @pytest.mark.parametrize("sender", ["", "Sala Mirador", "Sala <>", "a@b <c@d> <e@f>"])
+    def test_a_sender_that_is_none_is_told_when_the_shop_starts(
+        self, sender: str, tmp_path: Path
+    ) -> None:
+        with pytest.raises(ValueError, match="mail settings"):
+            FolderTransport(tmp_path, sender)
+
+    def test_the_repr_of_a_message_tells_nothing_about_the_person(self) -> None:
+        shown = repr(MESSAGE)
+        assert "buyer" not in shown and "Łukasz" not in shown and "%PDF" not in shown
+
+
+class TestFolder:
+    def test_the_mail_lies_there_for_any_mail_program(self, tmp_path: Path) -> None:
+        folder = tmp_path / "to" / "be" / "made"
+        name = FolderTransport(folder, SENDER).send(MESSAGE)
+        assert [file.name for file in folder.iterdir()] == [name]
+        assert name.endswith(".eml")
+        assert reread((folder / name).read_bytes())["Subject"] == MESSAGE.subject
+        assert (folder / name).stat().st_mode & 0o077 == 0
+
+    def test_a_repeat_does_not_double_it(self, tmp_path: Path) -> None:
+        transport = FolderTransport(tmp_path, SENDER)
+        assert transport.send(MESSAGE) == transport.send(MESSAGE)
+        transport.send(replace(MESSAGE, message_id="<order-8.confirmation@shop.example>"))
+        assert len(list(tmp_path.iterdir())) == 2
+
+    def test_a_message_id_cannot_leave_the_folder(self, tmp_path: Path) -> None:
+        folder = tmp_path / "mails"
+        evil = replace(MESSAGE, message_id="<../../escape@shop.example>")
+        name = FolderTransport(folder, SENDER).send(evil)
+        assert (folder / name).is_file()
+        assert list(tmp_path.iterdir()) == [folder]
+
+    def test_a_folder_that_cannot_be_made_is_no_fault_of_the_mail(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("in the way")
+        with pytest.raises(MailUnavailable, match="cannot be written"):
+            FolderTransport(tmp_path / "file" / "mails", SENDER).send(MESSAGE)
+
+
+class Postbox:
+    """What the mail server does with mail: keeps it, or gives the answers it was told to give."""
+
+    def __init__(self) -> None:
+        self.received: list[Envelope] = []
+        self.answers: dict[str, str] = {}
+
+    async def handle_MAIL(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        envelope.mail_from = address
+        return self.answers.get("MAIL", "250 OK")
+
+    async def handle_RCPT(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        envelope.rcpt_tos.append(address)
+        return self.answers.get("RCPT", "250 OK")
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        if "DATA" in self.answers:
+            return self.answers["DATA"]
+        self.received.append(envelope)
+        return "250 OK"
+
+    async def handle_QUIT(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        return self.answers.get("QUIT", "221 Bye")
+
+
+class LoopbackController(Controller):
+    """A mail server on a loopback port of the system's choosing."""
+
+    def __init__(self, postbox: Postbox, **options: Any) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        port = self.socket.getsockname()[1]
+        super().__init__(postbox, hostname="127.0.0.1", port=port, **options)
+
+    def _create_server(self) -> Coroutine[Any, Any, AbstractServer]:
+        return self.loop.create_server(self._factory_invoker, sock=self.socket)
+
+
+@contextmanager
+def mail_server(postbox: Postbox, **options: Any) -> Iterator[int]:
+    controller = LoopbackController(postbox, **options)
+    controller.start()
+    try:
+        yield controller.port
+    finally:
+        controller.stop()
+
+
+@pytest.fixture
+def postbox() -> Postbox:
+    return Postbox()
+
+
+@pytest.fixture
+def port(postbox: Postbox) -> Iterator[int]:
+    with mail_server(postbox) as port:
+        yield port
+
+
+def smtp(port: int, **settings: Any) -> SmtpTransport:
+    chosen: dict[str, Any] = {
+        "username": None,
+        "password": None,
+        "use_tls": False,
+        "use_ssl": False,
+        "sender": SENDER,
+        "timeout": 5.0,
+    }
+    return SmtpTransport("127.0.0.1", port, **(chosen | settings))
+
+
+class TestSmtp:
+    def test_the_mail_arrives(self, postbox: Postbox, port: int) -> None:
+        transport = smtp(port)
+        transport.send(MESSAGE)
+        transport.send(replace(MESSAGE, to="a@bücher.example"))
+        first, second = postbox.received
+        assert (first.mail_from, first.rcpt_tos) == ("tickets@shop.example", [MESSAGE.to])
+        assert isinstance(first.content, bytes)
+        assert reread(first.content)["Subject"] == MESSAGE.subject
+        assert second.rcpt_tos == ["a@xn--bcher-kva.example"]
+
+    @pytest.mark.parametrize(
+        ("command", "answer", "expected"),
+        [
+            ("RCPT", "550 5.1.1 <buyer@mail.example> unknown", MailRefused),
+            ("RCPT", "450 4.2.1 <buyer@mail.example> is busy", MailUnavailable),
+            ("DATA", "554 5.7.1 buyer@mail.example gets no such thing", MailRefused),
+            ("DATA", "451 4.3.0 try later", MailUnavailable),
+            ("MAIL", "552 5.3.4 too big", MailRefused),
+            ("MAIL", "550 5.7.1 we do not know this sender", MailUnavailable),
+            ("MAIL", "452 4.3.1 disk full", MailUnavailable),
+        ],
+    )
+    def test_an_answer_is_final_or_worth_another_try(
+        self, postbox: Postbox, port: int, command: str, answer: str, expected: type[Exception]
+    ) -> None:
+        postbox.answers[command] = answer
+        with pytest.raises((MailRefused, MailUnavailable)) as failure:
+            smtp(port).send(MESSAGE)
+        assert type(failure.value) is expected
+        assert " ".join(answer.split()[:2])[:9] in str(failure.value)
+        assert "buyer" not in str(failure.value)
+        assert failure.value.__context__ is None
+        assert postbox.received == []
+
+    def test_a_server_without_manners_at_the_end_has_the_mail_all_the_same(
+        self, postbox: Postbox, port: int
+    ) -> None:
+        postbox.answers["QUIT"] = "500 what?"
+        smtp(port).send(MESSAGE)
+        assert len(postbox.received) == 1
+
+    def test_the_login_is_used(self, postbox: Postbox) -> None:
+        logins: list[LoginPassword] = []
+
+        def check(
+            server: SMTP, session: Session, envelope: Envelope, mechanism: str, given: LoginPassword
+        ) -> AuthResult:
+            logins.append(given)
+            return AuthResult(success=given.password == b"right", handled=False)
+
+        with mail_server(postbox, authenticator=check, auth_require_tls=False) as port:
+            with pytest.raises(MailUnavailable, match="535.*check the mail settings"):
+                smtp(port, username="shop", password="wrong").send(MESSAGE)
+            assert postbox.received == []
+            smtp(port, username="shop", password="right").send(MESSAGE)
+        assert logins[-1] == LoginPassword(b"shop", b"right")
+        assert len(postbox.received) == 1
+
+    @pytest.mark.parametrize("setting", ["use_tls", "use_ssl"])
+    def test_without_tls_on_the_other_side_nothing_is_sent(
+        self, postbox: Postbox, port: int, setting: str
+    ) -> None:
+        with pytest.raises(MailUnavailable, match="check the mail settings"):
+            smtp(port, **{setting: True}).send(MESSAGE)
+        assert postbox.received == []
+
+    def test_nobody_there_is_worth_another_try(self) -> None:
+        with closing(socket.create_server(("127.0.0.1", 0))) as server:
+            port = server.getsockname()[1]
+        with pytest.raises(MailUnavailable, match=f"127.0.0.1:{port}"):
+            smtp(port).send(MESSAGE)
+
+    @pytest.mark.parametrize("greeting", [b"", b"421 4.3.2 closing down\r\n", b"220 hello\r\n"])
+    def test_a_server_that_falls_silent_or_hangs_up_is_worth_another_try(
+        self, greeting: bytes
+    ) -> None:
+        def answer(connection: socket.socket) -> None:
+            connection.sendall(greeting)
+
+        with rude_server(answer) as port, pytest.raises(MailUnavailable):
+            smtp(port, timeout=0.2).send(MESSAGE)
+
+
+@contextmanager
+def rude_server(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A server that answers one connection once and then says no more until the block ends."""
+    done = threading.Event()
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with closing(connection):
+                answer(connection)
+                done.wait()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            done.set()
+            thread.join()
+
+
+EVENT = {
+    "title": "Rock & <Roll>",
+    "starts_at": datetime(2026, 12, 12, 20, tzinfo=UTC),
+    "time_zone": "Europe/Madrid",
+    "venue": "Teatro Circo Price",
+    "address": "",
+    "city": "Madrid",
+}
+CONTEXT = {
+    "shop_name": "Sala Mirador",
+    "order_url": "https://shop.example/orders/token",
+    "test": False,
+    "order": {
+        "code": "7KQ2MWXA",
+        "name": "María <b>",
+        "total": 15050,
+        "currency": "eur",
+        "lines": [{"name": "Platea", "quantity": 2, "total": 15050}],
+        "event": EVENT,
+    },
+    "tickets": [
+        {"number": 1, "type_name": "Platea", "holder": "Łukasz Żółć"},
+        {"number": 2, "type_name": "Platea", "holder": ""},
+    ],
+    "orders": [
+        {
+            "code": "7KQ2MWXA",
+            "event_title": EVENT["title"],
+            "starts_at": EVENT["starts_at"],
+            "time_zone": EVENT["time_zone"],
+            "status_text": "Paid",
+            "url": "https://shop.example/orders/token",
+        }
+    ],
+}
+
+
+def translate(message: str, **values: Any) -> str:
+    return gettext(message) % values if values else gettext(message)
+
+
+def rendered(name: str, locale: str = "en", **changes: Any) -> str:
+    """The mail template, where a name that the context lacks is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=jinja2.select_autoescape(["html"]),
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.globals["_"] = translate
+    environment.filters.update(
+        money=format_money, datetime=format_datetime, date=format_date, time=format_time
+    )
+    with use_locale(locale):
+        text = environment.get_template(f"mail/{name}").render(
+            CONTEXT | {"locale": locale} | changes
+        )
+    return text.replace("\u202f", " ").replace("\xa0", " ")
+
+
+@pytest.mark.parametrize("kind", ["confirmation", "find_orders", "refunded_late"])
+class TestEveryMail:
+    @pytest.mark.parametrize("locale", ["en", "es"])
+    def test_becomes_a_message(self, kind: str, locale: str) -> None:
+        mail = built(
+            replace(
+                MESSAGE,
+                subject=rendered(f"{kind}.subject.txt", locale),
+                text=rendered(f"{kind}.txt", locale),
+                html=rendered(f"{kind}.html", locale),
+            )
+        )
+        assert mail["Subject"] and "\n" not in mail["Subject"]
+
+    def test_says_the_same_in_both_forms(self, kind: str) -> None:
+        text, html = rendered(f"{kind}.txt"), rendered(f"{kind}.html")
+        assert "Rock & <Roll>" in text and "Rock &amp; &lt;Roll&gt;" in html
+        assert "<Roll>" not in html and "<b>" not in html
+        for part in ("Saturday, December 12, 2026, 9:00 PM CET", "7KQ2MWXA", "Sala Mirador"):
+            assert part in text and part in html
+        assert "https://shop.example/orders/token" in text
+        assert 'href="https://shop.example/orders/token"' in html
+
+    def test_needs_no_picture_script_or_file_from_elsewhere(self, kind: str) -> None:
+        html = rendered(f"{kind}.html", "es")
+        assert '<html lang="es">' in html and 'name="viewport"' in html
+        assert not any(mark in html for mark in ("<img", "<script", "<link", "url(", "src="))
+
+
+class TestConfirmation:
+    def test_lists_the_tickets_and_what_was_paid(self) -> None:
+        for form in ("confirmation.txt", "confirmation.html"):
+            text = rendered(form)
+            assert "Łukasz Żółć" in text
+            assert "2 × Platea: €150.50" in text
+            assert "Total: €150.50" in text
+
+    def test_only_a_test_order_says_so(self) -> None:
+        for form in ("confirmation.txt", "confirmation.html"):
+            assert "test tickets" in rendered(form, test=True)
+            assert "test tickets" not in rendered(form)
+        assert rendered("confirmation.subject.txt", test=True).startswith("[Test] ")
+
+
+def test_the_late_refund_names_the_whole_sum() -> None:
+    assert "all of it: €150.50" in rendered("refunded_late.txt")
+    assert "all of it: €150.50" in rendered("refunded_late.html")

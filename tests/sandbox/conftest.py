@@ -1,0 +1,283 @@
+"""A sandbox on a real threaded server, a webhook receiver, and a shop page for the browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import stripe
+from playwright.sync_api import Browser, Page, sync_playwright
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+from werkzeug.wrappers import Request, Response
+
+from tmt.sandbox import Endpoint, Sandbox
+
+SECRET_KEY = "sk_test_sandboxtests0000001"
+PUBLISHABLE_KEY = "pk_test_sandboxtests0000001"
+SIGNING_SECRET = "whsec_sandboxtests"
+NO_REDIRECTS = {"enabled": True, "allow_redirects": "never"}
+
+
+class QuietHandler(WSGIRequestHandler):
+    """Keeps connections open and prints nothing."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Tests read answers, not logs."""
+
+
+@dataclass
+class Served:
+    """A WSGI application on a free port of the loopback interface."""
+
+    server: BaseWSGIServer
+    thread: threading.Thread
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.port}"
+
+    def stop(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+def serve(app: Any) -> Served:
+    """Serve in a thread; the caller stops it."""
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=QuietHandler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    return Served(server, thread)
+
+
+@dataclass
+class Receiver:
+    """A webhook receiver that verifies signatures and can be told to fail."""
+
+    statuses: list[int] = field(default_factory=list)
+    events: list[stripe.Event] = field(default_factory=list)
+    signatures: list[str] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    news: threading.Condition = field(default_factory=threading.Condition)
+    url: str = ""
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        request = Request(environ)
+        body, header = request.get_data(), request.headers["Stripe-Signature"]
+        event = stripe.Webhook.construct_event(body, header, SIGNING_SECRET)
+        with self.news:
+            status = self.statuses.pop(0) if self.statuses else 200
+            self.events.append(event)
+            self.signatures.append(header)
+            self.bodies.append(body)
+            self.news.notify_all()
+        return Response(f"answer {status}", status)(environ, start_response)
+
+    def types(self) -> list[str]:
+        return [event.type for event in self.events]
+
+    def wait_for(self, *types: str) -> stripe.Event:
+        """Wait until all these types have come; returns the last event of the last type."""
+        with self.news:
+            assert self.news.wait_for(lambda: set(types) <= set(self.types()), 5), self.types()
+            return next(e for e in reversed(self.events) if e.type == types[-1])
+
+    def wait_count(self, count: int) -> None:
+        with self.news:
+            assert self.news.wait_for(lambda: len(self.events) >= count, 5), self.types()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    receiver = Receiver()
+    served = serve(receiver)
+    receiver.url = served.url + "/hook"
+    yield receiver
+    served.stop()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "sandbox.sqlite"
+
+
+@pytest.fixture
+def box(store: Path, receiver: Receiver) -> Iterator[Sandbox]:
+    endpoints = [Endpoint(receiver.url, SIGNING_SECRET)]
+    box = Sandbox(store, SECRET_KEY, PUBLISHABLE_KEY, endpoints, retry_delays=(0.05, 0.05))
+    yield box
+    box.close()
+
+
+@pytest.fixture
+def root(box: Sandbox) -> Iterator[str]:
+    served = serve(box.wsgi)
+    yield served.url
+    served.stop()
+
+
+@pytest.fixture
+def client(root: str) -> stripe.StripeClient:
+    return stripe.StripeClient(SECRET_KEY, base_addresses={"api": root})
+
+
+Pay = Callable[..., stripe.PaymentIntent]
+
+
+@pytest.fixture
+def pay(client: stripe.StripeClient) -> Pay:
+    """Create and confirm a PaymentIntent of 20.00 usd with a test card token."""
+
+    def pay(token: str = "pm_card_visa", **params: Any) -> stripe.PaymentIntent:
+        given = {"amount": 2000, "currency": "usd", "confirm": True, "payment_method": token}
+        given["automatic_payment_methods"] = NO_REDIRECTS
+        return client.v1.payment_intents.create({**given, **params})  # type: ignore[typeddict-item]
+
+    return pay
+
+
+def refused(call: Callable[[], Any]) -> stripe.StripeError:
+    """The error that the call raises."""
+    with pytest.raises(stripe.StripeError) as caught:
+        call()
+    return caught.value
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = shutil.which("chromium")
+    flags = "--disable-gpu --disable-background-networking --disable-component-update"
+    arguments = ["--no-sandbox", "--disable-sync", "--no-first-run", *flags.split()]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield browser
+        browser.close()
+
+
+SHOP_PAGE = """<!doctype html><html lang="en"><title>Shop</title>
+<h1>Shop</h1><label for="element">Pay by card</label><div id="element"></div>
+<button id="pay">Pay</button><p id="out" role="status"></p>
+<script src="{root}/stripe.js"></script><script src="/shop.js"></script></html>"""
+SHOP_SCRIPT = """
+const settings = JSON.parse(decodeURIComponent(location.hash.slice(1)) || "{}");
+const stripe = Stripe("KEY", { locale: settings.locale || "en" });
+const elements = stripe.elements({ clientSecret: settings.secret, appearance: settings.appearance });
+const element = elements.create("payment", settings.options);
+window.events = [];
+for (const name of ["ready", "change", "focus", "blur", "loaderror"]) {
+  element.on(name, (event) => window.events.push({ name, ...event }));
+}
+element.mount("#element");
+document.querySelector("#pay").addEventListener("click", async () => {
+  document.querySelector("#out").textContent = "";
+  const result = await stripe.confirmPayment({
+    elements,
+    confirmParams: { return_url: location.origin + "/done?order=7" },
+    redirect: settings.redirect || "if_required",
+  });
+  document.querySelector("#out").textContent = JSON.stringify(result);
+});
+"""
+
+
+@dataclass
+class Shop:
+    """A page of somebody else's origin with a strict policy, which loads the sandbox's script."""
+
+    root: str
+    url: str = ""
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        request = Request(environ)
+        if request.path == "/shop.js":
+            script = SHOP_SCRIPT.replace("KEY", PUBLISHABLE_KEY)
+            return Response(script, mimetype="text/javascript")(environ, start_response)
+        answer = Response(SHOP_PAGE.format(root=self.root), mimetype="text/html")
+        sources = f"script-src 'self' {self.root}; frame-src {self.root}; connect-src {self.root}"
+        answer.headers["Content-Security-Policy"] = f"default-src 'none'; {sources}; style-src 'self'"
+        return answer(environ, start_response)
+
+
+@pytest.fixture
+def shop(root: str) -> Iterator[Shop]:
+    shop = Shop(root)
+    served = serve(shop)
+    shop.url = served.url
+    yield shop
+    served.stop()
+
+
+@dataclass
+class Till:
+    """A buyer at the shop's payment page."""
+
+    page: Page
+    shop: Shop
+    problems: list[str] = field(default_factory=list)
+
+    def open(self, secret: str, **settings: Any) -> None:
+        self.page.on("console", lambda line: self.problems.append(line.text))
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        settings["secret"] = secret
+        self.page.goto(f"{self.shop.url}/#{json.dumps(settings)}")
+        self.page.wait_for_function("events.some((event) => event.name === 'ready')")
+
+    @property
+    def frame(self) -> Any:
+        return self.page.frame_locator("#element iframe")
+
+    def fill(self, number: str, expiry: str = "12/34", cvc: str = "123") -> None:
+        self.frame.locator("#number").press_sequentially(number)
+        self.frame.locator("#expiry").press_sequentially(expiry)
+        self.frame.locator("#cvc").press_sequentially(cvc)
+        self.frame.locator("#country").select_option("ES")
+
+    def result(self) -> dict[str, Any]:
+        """What confirmPayment resolved with."""
+        self.page.wait_for_function("document.querySelector('#out').textContent")
+        found: dict[str, Any] = json.loads(self.page.text_content("#out") or "")
+        return found
+
+    def pay(self) -> dict[str, Any]:
+        self.page.click("#pay")
+        return self.result()
+
+    def answer(self, button: str) -> dict[str, Any]:
+        """Press a button of the 3-D Secure challenge."""
+        self.page.frame_locator("dialog iframe").get_by_role("button", name=button).click()
+        return self.result()
+
+
+@pytest.fixture
+def till(browser: Browser, shop: Shop) -> Iterator[Till]:
+    context = browser.new_context(locale="en-US")
+    context.set_default_timeout(8000)
+    till = Till(context.new_page(), shop)
+    yield till
+    context.close()
+
+
+@pytest.fixture
+def intent(client: stripe.StripeClient) -> stripe.PaymentIntent:
+    """A PaymentIntent of 20.00 usd that waits for the browser."""
+    metadata = {"order": "7"}
+    given = {"amount": 2000, "currency": "usd", "metadata": metadata}
+    return client.v1.payment_intents.create(given)  # type: ignore[arg-type]
+
+
+def until(check: Callable[[], bool]) -> None:
+    """Wait (at most 5 s) for something that another thread does."""
+    end = time.monotonic() + 5
+    while not check():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)

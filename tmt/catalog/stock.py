@@ -1,0 +1,79 @@
+"""Stock: held + sold never exceeds capacity, of a ticket type or of its event.
+
+Each change is one conditional UPDATE per row, and its row count decides: nothing is read first,
+so there is nothing to race. The event's row comes first, then the ticket types' by id, so that
+no two orders deadlock. A CHECK constraint is the last wall.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import CursorResult, or_, update
+from sqlalchemy.orm import Session
+
+from tmt.catalog.models import Event, TicketType
+from tmt.core.errors import Refusal
+
+# How many places of which ticket type (by id).
+Places = Mapping[int, int]
+
+
+class SoldOut(Refusal):
+    """There are not as many places left; nothing is held. `ticket_type_id` is None for the event."""
+
+    def __init__(self, ticket_type_id: int | None) -> None:
+        super().__init__("not enough places are left")
+        self.ticket_type_id = ticket_type_id
+
+
+def hold(session: Session, event_id: int, places: Places) -> None:
+    """Holds the places, all or none (the caller's transaction ends with the error): `SoldOut`."""
+    if not _hold_on(session, Event, event_id, sum(places.values())):
+        raise SoldOut(None)
+    for type_id, count in sorted(places.items()):
+        if not _hold_on(session, TicketType, type_id, count):
+            raise SoldOut(type_id)
+
+
+def release(session: Session, event_id: int, places: Places) -> None:
+    """Gives held places back to the sale."""
+    _move(session, event_id, places, held=-1, sold=0)
+
+
+def sell(session: Session, event_id: int, places: Places) -> None:
+    """Turns held places into sold ones."""
+    _move(session, event_id, places, held=-1, sold=+1)
+
+
+def take_back(session: Session, event_id: int, places: Places) -> None:
+    """Gives sold places back to the sale, when their tickets are void."""
+    _move(session, event_id, places, held=0, sold=-1)
+
+
+def _hold_on(
+    session: Session, table: type[Event] | type[TicketType], row_id: int, count: int
+) -> bool:
+    enough = or_(table.capacity.is_(None), table.held + table.sold + count <= table.capacity)
+    held = session.execute(
+        update(table)
+        .where(table.id == row_id, enough)
+        .values(held=table.held + count)
+        .execution_options(synchronize_session=False)
+    )
+    assert isinstance(held, CursorResult)
+    return held.rowcount == 1
+
+
+def _move(session: Session, event_id: int, places: Places, *, held: int, sold: int) -> None:
+    rows: list[tuple[type[Event] | type[TicketType], int, int]] = [
+        (Event, event_id, sum(places.values())),
+        *((TicketType, type_id, count) for type_id, count in sorted(places.items())),
+    ]
+    for table, row_id, count in rows:
+        session.execute(
+            update(table)
+            .where(table.id == row_id)
+            .values(held=table.held + held * count, sold=table.sold + sold * count)
+            .execution_options(synchronize_session=False)
+        )

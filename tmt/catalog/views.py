@@ -1,0 +1,51 @@
+"""The pages of the catalogue: the list, the event, its poster."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from flask import Blueprint, Response, render_template, request
+from flask.typing import ResponseReturnValue
+
+from tmt import web
+from tmt.catalog import listing
+from tmt.catalog.poster import draw_poster
+from tmt.core.i18n import format_date, use_locale
+
+catalog = Blueprint("catalog", __name__)
+
+_POSTER_SECONDS = 300
+
+
+@catalog.get("/")
+def index() -> ResponseReturnValue:
+    shop = web.shop()
+    now, few = shop.clock.now(), shop.settings.few_left
+    search = _search()
+    with shop.db.reading() as session:
+        cards = listing.upcoming(session, now, search, few=few)
+        cities = listing.cities(session, now)
+    shown = {"q": search.q, "city": search.city, "date": search.date or ""}
+    return render_template("events/index.html", cards=cards, cities=cities, search=shown)
+
+
+@catalog.get("/posters/<slug>.svg")
+def poster(slug: str) -> ResponseReturnValue:
+    with web.shop().db.reading() as session:
+        event = listing.find_event(session, slug)
+    with use_locale(event.language):
+        line = f"{format_date(event.starts_at, event.time_zone)} · {event.city}"
+    drawing = draw_poster(event.title, event.slug, line=line)
+    answer = Response(drawing, mimetype="image/svg+xml")
+    answer.cache_control.public = True
+    answer.cache_control.max_age = _POSTER_SECONDS
+    return answer
+
+
+def _search() -> listing.Search:
+    text, city = request.args.get("q", "").strip(), request.args.get("city", "").strip()
+    try:
+        day = date.fromisoformat(request.args.get("date", ""))
+    except ValueError:
+        day = None
+    return listing.Search(text[:80], city[:120], day)

@@ -1,0 +1,44 @@
+"""How long an order's places wait for their payment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from tmt.checkout.models import Order
+from tmt.checkout.states import HELD, locked_order
+from tmt.core.errors import Refusal
+from tmt.shop import Shop
+
+
+class NoMoreTime(Refusal):
+    """The hold cannot be extended: it has ended, or has been extended often enough."""
+
+
+def extend(shop: Shop, order_id: int) -> datetime:
+    """Lets the hold run its full time again from now; its new end. `NoMoreTime` otherwise."""
+
+    def unit(session: Session) -> datetime:
+        now = shop.clock.now()
+        order = locked_order(session, order_id)
+        if order.status != HELD or order.expires_at <= now or not extensions_left(shop, order):
+            raise NoMoreTime(f"order {order.code}")
+        order.extensions += 1
+        order.expires_at = now + timedelta(minutes=shop.settings.hold_minutes)
+        return order.expires_at
+
+    return shop.db.transaction(unit)
+
+
+def extensions_left(shop: Shop, order: Order) -> int:
+    """How often the buyer may still ask for more time."""
+    return max(shop.settings.hold_extensions - order.extensions, 0)
+
+
+def overdue(session: Session, now: datetime, limit: int = 500) -> Sequence[int]:
+    """The ids of held orders whose time is up, oldest first."""
+    query = select(Order.id).where(Order.status == HELD, Order.expires_at <= now)
+    return session.scalars(query.order_by(Order.expires_at).limit(limit)).all()

@@ -1,0 +1,82 @@
+"""Orders: what somebody reserved, at the price that stood then."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from tmt.catalog.models import Event
+from tmt.core.db import Base
+
+
+class Order(Base):
+    """One purchase. `token` opens it; `code` names it; `checkout_token` makes placing it once."""
+
+    __tablename__ = "orders"
+    __table_args__ = (
+        CheckConstraint("total >= 0", name="total_not_negative"),
+        Index("ix_orders_overdue", "status", "expires_at"),
+        Index("ix_orders_email", "email_key", "created_at"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    code: Mapped[str] = mapped_column(String(12), unique=True)
+    token: Mapped[str] = mapped_column(String(32), unique=True)
+    checkout_token: Mapped[str] = mapped_column(String(32), unique=True)
+    event_id: Mapped[int] = mapped_column(ForeignKey("events.id"), index=True)
+    status: Mapped[str] = mapped_column(String(12))
+    name: Mapped[str] = mapped_column(String(120))
+    email: Mapped[str] = mapped_column(String(254))
+    email_key: Mapped[str] = mapped_column(String(254))
+    locale: Mapped[str] = mapped_column(String(2))
+    total: Mapped[int]
+    currency: Mapped[str] = mapped_column(String(3))
+    livemode: Mapped[bool]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    extensions: Mapped[int] = mapped_column(default=0)
+    paid_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+    event: Mapped[Event] = relationship()
+    lines: Mapped[list[OrderLine]] = relationship(order_by="OrderLine.id")
+
+    @property
+    def places(self) -> dict[int, int]:
+        """How many places of which ticket type, as stock.py takes it."""
+        return {line.ticket_type_id: line.quantity for line in self.lines}
+
+
+class OrderLine(Base):
+    """Places of one ticket type, with name and unit price (minor units) frozen at checkout."""
+
+    __tablename__ = "order_lines"
+    __table_args__ = (CheckConstraint("quantity > 0", name="quantity_positive"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), index=True)
+    ticket_type_id: Mapped[int] = mapped_column(ForeignKey("ticket_types.id"))
+    name: Mapped[str] = mapped_column(String(120))
+    unit_price: Mapped[int]
+    quantity: Mapped[int]
+    holders: Mapped[list[Any]] = mapped_column(JSON)
+
+    @property
+    def total(self) -> int:
+        return self.unit_price * self.quantity
+
+
+class OrderTransition(Base):
+    """The order's life as it was: every change of status, with what caused it."""
+
+    __tablename__ = "order_transitions"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), index=True)
+    from_status: Mapped[str] = mapped_column(String(12))
+    to_status: Mapped[str] = mapped_column(String(12))
+    cause: Mapped[str] = mapped_column(String(20))
+    at: Mapped[datetime]

@@ -1,0 +1,195 @@
+"""The commands, and what `flask run` does before the first request."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import click
+from flask import Flask
+from flask.cli import AppGroup, FlaskGroup, with_appcontext
+from werkzeug.serving import is_running_from_reloader
+
+from tmt.catalog.commands import catalog_commands
+from tmt.catalog.exchange import seed_demo
+from tmt.core import schema
+from tmt.core.errors import Refusal
+from tmt.gateway import inbox
+from tmt.shop import Shop
+from tmt.web import shop as current_shop
+
+T = TypeVar("T")
+
+_CARDS = (
+    ("4242 4242 4242 4242", "succeeds"),
+    ("4000 0000 0000 0002", "is declined"),
+    ("4000 0000 0000 9995", "has insufficient funds"),
+    ("4000 0027 6000 3184", "asks for 3-D Secure"),
+)
+
+
+@dataclass(frozen=True)
+class RunningCommand:
+    """The flask command that this process runs, if it runs one.
+
+    `address` is where `flask run` serves, or would by default; empty outside the flask command.
+    `serves` is true in the process that is about to serve.
+    """
+
+    address: str = ""
+    serves: bool = False
+
+
+def running_command() -> RunningCommand:
+    """Looks at the command line's context for how the application was started."""
+    context = click.get_current_context(silent=True)
+    if context is None or not isinstance(context.find_root().command, FlaskGroup):
+        return RunningCommand()
+    if context.info_name != "run":
+        return RunningCommand("http://127.0.0.1:5000")
+    host, port = context.params["host"], context.params["port"]
+    host = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host  # noqa: S104 - compared only
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    reloads = context.params.get("reload")
+    if reloads is None:
+        reloads = bool(context.find_root().params.get("debug"))
+    return RunningCommand(address, serves=not reloads or is_running_from_reloader())
+
+
+def begin_serving(shop: Shop) -> None:
+    """Under `flask run`: a database to sell from, the jobs beside the server, a word on both."""
+    schema.migrate(shop.db)
+    if shop.settings.sandbox:
+        seed_demo(shop.db, shop.clock.now())
+    shop.jobs.start_thread()
+    click.echo(_greeting(shop))
+
+
+def init_app(app: Flask) -> None:
+    """Registers the commands."""
+    for command in (catalog_commands, inbox_commands, db_commands):
+        app.cli.add_command(command)
+    app.cli.add_command(jobs_command)
+    app.cli.add_command(sandbox_command)
+
+
+inbox_commands = AppGroup("inbox", help="What Stripe told us.")
+db_commands = AppGroup("db", help="The database's schema.")
+
+
+@inbox_commands.command("list")
+@click.option("--limit", default=50, show_default=True)
+@click.option("--open", "only_open", is_flag=True, help="Only what is not done yet.")
+def inbox_list(limit: int, only_open: bool) -> None:
+    """The newest events, one a line."""
+    with current_shop().db.reading() as session:
+        rows = inbox.newest(session, limit, only_open)
+    for row in rows:
+        state = row.outcome or row.state
+        click.echo(
+            f"{row.created_at:%Y-%m-%d %H:%M:%S}  {state:<10} {row.attempts:>3}"
+            f"  {row.type:<40} {row.object_id:<32} {row.event_id}"
+        )
+    if not rows:
+        click.echo("no events")
+
+
+@inbox_commands.command("show")
+@click.argument("event_id")
+def inbox_show(event_id: str) -> None:
+    """One event, with what is kept of its object and its last error."""
+    with current_shop().db.reading() as session:
+        row = _or_fail(lambda: inbox.find(session, event_id))
+    told = {
+        "event": row.event_id,
+        "type": row.type,
+        "api_version": row.api_version,
+        "livemode": row.livemode,
+        "created": row.stripe_created.isoformat(),
+        "received": row.created_at.isoformat(),
+        "state": row.state,
+        "outcome": row.outcome,
+        "attempts": row.attempts,
+        "next_attempt": None if row.done_at else row.due_at.isoformat(),
+        "last_error": row.last_error,
+        "object": row.object,
+    }
+    click.echo(json.dumps(told, indent=2))
+
+
+@inbox_commands.command("replay")
+@click.argument("event_ids", nargs=-1, required=True)
+def inbox_replay(event_ids: tuple[str, ...]) -> None:
+    """Handles events again; what an event did already is not done twice."""
+    shop = current_shop()
+    for event_id in event_ids:
+        _or_fail(lambda one=event_id: inbox.replay(shop, one))  # type: ignore[misc]
+    shop.jobs.run("inbox")
+    for event_id in event_ids:
+        with shop.db.reading() as session:
+            row = inbox.find(session, event_id)
+        click.echo(f"{event_id}  {row.outcome or row.state}  {row.last_error or ''}".rstrip())
+
+
+@db_commands.command("upgrade")
+def db_upgrade() -> None:
+    """Brings the database to the newest schema; safe to run at every deployment."""
+    shop = current_shop()
+    schema.migrate(shop.db)
+    click.echo(f"The database is at revision {schema.current_revision(shop.db)}.")
+
+
+@db_commands.command("revision")
+@click.argument("message")
+def db_revision(message: str) -> None:
+    """Writes a new migration out of what the models changed (for developers)."""
+    schema.write_revision(current_shop().db, message)
+
+
+@click.command("jobs")
+@click.option("--workers", default=1, show_default=True, help="Threads that run jobs.")
+@with_appcontext
+def jobs_command(workers: int) -> None:
+    """Runs the jobs: mails, Stripe's events, the end of holds. As many processes as wanted."""
+    current_shop().jobs.run_forever(workers)
+
+
+@click.command("sandbox")
+@click.option("--port", default=12111, show_default=True)
+@click.option("--store", type=click.Path(path_type=Path), default=None)
+@click.option("--webhook", default="http://127.0.0.1:5000/stripe_webhook", show_default=True)
+def sandbox_command(port: int, store: Path | None, webhook: str) -> None:
+    """Runs the stand-in for Stripe alone; point STRIPE_API_BASE at it."""
+    from tmt.sandbox.server import serve
+
+    serve(port=port, store=store or Path("instance/sandbox-alone.sqlite"), webhook=webhook)
+
+
+def _or_fail(call: Callable[[], T]) -> T:
+    try:
+        return call()
+    except Refusal as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+
+
+def _greeting(shop: Shop) -> str:
+    settings = shop.settings
+    lines = ["", f"  {settings.shop_name} is open at {settings.base_url}", ""]
+    if settings.mode != "sandbox":
+        lines.append(f"  Mode: {settings.mode}, on the Stripe account of STRIPE_SECRET_KEY.")
+        return "\n".join([*lines, ""])
+    lines += [
+        "  Mode: sandbox. No Stripe key is set, so a stand-in answers for Stripe and no money moves.",
+        f"  Look inside it at {settings.stripe_api_base}/",
+        f"  Mails are written to {settings.mail_folder}",
+        "",
+        "  Cards to try, with any future date and any three digits:",
+        *(f"    {number}  {what}" for number, what in _CARDS),
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,242 @@
+"""Settings: the environment and `.env`, read once into a frozen, typed object.
+
+Nobody else reads the environment. Combinations that would sell wrongly or unsafely are refused
+at start, with a sentence that says what to set.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from click import ClickException
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Mode = Literal["sandbox", "test", "live"]
+
+STRIPE_API = "https://api.stripe.com"
+STRIPE_JS = "https://js.stripe.com/endive/stripe.js"
+
+
+class SettingsRefused(ClickException):
+    """The settings do not make a shop; the message says what to set, also in a terminal."""
+
+
+class Settings(BaseSettings):
+    """Every setting with its default; `.env.example` explains them to operators."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_file=".env", env_ignore_empty=True, populate_by_name=True
+    )
+
+    secret_key: str = Field("", alias="SECRET_KEY", repr=False)
+    database_url: str = Field("", alias="DATABASE_URL", repr=False)
+    stripe_secret_key: str = Field("", alias="STRIPE_SECRET_KEY", repr=False)
+    stripe_publishable_key: str = Field("", alias="STRIPE_PUBLISHABLE_KEY")
+    stripe_webhook_secrets: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), alias="STRIPE_WEBHOOK_SECRET", repr=False
+    )
+    stripe_api_base: str = Field("", alias="STRIPE_API_BASE")
+    base_url: str = Field("", alias="TMT_BASE_URL")
+    sandbox: bool | None = Field(None, alias="TMT_SANDBOX")
+    jobs_url: str = Field("", alias="TMT_JOBS_URL", repr=False)
+
+    mail_server: str = Field("", alias="MAIL_SERVER")
+    mail_port: int = Field(587, alias="MAIL_PORT", gt=0, lt=65536)
+    mail_username: str = Field("", alias="MAIL_USERNAME", repr=False)
+    mail_password: str = Field("", alias="MAIL_PASSWORD", repr=False)
+    mail_use_tls: bool = Field(True, alias="MAIL_USE_TLS")
+    mail_use_ssl: bool = Field(False, alias="MAIL_USE_SSL")
+    mail_sender: str = Field("", alias="MAIL_DEFAULT_SENDER")
+
+    instance: Path = Field(Path("instance"), alias="TMT_INSTANCE")
+    shop_name: str = Field("TMT", alias="TMT_SHOP_NAME", min_length=1)
+    hold_minutes: int = Field(15, alias="TMT_HOLD_MINUTES", ge=1, le=240)
+    hold_extensions: int = Field(3, alias="TMT_HOLD_EXTENSIONS", ge=0, le=20)
+    few_left: int = Field(10, alias="TMT_FEW_LEFT", ge=0)
+    orders_per_address: str = Field("20 per 10 minutes", alias="TMT_ORDERS_PER_ADDRESS")
+    orders_per_email: str = Field("10 per 10 minutes", alias="TMT_ORDERS_PER_EMAIL")
+    finds_per_address: str = Field("10 per 10 minutes", alias="TMT_FINDS_PER_ADDRESS")
+    api_per_address: str = Field("60 per minute", alias="TMT_API_PER_ADDRESS")
+    limits_url: str = Field("", alias="TMT_LIMITS_URL", repr=False)
+    api_origins: Annotated[tuple[str, ...], NoDecode] = Field(("*",), alias="TMT_API_ORIGINS")
+    trusted_proxies: int = Field(0, alias="TMT_TRUSTED_PROXIES", ge=0, le=10)
+    stripe_timeout: float = Field(8.0, alias="TMT_STRIPE_TIMEOUT", gt=0, le=25)
+    stripe_retries: int = Field(2, alias="TMT_STRIPE_RETRIES", ge=0, le=5)
+    sandbox_public: bool = Field(False, alias="TMT_SANDBOX_PUBLIC")
+    metrics_token: str = Field("", alias="TMT_METRICS_TOKEN", repr=False)
+    metrics_folder: str = Field("", alias="PROMETHEUS_MULTIPROC_DIR")
+    log_format: Literal["readable", "json"] = Field("json", alias="TMT_LOG_FORMAT")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", alias="TMT_LOG_LEVEL")
+
+    @field_validator("stripe_webhook_secrets", "api_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("base_url", "stripe_api_base")
+    @classmethod
+    def _bare_root(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("it must begin with http:// or https://")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _refuse(self) -> Self:
+        problem = next(_problems(self), None)
+        if problem:
+            raise ValueError(problem)
+        return self
+
+    @property
+    def mode(self) -> Mode:
+        """Which of the three modes this is; the shop's pages show it, its rules do not ask."""
+        if self.sandbox:
+            return "sandbox"
+        return "live" if self.stripe_secret_key.startswith(("sk_live_", "rk_live_")) else "test"
+
+    @property
+    def livemode(self) -> bool:
+        return self.mode == "live"
+
+    @property
+    def stripe_js_url(self) -> str:
+        """The address of Stripe.js: Stripe's own, or that of the server which stands in for it."""
+        return f"{self.stripe_api_base}/stripe.js" if self.stripe_api_base else STRIPE_JS
+
+    @property
+    def mail_folder(self) -> Path:
+        return self.instance / "mail"
+
+
+def load_settings(overrides: dict[str, Any] | None = None, *, flask_run: str = "") -> Settings:
+    """The settings of this process, or `SettingsRefused` with what to set.
+
+    `overrides` are settings by field name and win over the environment. `flask_run` is the
+    address at which `flask run` is about to serve, empty elsewhere: with it, a shop without a
+    Stripe key becomes a sandbox.
+    """
+    try:
+        settings = Settings(**(overrides or {}))
+        return _completed(settings, flask_run)
+    except ValidationError as error:
+        raise SettingsRefused(_readable(error)) from None
+
+
+def _completed(settings: Settings, flask_run: str) -> Settings:
+    """Fills in what a mode decides: keys of the sandbox, places of files, the public address."""
+    instance = settings.instance.resolve()
+    sandbox = settings.sandbox
+    if sandbox is None:
+        sandbox = bool(flask_run) and not settings.stripe_secret_key
+    base_url = settings.base_url or flask_run or ("http://127.0.0.1:5000" if sandbox else "")
+    filled: dict[str, Any] = {
+        "instance": instance,
+        "sandbox": sandbox,
+        "base_url": base_url,
+        "database_url": settings.database_url or f"sqlite:///{instance / 'tmt.sqlite'}",
+    }
+    if sandbox:
+        filled |= {
+            "stripe_secret_key": f"sk_test_{_kept(instance, 'sandbox-secret-key')}",
+            "stripe_publishable_key": f"pk_test_{_kept(instance, 'sandbox-publishable-key')}",
+            "stripe_webhook_secrets": (f"whsec_{_kept(instance, 'sandbox-webhook-secret')}",),
+            "stripe_api_base": f"{base_url}/sandbox",
+        }
+    if not settings.secret_key and (sandbox or flask_run):
+        filled["secret_key"] = _kept(instance, "secret-key")
+    if flask_run and "log_format" not in settings.model_fields_set:
+        filled["log_format"] = "readable"
+    completed = settings.model_copy(update=filled)
+    _require_complete(completed)
+    return completed
+
+
+def _require_complete(settings: Settings) -> None:
+    if not settings.stripe_secret_key:
+        raise SettingsRefused(
+            "No Stripe key is set. Set STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY, or"
+            " TMT_SANDBOX=1 for a shop in which no real money moves."
+        )
+    if not settings.secret_key:
+        raise SettingsRefused(
+            "SECRET_KEY is not set. Set it to a long random text, the same for every process:"
+            ' python -c "import secrets; print(secrets.token_hex(32))"'
+        )
+    if not settings.base_url:
+        raise SettingsRefused(
+            "TMT_BASE_URL is not set. Set it to the shop's public address, such as"
+            " https://tickets.example.org: links in mails begin with it."
+        )
+
+
+def _problems(settings: Settings) -> Any:
+    """Sentences on what cannot be, most dangerous first."""
+    secret, publishable = settings.stripe_secret_key, settings.stripe_publishable_key
+    if publishable.startswith(("sk_", "rk_")):
+        yield (
+            "STRIPE_PUBLISHABLE_KEY holds a secret key, which every buyer would see."
+            " Set it to the key that begins with pk_, and roll the secret key in Stripe."
+        )
+    if settings.sandbox and secret:
+        yield "TMT_SANDBOX is on and STRIPE_SECRET_KEY is set. Unset one of the two."
+    if not secret:
+        if publishable and not settings.sandbox:
+            yield "STRIPE_PUBLISHABLE_KEY is set but STRIPE_SECRET_KEY is not. Set both."
+        return
+    if not secret.startswith(("sk_test_", "sk_live_", "rk_test_", "rk_live_")):
+        yield "STRIPE_SECRET_KEY must begin with sk_test_, sk_live_, rk_test_ or rk_live_."
+    if not publishable.startswith(("pk_test_", "pk_live_")):
+        yield "STRIPE_PUBLISHABLE_KEY must be set and begin with pk_test_ or pk_live_."
+    if secret[3:7] != publishable[3:7]:
+        yield (
+            "STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY are of different modes."
+            " Set both to live keys or both to test keys."
+        )
+    if any(not one.startswith("whsec_") for one in settings.stripe_webhook_secrets):
+        yield "STRIPE_WEBHOOK_SECRET must hold secrets that begin with whsec_, comma-separated."
+    if secret[3:7] == "live":
+        yield from _problems_of_live(settings)
+
+
+def _problems_of_live(settings: Settings) -> Any:
+    if settings.stripe_api_base:
+        yield "STRIPE_API_BASE is set together with live keys. Unset it: live money goes to Stripe."
+    if not settings.stripe_webhook_secrets:
+        yield (
+            "STRIPE_WEBHOOK_SECRET is not set. Register the webhook in Stripe's dashboard and set"
+            " it to the signing secret (whsec_…) shown there."
+        )
+    if not settings.secret_key or len(settings.secret_key) < 16:
+        yield "SECRET_KEY is not set or short. Set it to a random text of 32 characters or more."
+    if not settings.base_url.startswith("https://"):
+        yield "TMT_BASE_URL must be the shop's public https:// address when live keys are used."
+
+
+def _kept(instance: Path, name: str) -> str:
+    """A random text that stays the same over restarts, in a file only its owner can read."""
+    path = instance / "keys" / name
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = path.with_suffix(f".{secrets.token_hex(4)}")
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_hex(24))
+        try:
+            path.hardlink_to(draft)
+        except FileExistsError:
+            pass  # Another process was first: its text counts.
+        draft.unlink()
+    return path.read_text().strip()
+
+
+def _readable(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        name = str(item["loc"][0]) if item["loc"] else ""
+        text = str(item["msg"]).removeprefix("Value error, ")
+        lines.append(f"{name}: {text}" if name else text)
+    return "\n".join(lines)

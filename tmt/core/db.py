@@ -1,0 +1,153 @@
+"""The database: one door for reading, one for writing.
+
+Writing is a unit of work, a function that gets a session: `db.transaction(unit)`. It is
+committed when the unit returns, rolled back when it raises, and run again as a whole when the
+database asks for that (deadlock, serialization failure, a busy SQLite), so a unit must do nothing
+but read and write the database. Nobody else commits.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import DateTime, Dialect, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+from sqlalchemy.types import TypeDecorator
+
+from tmt.core.errors import Unavailable
+
+_BUSY_SECONDS = 15
+_ATTEMPTS = 6
+_AGAIN_SQLSTATES = frozenset({"40001", "40P01", "55P03"})
+
+T = TypeVar("T")
+
+_open_transaction: ContextVar[bool] = ContextVar("open_transaction", default=False)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime in the program, whatever the database makes of it."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a datetime without a zone reached the database")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """What every table's class derives from."""
+
+    type_annotation_map = {datetime: UtcDateTime}
+
+
+class Database:
+    """One database, SQLite or PostgreSQL, shared by the threads of a process."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = _make_engine(url)
+        self._reader = sessionmaker(self.engine, expire_on_commit=False)
+        writing = self.engine.execution_options(tmt_writes=True)
+        self._writer = sessionmaker(writing, expire_on_commit=False)
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session for reading, of which nothing is ever written."""
+        with self._reader() as session, _marked_open():
+            yield session
+
+    def transaction(self, unit: Callable[[Session], T]) -> T:
+        """Runs `unit(session)` in one transaction and commits it; the unit's result.
+
+        Raises what the unit raises, with nothing written; `Unavailable` when the database stays
+        busy through several attempts.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                with self._writer.begin() as session, _marked_open():
+                    return unit(session)
+            except DBAPIError as error:
+                if not _worth_repeating(error):
+                    raise
+                if attempt == _ATTEMPTS:
+                    raise Unavailable("the database is busy") from error
+                time.sleep(random.uniform(0.01, 0.05) * 2**attempt)
+        raise AssertionError("unreachable")
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def transaction_is_open() -> bool:
+    """Whether this thread or task is inside a session: no network call may be made there."""
+    return _open_transaction.get()
+
+
+@contextmanager
+def _marked_open() -> Iterator[None]:
+    token = _open_transaction.set(True)
+    try:
+        yield
+    finally:
+        _open_transaction.reset(token)
+
+
+def _worth_repeating(error: DBAPIError) -> bool:
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    if sqlstate is not None:
+        return sqlstate in _AGAIN_SQLSTATES
+    return isinstance(error, OperationalError) and "locked" in str(error.orig)
+
+
+def _make_engine(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.drivername in ("postgres", "postgresql"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, pool_size=10, max_overflow=20, pool_pre_ping=True)
+    engine = create_engine(
+        parsed,
+        pool_size=10,
+        max_overflow=20,
+        connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # The driver's own transaction handling is off: it would begin too late and never IMMEDIATE.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Any) -> None:
+    # A transaction that reads first and writes later fails at once with SQLITE_BUSY_SNAPSHOT,
+    # whatever the timeout; taking the write lock at the start waits for it instead.
+    writes = connection.get_execution_options().get("tmt_writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,98 @@
+"""Spanish and English, for pages, mails and PDFs alike.
+
+Mails and PDFs are made by jobs, far from any request, so the current locale is a context
+variable and Babel is used directly. Message ids are the English texts; `tmt/locale/es.po`
+holds the Spanish ones and is read as it is: there is no compile step to forget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from babel import dates
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.support import NullTranslations, Translations
+
+LOCALES = ("es", "en")
+DEFAULT_LOCALE = "es"
+CATALOGUES = Path(__file__).parent.parent / "locale"
+
+_locale: ContextVar[str] = ContextVar("locale", default=DEFAULT_LOCALE)
+
+
+def current_locale() -> str:
+    """The locale that texts, dates and amounts are written in now: one of `LOCALES`."""
+    return _locale.get()
+
+
+@contextmanager
+def use_locale(locale: str) -> Iterator[None]:
+    """Within the block, everything is written in this locale (the default one if unknown)."""
+    token = _locale.set(locale if locale in LOCALES else DEFAULT_LOCALE)
+    try:
+        yield
+    finally:
+        _locale.reset(token)
+
+
+def gettext(message: str) -> str:
+    """The message in the current locale; the English text itself where there is none."""
+    return str(_translations(current_locale()).gettext(message)) if message else ""
+
+
+def ngettext(singular: str, plural: str, count: int) -> str:
+    """The message in the form that `count` asks for; `%(num)s` is left to the caller."""
+    return str(_translations(current_locale()).ngettext(singular, plural, count))
+
+
+def format_datetime(moment: datetime, zone: str) -> str:
+    """Long date, time and zone: 'Saturday, December 12, 2026, 9:00 PM CET'."""
+    return f"{format_date(moment, zone)}, {format_time(moment, zone)} {zone_name(moment, zone)}"
+
+
+def format_date(moment: datetime, zone: str) -> str:
+    """The long local date: 'sábado, 12 de diciembre de 2026'."""
+    return dates.format_date(_local(moment, zone), "full", locale=current_locale())
+
+
+def format_time(moment: datetime, zone: str) -> str:
+    """The local time without seconds: '21:00' or '9:00 PM'."""
+    return dates.format_time(_local(moment, zone), "short", locale=current_locale())
+
+
+def format_part(moment: datetime, zone: str, pattern: str) -> str:
+    """One part of the local date by its CLDR pattern: 'd', 'MMM', 'EEE'."""
+    return dates.format_date(_local(moment, zone), pattern, locale=current_locale())
+
+
+def zone_name(moment: datetime, zone: str) -> str:
+    """The zone as the event's town calls it ('CET'), or its offset ('GMT-3') where it has no name."""
+    name = _local(moment, zone).tzname() or zone
+    if name[:1] in "+-":
+        return f"GMT{name[0]}{name[1:].lstrip('0') or '0'}"
+    return name
+
+
+def _local(moment: datetime, zone: str) -> datetime:
+    return moment.astimezone(ZoneInfo(zone))
+
+
+@cache
+def _translations(locale: str) -> NullTranslations:
+    source = CATALOGUES / f"{locale}.po"
+    if not source.exists():
+        return NullTranslations()
+    with source.open("rb") as file:
+        catalogue = read_po(file, locale=locale)
+    compiled = BytesIO()
+    write_mo(compiled, catalogue)
+    compiled.seek(0)
+    return Translations(compiled)

@@ -1,0 +1,27 @@
+"""Counters for Prometheus.
+
+Behind several workers, set PROMETHEUS_MULTIPROC_DIR to a folder that all of them may write to;
+any of them then answers for all.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+requests = Counter("tmt_requests", "Requests answered", ["route", "method", "status"])
+request_seconds = Histogram("tmt_request_seconds", "Time to answer a request", ["route"])
+stripe_calls = Counter("tmt_stripe_calls", "Calls to Stripe", ["operation", "outcome"])
+webhooks = Counter("tmt_webhooks", "Webhook deliveries", ["result"])
+settled = Counter("tmt_settled", "Payments settled", ["outcome", "cause"])
+orders = Counter("tmt_orders", "Attempts to place an order", ["result"])
+
+
+def exposition(shared: bool) -> bytes:
+    """All metrics in Prometheus' text format; `shared` gathers those of every worker."""
+    if not shared:
+        return generate_latest()
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)

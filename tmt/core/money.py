@@ -1,0 +1,143 @@
+"""Money: integer minor units and a lower-case currency, everywhere.
+
+The only place that converts or formats an amount. The API table below is Stripe's (what an
+amount means on the wire) and apart from the display table, which is Babel's (how people write it).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal, localcontext
+
+from babel.numbers import format_decimal, get_currency_precision, get_currency_symbol
+
+from tmt.core.errors import Refusal
+from tmt.core.i18n import current_locale
+
+# https://docs.stripe.com/currencies: amounts without, and with three, decimals.
+ZERO_DECIMAL = frozenset("bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf".split())
+THREE_DECIMAL = frozenset("bhd jod kwd omr tnd".split())
+# Two decimals on the wire, but none in use: the amount must end in 00.
+WHOLE_UNITS_ONLY = frozenset("isk ugx".split())
+TWO_DECIMAL = frozenset(
+    """
+    aed afn all amd ang aoa ars aud awg azn bam bbd bdt bgn bmd bnd bob brl bsd bwp byn bzd cad cdf
+    chf cny cop crc cve czk dkk dop dzd egp etb eur fjd fkp gbp gel gip gmd gtq gyd hkd hnl htg huf
+    idr ils inr isk jmd kes kgs khr kyd kzt lak lbp lkr lrd lsl mad mdl mkd mmk mnt mop mur mvr mwk
+    mxn myr mzn nad ngn nio nok npr nzd pab pen pgk php pkr pln qar ron rsd rub sar sbd scr sek sgd
+    shp sle sos srd std szl thb tjs top try ttd twd tzs uah ugx usd uyu uzs wst xcd yer zar zmw
+    """.split()
+)
+CURRENCIES = ZERO_DECIMAL | THREE_DECIMAL | TWO_DECIMAL
+
+# The least that Stripe charges, in minor units: by settlement currency, so other currencies are
+# left to Stripe's own answer.
+MINIMUM = {
+    **dict.fromkeys("usd eur aud cad chf nzd sgd brl inr".split(), 50),
+    "gbp": 30,
+    **dict.fromkeys("aed myr pln ron".split(), 200),
+    "dkk": 250,
+    "nok": 300,
+    "sek": 300,
+    "hkd": 400,
+    "czk": 1500,
+    "huf": 17500,
+    "jpy": 50,
+    "krw": 50,
+    "mxn": 1000,
+    "thb": 1000,
+}
+# Eight digits are taken for every payment method and by every version of the API.
+MAXIMUM = 99_999_999
+
+
+class UnknownCurrency(Refusal):
+    """The currency is none that Stripe charges in."""
+
+
+class AmountOutOfRange(Refusal):
+    """The amount is below or above what Stripe charges in this currency."""
+
+
+def known_currency(currency: str) -> str:
+    """The currency in lower case, or `UnknownCurrency`."""
+    lowered = currency.lower()
+    if lowered not in CURRENCIES:
+        raise UnknownCurrency(f"'{currency}' is not a currency that Stripe charges in")
+    return lowered
+
+
+def exponent(currency: str) -> int:
+    """How many decimals Stripe's amounts of this currency have: 0, 2 or 3."""
+    currency = known_currency(currency)
+    if currency in ZERO_DECIMAL:
+        return 0
+    return 3 if currency in THREE_DECIMAL else 2
+
+
+def to_minor(amount: Decimal, currency: str) -> int:
+    """Minor units of a decimal amount in major units, rounded half up on the decimal value."""
+    with localcontext() as context:
+        # Every digit counts: 0.00499… with forty nines is not a half.
+        context.prec = len(amount.as_tuple().digits) + 40
+        if currency.lower() in WHOLE_UNITS_ONLY:
+            return int(amount.quantize(Decimal(1), ROUND_HALF_UP)) * 100
+        return int(amount.scaleb(exponent(currency)).quantize(Decimal(1), ROUND_HALF_UP))
+
+
+def to_major(amount: int, currency: str) -> Decimal:
+    """The amount in major units: 7500 usd is 75.00, 7500 jpy is 7500."""
+    return Decimal(amount).scaleb(-exponent(currency))
+
+
+def check_chargeable(amount: int, currency: str) -> None:
+    """Raises `AmountOutOfRange` unless Stripe can charge the amount; 0 needs no charge and passes."""
+    currency = known_currency(currency)
+    if amount == 0:
+        return
+    least = MINIMUM.get(currency, 1)
+    if not least <= amount <= MAXIMUM:
+        raise AmountOutOfRange(
+            f"{amount} {currency} is not between {least} and {MAXIMUM} minor units"
+        )
+    if currency in WHOLE_UNITS_ONLY and amount % 100:
+        raise AmountOutOfRange(f"{currency} has no decimals in use: {amount} must end in 00")
+    if currency in THREE_DECIMAL and amount % 10:
+        raise AmountOutOfRange(f"{amount} {currency} must end in 0, as card networks round it")
+
+
+@dataclass(frozen=True)
+class MoneyFormat:
+    """How amounts of a currency are written in a locale; scripts in pages are handed the same."""
+
+    numbers: str
+    digits: int
+    prefix: str
+    suffix: str
+
+
+def money_format(currency: str, locale: str | None = None) -> MoneyFormat:
+    """The form of an amount for people, in the current locale unless another is named.
+
+    Dollars and pesos are written '$1,500.00' in Spanish too, as the Americas do; other
+    currencies follow the amount there: '1.500,00 €'.
+    """
+    currency = known_currency(currency)
+    symbol = get_currency_symbol(currency.upper(), "en")
+    spaced = "\u00a0" if symbol.isalpha() else ""
+    # Babel's digits are for display and not Stripe's: an Icelandic króna has none.
+    digits = get_currency_precision(currency.upper())
+    if (locale or current_locale()) == "es" and "$" not in symbol:
+        return MoneyFormat("es", digits, "", "\u00a0" + symbol)
+    return MoneyFormat("en", digits, symbol + spaced, "")
+
+
+def format_money(amount: int, currency: str, locale: str | None = None) -> str:
+    """The amount (minor units) as people write it: '$150.00', '150,00 €', '12.000 ¥'."""
+    form = money_format(currency, locale)
+    major = to_major(amount, currency)
+    # Where people leave the decimals out, an amount that has some still shows them all.
+    digits = form.digits if major == round(major, form.digits) else exponent(currency)
+    pattern = "#,##0." + "0" * digits if digits else "#,##0"
+    number = format_decimal(major, format=pattern, locale=form.numbers)
+    return f"{form.prefix}{number}{form.suffix}"

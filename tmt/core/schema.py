@@ -1,0 +1,66 @@
+"""The database's schema and its migrations (Alembic), without a configuration file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import inspect, text
+
+from tmt.core.db import Database
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+SCRIPTS = Path(__file__).parent.parent / "migrations"
+
+
+def migrate(db: Database) -> None:
+    """Brings the database to the newest schema; creates it, and an SQLite file, when missing."""
+    from alembic import command
+
+    _make_folder(db)
+    with db.engine.execution_options(tmt_writes=True).begin() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def newest_revision() -> str:
+    """The revision that this code needs."""
+    from alembic.script import ScriptDirectory
+
+    return ScriptDirectory.from_config(_config()).get_current_head() or ""
+
+
+def current_revision(db: Database) -> str | None:
+    """The revision that the database is at; None before the first migration."""
+    with db.engine.connect() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        found = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return str(found) if found else None
+
+
+def write_revision(db: Database, message: str) -> None:
+    """For developers: a new migration out of what the models have and the database lacks."""
+    from alembic import command
+
+    with db.engine.connect() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.revision(config, message, autogenerate=True)
+
+
+def _config() -> Config:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
+    return config
+
+
+def _make_folder(db: Database) -> None:
+    if db.is_sqlite and db.engine.url.database:
+        Path(db.engine.url.database).parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,115 @@
+"""Rows that stand for something still to be done: the mechanics that outbox and inbox share.
+
+A worker claims due rows with a lease, does one after the other, and marks each done or failed.
+A worker that dies keeps nothing: its leases run out. A row that keeps failing waits longer each
+time, with jitter, and is parked after many attempts, to be looked at by a person.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from sqlalchemy import CursorResult, Index, Text, func, or_, select, update
+from sqlalchemy.orm import Mapped, Session, declared_attr, mapped_column
+
+LEASE = timedelta(minutes=5)
+PARKED_AFTER = 25
+_LONGEST_WAIT = timedelta(hours=6)
+_ERROR_LENGTH = 500
+
+
+class Work:
+    """The columns of a table whose rows are work."""
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime]
+    due_at: Mapped[datetime]
+    leased_until: Mapped[datetime | None]
+    done_at: Mapped[datetime | None]
+    parked_at: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    last_error: Mapped[str | None] = mapped_column(Text)
+
+    @declared_attr.directive
+    @classmethod
+    def __table_args__(cls) -> tuple[Any, ...]:
+        open_rows = (cls.done_at.is_(None)) & (cls.parked_at.is_(None))
+        name = f"ix_{cls.__tablename__}_open"  # type: ignore[attr-defined]
+        return (Index(name, "due_at", sqlite_where=open_rows, postgresql_where=open_rows),)
+
+    @property
+    def state(self) -> str:
+        """One word for lists: done, parked, failing or waiting."""
+        if self.done_at:
+            return "done"
+        if self.parked_at:
+            return "parked"
+        return "failing" if self.attempts else "waiting"
+
+
+W = TypeVar("W", bound=Work)
+
+
+def claim(session: Session, kind: type[W], now: datetime, limit: int) -> Sequence[W]:
+    """Up to `limit` due rows, oldest first, each leased to the caller and counted as an attempt."""
+    due = (
+        select(kind)
+        .where(kind.done_at.is_(None), kind.parked_at.is_(None), kind.due_at <= now)
+        .where(or_(kind.leased_until.is_(None), kind.leased_until < now))
+        .order_by(kind.due_at, kind.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    rows = session.scalars(due).all()
+    for row in rows:
+        row.leased_until = now + LEASE
+        row.attempts += 1
+    return rows
+
+
+def finish(session: Session, kind: type[Work], row_id: int, now: datetime) -> bool:
+    """Marks the row done; False when it already was, so that its effect is not repeated."""
+    marked = session.execute(
+        update(kind)
+        .where(kind.id == row_id, kind.done_at.is_(None))
+        .values(done_at=now, leased_until=None, parked_at=None, last_error=None)
+    )
+    assert isinstance(marked, CursorResult)
+    return marked.rowcount == 1
+
+
+def fail(session: Session, kind: type[Work], row_id: int, error: str, now: datetime) -> None:
+    """Notes the error (text without personal data) and sets the time of the next attempt."""
+    row = session.get_one(kind, row_id, with_for_update=True)
+    if row.done_at:
+        return
+    row.last_error = error[:_ERROR_LENGTH]
+    row.leased_until = None
+    row.due_at = now + backoff(row.attempts)
+    if row.attempts >= PARKED_AFTER:
+        row.parked_at = now
+
+
+def reopen(session: Session, kind: type[Work], row_id: int, now: datetime) -> None:
+    """Makes the row due at once, also when it was done or parked."""
+    row = session.get_one(kind, row_id, with_for_update=True)
+    row.done_at = row.parked_at = row.leased_until = None
+    row.due_at = now
+    row.attempts = 0
+
+
+def backoff(attempts: int) -> timedelta:
+    """The wait after so many attempts: 2 s, 4 s, … up to six hours, each with 50 % jitter."""
+    longest = min(2.0 ** min(attempts, 20), _LONGEST_WAIT.total_seconds())
+    return timedelta(seconds=longest * random.uniform(0.5, 1.0))
+
+
+def age_of_oldest(session: Session, kind: type[Work], now: datetime) -> timedelta:
+    """How long the oldest row that is due has been waiting; zero when there is none."""
+    oldest = session.scalar(
+        select(func.min(kind.due_at)).where(kind.done_at.is_(None), kind.parked_at.is_(None))
+    )
+    return max(now - oldest, timedelta()) if oldest else timedelta()

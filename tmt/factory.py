@@ -1,0 +1,151 @@
+"""create_app: puts the shop together. The only place that knows everyone."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from sqlalchemy.orm import Session
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+
+from tmt import cli, health, web
+from tmt.catalog.views import catalog
+from tmt.checkout.models import Order
+from tmt.checkout.views import PLACED, checkout
+from tmt.config import Settings, load_settings
+from tmt.core import log, metrics, outbox
+from tmt.core.clock import Clock
+from tmt.core.db import Database
+from tmt.core.jobs import Jobs
+from tmt.core.letters import Letters
+from tmt.core.mail import FolderTransport, MailUnavailable, Message, SmtpTransport, Transport
+from tmt.gateway import extension, inbox
+from tmt.gateway.contract import Gateway
+from tmt.gateway.stripe_api import StripeGateway
+from tmt.gateway.views import webhook
+from tmt.payments import api, handlers
+from tmt.payments.api_keys import ApiKey
+from tmt.payments.expiry import end_overdue_holds
+from tmt.payments.refunds import send_refund
+from tmt.payments.start import begin
+from tmt.payments.views import payments
+from tmt.shop import Shop
+from tmt.tickets.mails import send_confirmation, send_found_orders, send_refunded_late
+from tmt.tickets.views import tickets
+
+__all__ = ["ApiKey", "create_app"]
+
+ROOT = Path(__file__).parent.parent
+_MAIL_TIMEOUT = 20.0
+
+
+def create_app(overrides: dict[str, Any] | None = None) -> Flask:
+    """The application; `overrides` are settings by field name, which win over the environment.
+
+    Opens the database lazily. Only under `flask run` does it migrate, seed and start threads.
+    Raises `SettingsRefused`.
+    """
+    command = cli.running_command()
+    settings = load_settings(overrides, flask_run=command.address)
+    log.configure(settings.log_format, settings.log_level)
+    if settings.metrics_folder:
+        Path(settings.metrics_folder).mkdir(parents=True, exist_ok=True)
+    shop = Shop(
+        settings,
+        Database(settings.database_url),
+        Clock(),
+        Jobs(settings.jobs_url, settings.instance),
+    )
+    gateway = StripeGateway(settings, _count_call)
+    shop.jobs.define(_duties(shop, gateway))
+    app = _flask_app(shop, gateway)
+    if settings.sandbox and (command.serves or not command.address):
+        _mount_sandbox(app, settings)
+    if command.serves:
+        cli.begin_serving(shop)
+    return app
+
+
+def _flask_app(shop: Shop, gateway: Gateway) -> Flask:
+    app = Flask(
+        "tmt", root_path=str(ROOT), static_folder="static", template_folder="templates"
+    )
+    web.init_app(app, shop)
+    app.extensions[extension.KEY] = gateway
+    app.extensions[PLACED] = partial(_placed, shop)
+    for blueprint in (catalog, checkout, payments, tickets, webhook, health.health):
+        app.register_blueprint(blueprint)
+    api.init_app(app)
+    cli.init_app(app)
+    return app
+
+
+def _placed(shop: Shop, session: Session, order: Order) -> None:
+    now: datetime = shop.clock.now()
+    begin(session, order, now)
+
+
+def _duties(shop: Shop, gateway: Gateway) -> dict[str, Any]:
+    """What the jobs do, by name."""
+    letters = Letters(_transport(shop.settings), shop.settings.base_url, shop.settings.shop_name)
+    outbox_handlers: dict[str, outbox.Handler] = {
+        "confirmation": partial(send_confirmation, shop, letters),
+        "find_orders": partial(send_found_orders, shop, letters),
+        "refunded_late": partial(send_refunded_late, shop, letters),
+        "refund": partial(send_refund, shop, gateway),
+    }
+    return {
+        "inbox": partial(inbox.drain, shop, gateway, handlers.HANDLERS),
+        "outbox": partial(outbox.drain, shop.db, shop.clock, outbox_handlers),
+        "holds": partial(end_overdue_holds, shop, gateway),
+    }
+
+
+def _transport(settings: Settings) -> Transport:
+    """How mail leaves: to a folder where nothing is real, else by the mail server that is set."""
+    sender = settings.mail_sender or f"{settings.shop_name} <tickets@localhost>"
+    if settings.mail_server and not settings.sandbox:
+        return SmtpTransport(
+            settings.mail_server,
+            settings.mail_port,
+            settings.mail_username,
+            settings.mail_password,
+            use_tls=settings.mail_use_tls and not settings.mail_use_ssl,
+            use_ssl=settings.mail_use_ssl,
+            sender=sender,
+            timeout=_MAIL_TIMEOUT,
+        )
+    return _NoMailServer() if settings.livemode else FolderTransport(settings.mail_folder, sender)
+
+
+class _NoMailServer:
+    """Keeps live mails waiting in the outbox until somebody says where to send them."""
+
+    def send(self, message: Message) -> str | None:
+        raise MailUnavailable("MAIL_SERVER is not set: mails wait in the outbox until it is")
+
+
+def _mount_sandbox(app: Flask, settings: Settings) -> None:
+    # Only a sandbox needs it, and it need not cost the others their start.
+    from tmt.sandbox import Endpoint, Sandbox
+
+    settings.instance.mkdir(parents=True, exist_ok=True)
+    box = Sandbox(
+        store=str(settings.instance / "sandbox.sqlite"),
+        secret_key=settings.stripe_secret_key,
+        publishable_key=settings.stripe_publishable_key,
+        endpoints=[
+            Endpoint(f"{settings.base_url}/stripe_webhook", settings.stripe_webhook_secrets[0])
+        ],
+        local_only=not settings.sandbox_public,
+    )
+    box.start()
+    app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/sandbox": box.wsgi})  # type: ignore[method-assign]
+    app.extensions["tmt.sandbox"] = box
+
+
+def _count_call(operation: str, outcome: str) -> None:
+    metrics.stripe_calls.labels(operation, outcome).inc()

@@ -1,0 +1,44 @@
+"""The webhook: verifies, stores, answers. Everything else happens from the inbox."""
+
+from __future__ import annotations
+
+import structlog
+from flask import Blueprint, request
+from flask.typing import ResponseReturnValue
+from sqlalchemy.exc import SQLAlchemyError
+
+from tmt import web
+from tmt.core import metrics
+from tmt.core.errors import Unavailable
+from tmt.gateway import inbox
+from tmt.gateway.contract import NotAnEvent, SignatureRefused
+from tmt.gateway.extension import gateway
+
+log = structlog.get_logger(__name__)
+webhook = Blueprint("webhook", __name__)
+web.csrf.exempt(webhook)
+
+
+@webhook.post("/stripe_webhook", strict_slashes=False)
+@webhook.post("/stripe_webhook/", strict_slashes=False)
+def receive() -> ResponseReturnValue:
+    """200 for every verified event; 400 for what Stripe did not sign; 503 asks for a repeat."""
+    payload = request.get_data(cache=False)
+    try:
+        event = gateway().verify_event(payload, request.headers.get("Stripe-Signature"))
+    except (SignatureRefused, NotAnEvent) as error:
+        log.warning("webhook.refused", reason=str(error))
+        metrics.webhooks.labels("refused").inc()
+        return {"error": f"Webhook Error: {error}"}, 400
+    shop = web.shop()
+    try:
+        new = inbox.receive(shop, event)
+    except (SQLAlchemyError, Unavailable) as error:
+        log.error("webhook.not_stored", event=event.id, type=event.type, error=type(error).__name__)
+        metrics.webhooks.labels("not_stored").inc()
+        return {"error": "the event could not be stored"}, 503
+    log.info("webhook.received", event=event.id, type=event.type, object=event.object_id, new=new)
+    metrics.webhooks.labels("new" if new else "repeated").inc()
+    if new:
+        shop.jobs.nudge("inbox")
+    return {"received": True}

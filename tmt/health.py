@@ -1,0 +1,102 @@
+"""For those who run the shop: is the process alive, can it sell, what does it count."""
+
+from __future__ import annotations
+
+import hmac
+import shutil
+from datetime import timedelta
+from ipaddress import ip_address
+
+from flask import Blueprint, Response, request
+from flask.typing import ResponseReturnValue
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from tmt import web
+from tmt.core import metrics, schema, work
+from tmt.core.errors import NotFound
+from tmt.core.outbox import OutboxRow
+from tmt.gateway.inbox import StripeEvent
+from tmt.shop import Shop
+
+health = Blueprint("health", __name__)
+
+# Jobs run every minute: work that waits for longer has nobody who does it.
+_PATIENCE = timedelta(minutes=10)
+_LEAST_DISK = 200 * 1024 * 1024
+_QUEUES: dict[str, type[StripeEvent] | type[OutboxRow]] = {
+    "inbox": StripeEvent,
+    "outbox": OutboxRow,
+}
+
+
+@health.get("/healthz")
+def healthz() -> ResponseReturnValue:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+@health.get("/readyz")
+def readyz() -> ResponseReturnValue:
+    """Whether the shop can sell: each check is "ok" or says what is wrong; 503 if any does."""
+    shop = web.shop()
+    checks = {"disk": _disk(shop)}
+    try:
+        checks["database"] = _database(shop)
+        for name, kind in _QUEUES.items():
+            checks[name] = _queue(shop, kind)
+    except SQLAlchemyError as error:
+        checks["database"] = f"does not answer ({type(error).__name__})"
+    ready = all(text == "ok" for text in checks.values())
+    return {"status": "ok" if ready else "failing", "checks": checks}, 200 if ready else 503
+
+
+@health.get("/metrics")
+def exposed_metrics() -> ResponseReturnValue:
+    """Prometheus' metrics, for this machine or for who knows the token."""
+    shop = web.shop()
+    if not _may_see_metrics(shop.settings.metrics_token):
+        raise NotFound("metrics are for this machine or with TMT_METRICS_TOKEN")
+    body = metrics.exposition(bool(shop.settings.metrics_folder)) + _queue_lines(shop).encode()
+    return Response(body, content_type=metrics.CONTENT_TYPE)
+
+
+def _may_see_metrics(token: str) -> bool:
+    if token:
+        sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        return hmac.compare_digest(sent.encode(), token.encode())
+    try:
+        return ip_address(web.client_address()).is_loopback
+    except ValueError:
+        return False
+
+
+def _database(shop: Shop) -> str:
+    revision = schema.current_revision(shop.db)
+    newest = schema.newest_revision()
+    return "ok" if revision == newest else f"is at revision {revision}: run flask db upgrade"
+
+
+def _disk(shop: Shop) -> str:
+    shop.settings.instance.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(shop.settings.instance).free
+    return "ok" if free >= _LEAST_DISK else f"only {free // 1024**2} MiB are free"
+
+
+def _queue(shop: Shop, kind: type[work.Work]) -> str:
+    with shop.db.reading() as session:
+        age = work.age_of_oldest(session, kind, shop.clock.now())
+        parked = session.scalar(select(func.count()).where(kind.parked_at.is_not(None)))
+    if parked:
+        return f"{parked} rows failed too often and wait for a person"
+    return "ok" if age < _PATIENCE else f"the oldest row has waited {age}: are the jobs running?"
+
+
+def _queue_lines(shop: Shop) -> str:
+    """How much is open in inbox and outbox, asked of the database: the same for every worker."""
+    lines = ["# HELP tmt_open_work Rows still to be done", "# TYPE tmt_open_work gauge"]
+    with shop.db.reading() as session:
+        for name, kind in _QUEUES.items():
+            rows = session.scalar(select(func.count()).where(kind.done_at.is_(None)))
+            lines.append(f'tmt_open_work{{queue="{name}"}} {rows}')
+    return "\n".join(lines) + "\n"

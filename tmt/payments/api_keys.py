@@ -1,0 +1,61 @@
+"""Idempotency keys that callers of the JSON endpoints send.
+
+Every PaymentIntent carries the time of its request in its metadata, and Stripe refuses a key
+that comes again with other parameters. So the time of a key's first request is kept, and its
+repetitions are sent with the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+
+from sqlalchemy import String
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from tmt.core.db import Base
+from tmt.shop import Shop
+
+# Stripe forgets a key after a day; from then on it stands for a new request.
+_KEPT = timedelta(hours=24)
+_PLAIN_LENGTH = 64
+
+
+class ApiKey(Base):
+    """When a caller's key was first used."""
+
+    __tablename__ = "api_keys"
+
+    key: Mapped[str] = mapped_column(String(80), primary_key=True)
+    first_used_at: Mapped[datetime]
+
+
+def gateway_key(sent: str | None) -> str | None:
+    """The caller's key as it goes to Stripe, prefixed: it can never be one of the shop's own."""
+    if not sent:
+        return None
+    plain = len(sent) <= _PLAIN_LENGTH and sent.isascii() and sent.isprintable()
+    return f"api-{sent if plain else hashlib.sha256(sent.encode('utf-8', 'replace')).hexdigest()}"
+
+
+def moment_of(shop: Shop, key: str | None) -> datetime:
+    """The time that a request with this key is stamped with: now, or that of its first sending."""
+    now = shop.clock.now()
+    if key is None:
+        return now
+
+    def unit(session: Session) -> datetime:
+        row = session.get(ApiKey, key, with_for_update=True)
+        if row is None:
+            row = ApiKey(key=key, first_used_at=now)
+            session.add(row)
+        elif row.first_used_at + _KEPT <= now:
+            row.first_used_at = now
+        return row.first_used_at
+
+    try:
+        return shop.db.transaction(unit)
+    except IntegrityError:
+        # The same key at the same instant: the other request's time counts.
+        return shop.db.transaction(unit)

@@ -1,0 +1,49 @@
+"""What the shop does with which Stripe event: a table, type to function."""
+
+from __future__ import annotations
+
+from tmt.checkout.states import Cause
+from tmt.gateway import contract
+from tmt.gateway.contract import Event, Gateway, PaymentIntent
+from tmt.gateway.inbox import Done, Handler
+from tmt.payments.settle import is_ours, settle
+from tmt.shop import Shop
+
+# What can never be untrue later may be believed; anything else is read again.
+_FINAL = (contract.SUCCEEDED, contract.CANCELED)
+
+
+def payment_intent_changed(shop: Shop, gateway: Gateway, event: Event, done: Done) -> None:
+    """Settles the PaymentIntent that the event speaks of; other systems' ones are left alone."""
+    if not is_ours(shop, event.object_id):
+        return
+    intent = _told(event) or gateway.retrieve_payment_intent(event.object_id)
+    settle(shop, intent, Cause.WEBHOOK, also=done)
+
+
+HANDLERS: dict[str, Handler] = {
+    "payment_intent.succeeded": payment_intent_changed,
+    "payment_intent.payment_failed": payment_intent_changed,
+    "payment_intent.processing": payment_intent_changed,
+    "payment_intent.canceled": payment_intent_changed,
+}
+
+
+def _told(event: Event) -> PaymentIntent | None:
+    """The PaymentIntent in the event, if it is final and rendered in our version of the API."""
+    seen = event.object
+    if event.api_version != contract.API_VERSION or seen.get("status") not in _FINAL:
+        return None
+    numbers = [seen.get(name) for name in ("amount", "amount_received", "created")]
+    texts = [seen.get(name) for name in ("id", "status", "currency")]
+    if not all(type(n) is int for n in numbers) or not all(isinstance(t, str) for t in texts):
+        return None
+    return PaymentIntent(
+        id=str(seen["id"]),
+        status=str(seen["status"]),
+        amount=int(seen["amount"]),
+        amount_received=int(seen["amount_received"]),
+        currency=str(seen["currency"]),
+        created=int(seen["created"]),
+        livemode=event.livemode,
+    )

@@ -1,0 +1,217 @@
+"""Settling: the one place where an order becomes paid.
+
+Webhook, return page, order page, the JSON endpoint and the end of a hold all bring what Stripe
+says of a PaymentIntent here. Whoever comes first does it, under the order's lock, in one
+transaction; the others find it done. A PaymentIntent pays an order only if its id is stored on
+that order, and only with the order's amount and currency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from tmt.catalog import stock
+from tmt.catalog.models import PUBLISHED
+from tmt.checkout.models import Order
+from tmt.checkout.states import (
+    CANCELED,
+    ENDED,
+    EXPIRED,
+    HELD,
+    PAID,
+    PROCESSING,
+    REFUNDED,
+    Cause,
+    locked_order,
+    move,
+)
+from tmt.core import metrics, outbox
+from tmt.gateway import contract
+from tmt.gateway.contract import PaymentIntent
+from tmt.payments.models import Payment
+from tmt.payments.refunds import owe_refund
+from tmt.shop import Shop
+from tmt.tickets.issue import issue
+
+log = structlog.get_logger(__name__)
+
+
+class Outcome(StrEnum):
+    """What settling found or did."""
+
+    NOT_OURS = "not_ours"
+    UNCHANGED = "unchanged"
+    PAID = "paid"
+    PROCESSING = "processing"
+    FAILED = "failed"
+    ENDED = "ended"
+    REFUNDING = "refunding"
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One PaymentIntent against its locked payment and order."""
+
+    session: Session
+    order: Order
+    payment: Payment
+    intent: PaymentIntent
+    cause: Cause
+    now: datetime
+
+
+def settle(
+    shop: Shop,
+    intent: PaymentIntent,
+    cause: Cause,
+    also: Callable[[Session], None] | None = None,
+) -> Outcome:
+    """Applies what Stripe says of the PaymentIntent, any number of times, in any order.
+
+    `also` runs in the same transaction, whatever the outcome. Makes no network call.
+    """
+
+    def unit(session: Session) -> tuple[Outcome, str | None]:
+        found = _locked(session, intent.id)
+        outcome, code = Outcome.NOT_OURS, None
+        if found:
+            order, payment = found
+            code = order.code
+            case = _Case(session, order, payment, intent, cause, shop.clock.now())
+            outcome = _apply(case)
+        if also:
+            also(session)
+        return outcome, code
+
+    outcome, code = shop.db.transaction(unit)
+    if outcome not in (Outcome.NOT_OURS, Outcome.UNCHANGED):
+        metrics.settled.labels(outcome.value, cause.value).inc()
+        log.info(
+            f"payment.{outcome}",
+            order=code,
+            payment_intent=intent.id,
+            amount=intent.amount,
+            currency=intent.currency,
+            cause=cause.value,
+        )
+        shop.jobs.nudge("outbox")
+    return outcome
+
+
+def is_ours(shop: Shop, payment_intent: str) -> bool:
+    """Whether a PaymentIntent of this id is stored on one of the shop's orders."""
+    query = select(Payment.id).where(Payment.payment_intent == payment_intent)
+    with shop.db.reading() as session:
+        return session.scalar(query) is not None
+
+
+def settle_free(session: Session, order: Order, now: datetime) -> None:
+    """Pays an order over nothing, in the transaction that places it."""
+    _pay(session, order, Cause.FREE, now)
+
+
+def _locked(session: Session, payment_intent: str) -> tuple[Order, Payment] | None:
+    """Order and payment of this PaymentIntent, locked in this sequence; None if it is not ours."""
+    query = select(Payment).where(Payment.payment_intent == payment_intent)
+    payment = session.scalar(query)
+    if payment is None:
+        return None
+    order = locked_order(session, payment.order_id)
+    session.refresh(payment, with_for_update=True)
+    return order, payment
+
+
+def _apply(case: _Case) -> Outcome:
+    if case.payment.status == contract.SUCCEEDED:
+        return Outcome.UNCHANGED
+    if case.intent.status == contract.SUCCEEDED:
+        return _succeeded(case)
+    if case.payment.status == contract.CANCELED:
+        return Outcome.UNCHANGED
+    before = case.payment.status
+    case.payment.status = case.intent.status
+    case.payment.error_code = case.intent.error_code
+    if case.intent.status == contract.CANCELED:
+        return _canceled(case)
+    if case.intent.status == contract.PROCESSING:
+        return _processing(case)
+    if case.intent.status == contract.REQUIRES_PAYMENT_METHOD and before == contract.PROCESSING:
+        return _bank_refused(case)
+    return Outcome.UNCHANGED if before == case.intent.status else Outcome.FAILED
+
+
+def _succeeded(case: _Case) -> Outcome:
+    payment, intent, order = case.payment, case.intent, case.order
+    payment.status, payment.succeeded_at, payment.error_code = intent.status, case.now, None
+    if (intent.amount_received, intent.currency) != (payment.amount, payment.currency):
+        log.error("payment.mismatch", order=order.code, payment_intent=intent.id)
+        return _give_back(case, "mismatch")
+    if order.status in (PAID, REFUNDED):
+        return _give_back(case, "paid_twice")
+    if order.status in ENDED and not _taken_again(case):
+        return _give_back(case, "too_late")
+    _pay(case.session, order, case.cause, case.now)
+    return Outcome.PAID
+
+
+def _taken_again(case: _Case) -> bool:
+    """Holds the places of an ended order again, if the event still takes place and has them."""
+    if case.order.event.status != PUBLISHED:
+        return False
+    try:
+        with case.session.begin_nested():
+            stock.hold(case.session, case.order.event_id, case.order.places)
+    except stock.SoldOut:
+        return False
+    return True
+
+
+def _pay(session: Session, order: Order, cause: Cause, now: datetime) -> None:
+    stock.sell(session, order.event_id, order.places)
+    issue(session, order, now)
+    move(session, order, PAID, cause, now)
+    key = f"confirmation-{order.token}"
+    outbox.put(session, "confirmation", key, {"order": order.id}, now)
+
+
+def _give_back(case: _Case, reason: str) -> Outcome:
+    """Owes the buyer all that was received; an order that nothing else paid ends as refunded."""
+    received = case.intent.amount_received
+    owe_refund(case.session, case.payment, received, case.intent.currency, reason, case.now)
+    if case.order.status not in (PAID, REFUNDED):
+        if case.order.status in (HELD, PROCESSING):
+            stock.release(case.session, case.order.event_id, case.order.places)
+        move(case.session, case.order, REFUNDED, case.cause, case.now)
+        key = f"refunded-{case.order.token}"
+        outbox.put(case.session, "refunded_late", key, {"order": case.order.id}, case.now)
+    return Outcome.REFUNDING
+
+
+def _processing(case: _Case) -> Outcome:
+    if case.order.status != HELD:
+        return Outcome.UNCHANGED
+    move(case.session, case.order, PROCESSING, case.cause, case.now)
+    return Outcome.PROCESSING
+
+
+def _bank_refused(case: _Case) -> Outcome:
+    if case.order.status == PROCESSING:
+        move(case.session, case.order, HELD, case.cause, case.now)
+    return Outcome.FAILED
+
+
+def _canceled(case: _Case) -> Outcome:
+    """Nobody can pay it any more: the hold ends, and the places are for sale again."""
+    if case.order.status not in (HELD, PROCESSING):
+        return Outcome.UNCHANGED
+    late = case.order.expires_at <= case.now and case.cause != Cause.BUYER
+    stock.release(case.session, case.order.event_id, case.order.places)
+    move(case.session, case.order, EXPIRED if late else CANCELED, case.cause, case.now)
+    return Outcome.ENDED

@@ -1,0 +1,91 @@
+"""The PaymentIntent of an order: written down with the order, made at Stripe, handed to the page."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from tmt.checkout.models import Order
+from tmt.checkout.states import HELD, Cause, locked_order
+from tmt.core.ids import new_token
+from tmt.gateway.contract import Gateway, PaymentIntent
+from tmt.payments.models import NEW, Payment
+from tmt.payments.settle import settle, settle_free
+from tmt.shop import Shop
+
+
+def begin(session: Session, order: Order, now: datetime) -> None:
+    """In the transaction that places the order: its Payment, or its settling when it costs nothing."""
+    if order.total == 0:
+        settle_free(session, order, now)
+        return
+    session.add(
+        Payment(
+            order_id=order.id,
+            idempotency_key=f"order-{order.code}-{new_token()}",
+            status=NEW,
+            amount=order.total,
+            currency=order.currency,
+            created_at=now,
+        )
+    )
+
+
+def newest_payment(session: Session, order_id: int) -> Payment | None:
+    """The payment that counts for the order now; None for an order that costs nothing."""
+    query = select(Payment).where(Payment.order_id == order_id).order_by(Payment.id.desc())
+    return session.scalar(query.limit(1))
+
+
+def current_intent(
+    shop: Shop, gateway: Gateway, order: Order, cause: Cause
+) -> PaymentIntent | None:
+    """The order's PaymentIntent as Stripe has it now, settled; made first if there is none yet.
+
+    Every tab and every reload gets the same one: it is made with the key that was written down
+    with the order. None when the order has nothing to pay or has ended. Raises `GatewayError`.
+    """
+    with shop.db.reading() as session:
+        payment = newest_payment(session, order.id)
+    if payment is None:
+        return None
+    if payment.payment_intent:
+        intent = gateway.retrieve_payment_intent(payment.payment_intent)
+    else:
+        made = _make(shop, gateway, order, payment)
+        if made is None:
+            return None
+        intent = made
+    settle(shop, intent, cause)
+    return intent
+
+
+def _make(
+    shop: Shop, gateway: Gateway, order: Order, payment: Payment
+) -> PaymentIntent | None:
+    if order.status != HELD or order.expires_at <= shop.clock.now():
+        return None
+    intent = gateway.create_payment_intent(
+        payment.amount,
+        payment.currency,
+        description=f"{shop.settings.shop_name} {order.code}",
+        metadata={"platform": "TMT", "order": order.code},
+        idempotency_key=payment.idempotency_key,
+    )
+    if shop.db.transaction(lambda s: _keep(s, payment.id, intent)):
+        return intent
+    # The order ended meanwhile. Nobody was told the secret, so nobody can have paid it.
+    gateway.cancel_payment_intent(intent.id, idempotency_key=f"cancel-{intent.id}")
+    return None
+
+
+def _keep(session: Session, payment_id: int, intent: PaymentIntent) -> bool:
+    """Stores the PaymentIntent's id on its order, if the order is still held."""
+    payment = session.get_one(Payment, payment_id)
+    order = locked_order(session, payment.order_id)
+    session.refresh(payment, with_for_update=True)
+    if payment.payment_intent is None and order.status == HELD:
+        payment.payment_intent, payment.status = intent.id, intent.status
+    return payment.payment_intent == intent.id

@@ -1,0 +1,100 @@
+"""What a buyer's browser loads: stripe.js, the Payment Element's frame, the 3-D Secure pages."""
+
+from __future__ import annotations
+
+import time
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from flask import (
+    Blueprint,
+    Response,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    send_from_directory,
+)
+from werkzeug.wrappers import Response as Answer
+
+from tmt.sandbox import attempts
+from tmt.sandbox.call import Call
+from tmt.sandbox.currencies import spelled
+from tmt.sandbox.errors import ApiError
+from tmt.sandbox.ids import new_id
+from tmt.sandbox.shape import Json
+from tmt.sandbox.store import Store
+from tmt.sandbox.texts import TEXTS
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self';"
+    " base-uri 'none'; form-action 'self' http: https:; frame-ancestors *"
+)
+
+
+def pages(store: Store) -> Blueprint:
+    """The views; `store` is read and written through the same calls as the API's."""
+    views = Blueprint("pages", __name__)
+    views.add_url_rule("/stripe.js", "script", lambda: _file("stripe.js"))
+    views.add_url_rule("/static/<name>", "file", _file)
+    views.add_url_rule("/elements/payment", "element", lambda: _page("element.html"))
+    path = "/3ds/<id>/<secret>"
+    views.add_url_rule(path, "ask", lambda **names: _ask(store, **names))
+    views.add_url_rule(
+        path, "answer", lambda **names: _answer(store, **names), methods=["POST"]
+    )
+    return views
+
+
+def _file(name: str) -> Response:
+    answer = send_from_directory("static", name, max_age=0)
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    answer.headers["Access-Control-Allow-Origin"] = "*"
+    return answer
+
+
+def _page(template: str, status: int = 200, **values: object) -> Response:
+    asked = request.args.get("locale") or request.accept_languages.best_match(TEXTS) or "en"
+    language = asked if asked in TEXTS else "en"
+    texts = TEXTS[language]
+    answer = make_response(render_template(template, lang=language, t=texts, **values), status)
+    answer.headers["Content-Security-Policy"] = _POLICY
+    answer.headers["Cache-Control"] = "no-store"
+    answer.headers["Referrer-Policy"] = "no-referrer"
+    return answer
+
+
+def _ask(store: Store, id: str, secret: str) -> Response:
+    try:
+        intent = attempts.challenge(Call(store, int(time.time())), id, secret)
+    except ApiError:
+        return _page("challenge.html", 404, amount=None)
+    return _page("challenge.html", amount=spelled(intent["amount"], intent["currency"]))
+
+
+def _answer(store: Store, id: str, secret: str) -> Answer:
+    root = request.host_url.rstrip("/") + request.script_root
+    call = Call(store, int(time.time()), root, new_id("req_"))
+    try:
+        with store.transaction():
+            intent = attempts.challenge(call, id, secret)
+            return_url = intent["_challenge"]["return_url"]
+            passed = request.form.get("outcome") == "complete"
+            intent = attempts.answer_challenge(call, intent, passed)
+    except ApiError:
+        return _page("challenge.html", 404, amount=None)
+    if return_url:
+        return redirect(_returning(return_url, intent), 303)
+    answer = Response(status=204)
+    answer.headers["Access-Control-Allow-Origin"] = "*"
+    return answer
+
+
+def _returning(url: str, intent: Json) -> str:
+    parts = urlsplit(url)
+    failed = intent["status"] == "requires_payment_method"
+    query = parse_qsl(parts.query, keep_blank_values=True) + [
+        ("payment_intent", intent["id"]),
+        ("payment_intent_client_secret", intent["client_secret"]),
+        ("redirect_status", "failed" if failed else "succeeded"),
+    ]
+    return urlunsplit(parts._replace(query=urlencode(query)))

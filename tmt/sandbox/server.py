@@ -1,0 +1,54 @@
+"""The sandbox as a server of its own, for use outside the shop's process."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from tmt.sandbox.box import Endpoint, Sandbox
+
+
+class _Handler(WSGIRequestHandler):
+    """Keeps connections open, and logs no query string: it may hold a client secret."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        self.log("info", '"%s %s" %s', self.command, self.path.partition("?")[0], code)
+
+
+def serve(
+    port: int = 12111,
+    store: str = "sandbox.sqlite",
+    webhook: str | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Serve on 127.0.0.1 until interrupted. The keys are made once and kept beside the store."""
+    secret_key, publishable_key, signing = _keys(Path(store + ".keys"))
+    endpoints = [Endpoint(webhook, signing)] if webhook else []
+    box = Sandbox(store, secret_key, publishable_key, endpoints)
+    server = make_server("127.0.0.1", port, box.wsgi, threaded=True, request_handler=_Handler)
+    box.start()
+    say(f"Sandbox          http://127.0.0.1:{server.port}")
+    say(f"Secret key       {secret_key}")
+    say(f"Publishable key  {publishable_key}")
+    say(f"Webhook secret   {signing}")
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        say("Stopped.")
+    finally:
+        server.server_close()
+        box.close()
+
+
+def _keys(file: Path) -> tuple[str, str, str]:
+    if not file.exists():
+        made = (start + secrets.token_hex(16) for start in ("sk_test_", "pk_test_", "whsec_"))
+        file.touch(mode=0o600)
+        file.write_text("\n".join(made) + "\n")
+    secret, publishable, signing = file.read_text().split()
+    return secret, publishable, signing

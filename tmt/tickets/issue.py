@@ -1,0 +1,53 @@
+"""Issuing tickets, and making them void."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from tmt.checkout.models import Order
+from tmt.core.ids import new_ticket_code
+from tmt.tickets.models import VALID, VOID, Ticket
+
+
+def issue(session: Session, order: Order, now: datetime) -> None:
+    """One ticket for each place of the order, in the transaction that pays it.
+
+    A second call for the same order meets the unique (order, number) and fails.
+    """
+    number = 0
+    for line in order.lines:
+        for place in range(line.quantity):
+            number += 1
+            holder = line.holders[place] if place < len(line.holders) else ""
+            session.add(
+                Ticket(
+                    code=new_ticket_code(),
+                    order_id=order.id,
+                    event_id=order.event_id,
+                    ticket_type_id=line.ticket_type_id,
+                    number=number,
+                    type_name=line.name,
+                    price=line.unit_price,
+                    holder=holder or order.name,
+                    issued_at=now,
+                )
+            )
+
+
+def tickets_of(session: Session, order_id: int) -> Sequence[Ticket]:
+    """The order's tickets by number, void ones too."""
+    query = select(Ticket).where(Ticket.order_id == order_id).order_by(Ticket.number)
+    return session.scalars(query).all()
+
+
+def void_all(session: Session, order_id: int) -> None:
+    """Makes every ticket of the order void."""
+    session.execute(
+        update(Ticket)
+        .where(Ticket.order_id == order_id, Ticket.status == VALID)
+        .values(status=VOID)
+    )

@@ -1,0 +1,68 @@
+"""The tickets as files; in sandbox mode also the mail that brought them."""
+
+from __future__ import annotations
+
+from email import message_from_bytes, policy
+from typing import cast
+
+from flask import Blueprint, Response
+from flask.typing import ResponseReturnValue
+
+from tmt import web
+from tmt.checkout.models import Order
+from tmt.checkout.orders import find_order
+from tmt.checkout.states import PAID
+from tmt.core.errors import NotFound
+from tmt.tickets.documents import calendar_of, pdf_of
+from tmt.tickets.issue import tickets_of
+from tmt.tickets.mails import sent_mail
+
+tickets = Blueprint("tickets", __name__, url_prefix="/orders/<token>")
+
+
+@tickets.get("/tickets.pdf")
+def pdf(token: str) -> ResponseReturnValue:
+    shop = web.shop()
+    with shop.db.reading() as session:
+        order = _paid_order(find_order(session, token))
+        issued = tickets_of(session, order.id)
+    return _file(pdf_of(shop, order, issued), "application/pdf", f"tickets-{order.code}.pdf")
+
+
+@tickets.get("/calendar.ics")
+def calendar(token: str) -> ResponseReturnValue:
+    shop = web.shop()
+    with shop.db.reading() as session:
+        order = _paid_order(find_order(session, token))
+    return _file(calendar_of(shop, order), "text/calendar", f"{order.code}.ics")
+
+
+@tickets.get("/mail")
+def mail(token: str) -> ResponseReturnValue:
+    """The confirmation as it was written to the mail folder, for the eyes of developers."""
+    shop = web.shop()
+    with shop.db.reading() as session:
+        order = _paid_order(find_order(session, token))
+    path = sent_mail(shop, order)
+    if path is None:
+        raise NotFound("no mail of this order in the mail folder")
+    message = message_from_bytes(path.read_bytes(), policy=policy.default)
+    body = message.get_body(("html",))
+    answer = Response(body.get_content() if body else "", mimetype="text/html")
+    # A mail carries its styles inline and no script: it is shown, and can do nothing.
+    answer.headers["Content-Security-Policy"] = (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox allow-popups"
+    )
+    return answer
+
+
+def _paid_order(order: Order) -> Order:
+    if order.status != PAID:
+        raise NotFound("the order has no tickets")
+    return order
+
+
+def _file(content: bytes, mime_type: str, name: str) -> ResponseReturnValue:
+    answer = Response(content, mimetype=mime_type)
+    answer.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return cast(ResponseReturnValue, answer)

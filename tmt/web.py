@@ -1,0 +1,275 @@
+"""The HTTP kit of every page: CSRF, security headers, locale, limits, errors, one log line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import structlog
+from flask import Blueprint, Flask, current_app, g, redirect, render_template, request
+from flask import url_for as flask_url_for
+from flask.typing import ResponseReturnValue
+from flask.wrappers import Response
+from flask_talisman import Talisman
+from flask_wtf.csrf import CSRFProtect, generate_csrf
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from tmt.config import Settings
+from tmt.core import i18n, log, metrics
+from tmt.core import templates as core_templates
+from tmt.core.errors import NotFound, Refusal, TooMany, Unavailable
+from tmt.core.i18n import gettext as _
+from tmt.core.i18n import ngettext
+from tmt.core.ids import new_token
+from tmt.core.limits import Limits
+from tmt.shop import Shop
+
+logger = structlog.get_logger(__name__)
+csrf = CSRFProtect()
+pages = Blueprint("web", __name__)
+
+# Answers an error in another form than a page: status, the error, seconds to wait if any.
+ErrorRenderer = Callable[[int, Exception, int | None], ResponseReturnValue]
+
+_SHOP, _LIMITS, _RENDERERS = "tmt.shop", "tmt.limits", "tmt.error_renderers"
+_BODY_LIMIT = 64 * 1024
+_YEAR = 365 * 24 * 3600
+
+
+def shop() -> Shop:
+    """The shop that the current application serves."""
+    return cast(Shop, current_app.extensions[_SHOP])
+
+
+def limits() -> Limits:
+    """The limits of the current application."""
+    return cast(Limits, current_app.extensions[_LIMITS])
+
+
+def client_address() -> str:
+    """Who asks, as far as the configured number of trusted proxies tells."""
+    return request.remote_addr or "unknown"
+
+
+def init_app(app: Flask, a_shop: Shop) -> None:
+    """Wires the kit into the application."""
+    settings = a_shop.settings
+    app.extensions[_SHOP] = a_shop
+    app.extensions[_LIMITS] = Limits(settings.limits_url, settings.instance)
+    app.extensions[_RENDERERS] = {}
+    secure = settings.base_url.startswith("https://")
+    app.config.update(
+        SECRET_KEY=settings.secret_key,
+        MAX_CONTENT_LENGTH=_BODY_LIMIT,
+        SESSION_COOKIE_NAME="tmt",
+        SESSION_COOKIE_SECURE=secure,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        WTF_CSRF_TIME_LIMIT=None,
+        WTF_CSRF_SSL_STRICT=secure,
+    )
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    csrf.init_app(app)
+    _init_headers(app, settings)
+    _init_templates(app, settings)
+    app.register_blueprint(pages)
+    app.before_request(_begin)
+    app.after_request(_finish)
+    app.teardown_request(_end)
+    app.register_error_handler(Exception, _on_error)
+
+
+def answer_errors_with(app: Flask, paths: Iterable[str], renderer: ErrorRenderer) -> None:
+    """Has errors under these paths, unknown methods included, answered by the renderer."""
+    for path in paths:
+        app.extensions[_RENDERERS][path] = renderer
+
+
+def safe_path(target: str) -> str:
+    """The target if it is a path of this site, else the front page."""
+    parts = urlsplit(target)
+    plain = target.startswith("/") and not target.startswith(("//", "/\\"))
+    printable = target.isprintable() and "\\" not in target
+    return target if plain and printable and not parts.netloc and not parts.scheme else "/"
+
+
+@pages.get("/language/<code>")
+def language(code: str) -> ResponseReturnValue:
+    """Remembers the language and goes back to the page it was chosen on."""
+    if code not in i18n.LOCALES:
+        raise NotFound("no such language")
+    answer = redirect(safe_path(request.args.get("next", "/")), 303)
+    secure = bool(current_app.config["SESSION_COOKIE_SECURE"])
+    answer.set_cookie(
+        "language", code, max_age=_YEAR, httponly=True, samesite="Lax", secure=secure
+    )
+    return cast(ResponseReturnValue, answer)
+
+
+def _begin() -> None:
+    g.started = time.perf_counter()
+    log.clear()
+    log.bind(request=new_token()[:12])
+    chosen = request.cookies.get("language", "")
+    if chosen not in i18n.LOCALES:
+        chosen = request.accept_languages.best_match(i18n.LOCALES) or i18n.DEFAULT_LOCALE
+    g.locale_block = i18n.use_locale(chosen)
+    g.locale_block.__enter__()
+
+
+def _finish(response: Response) -> Response:
+    if request.endpoint != "static" and not response.headers.get("Cache-Control"):
+        response.headers["Cache-Control"] = "no-store"
+        response.vary.update(("Accept-Language", "Cookie"))
+    route = str(request.url_rule) if request.url_rule else "none"
+    seconds = time.perf_counter() - g.get("started", time.perf_counter())
+    metrics.requests.labels(route, request.method, response.status_code).inc()
+    metrics.request_seconds.labels(route).observe(seconds)
+    logger.info(
+        "request",
+        method=request.method,
+        route=route,
+        status=response.status_code,
+        milliseconds=round(seconds * 1000, 1),
+    )
+    return response
+
+
+def _end(_error: BaseException | None) -> None:
+    block = g.pop("locale_block", None)
+    if block is not None:
+        block.__exit__(None, None, None)
+
+
+def _init_headers(app: Flask, settings: Settings) -> None:
+    stripe_origins = ["https://js.stripe.com", "https://*.js.stripe.com"]
+    hooks, api = ["https://hooks.stripe.com"], ["https://api.stripe.com"]
+    if settings.stripe_api_base:
+        parts = urlsplit(settings.stripe_api_base)
+        stripe_origins, hooks, api = [f"{parts.scheme}://{parts.netloc}"], [], []
+        api = stripe_origins
+    policy = {
+        "default-src": "'none'",
+        "script-src": ["'self'", *stripe_origins],
+        "style-src": "'self'",
+        "img-src": ["'self'", "data:", "https:"],
+        "font-src": "'self'",
+        "connect-src": ["'self'", *api],
+        "frame-src": [*stripe_origins, *hooks],
+        "form-action": "'self'",
+        "frame-ancestors": "'none'",
+        "base-uri": "'none'",
+    }
+    Talisman(
+        app,
+        content_security_policy=policy,
+        content_security_policy_nonce_in=["script-src"],
+        force_https=False,
+        strict_transport_security=settings.base_url.startswith("https://"),
+        strict_transport_security_max_age=_YEAR,
+        referrer_policy="same-origin",
+        session_cookie_secure=settings.base_url.startswith("https://"),
+        frame_options="DENY",
+        permissions_policy={"browsing-topics": "()", "payment": f"(self {_payment_origin(settings)})"},
+        x_xss_protection=False,
+    )
+
+
+def _payment_origin(settings: Settings) -> str:
+    parts = urlsplit(settings.stripe_js_url)
+    return f'"{parts.scheme}://{parts.netloc}"'
+
+
+def _init_templates(app: Flask, settings: Settings) -> None:
+    core_templates.prepare(app.jinja_env)
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.globals.update(csrf_token=generate_csrf)
+
+    def common() -> dict[str, Any]:
+        return {
+            "locale": i18n.current_locale(),
+            "mode": settings.mode,
+            "shop_name": settings.shop_name,
+            "sandbox_url": f"{settings.stripe_api_base}/" if settings.sandbox else None,
+            "language_urls": _language_urls(),
+        }
+
+    app.context_processor(common)
+
+
+def _language_urls() -> dict[str, str]:
+    here = request.full_path.rstrip("?") if request.method == "GET" else "/"
+    return {
+        code: flask_url_for("web.language", code=code, next=here) for code in i18n.LOCALES
+    }
+
+
+def _on_error(error: Exception) -> ResponseReturnValue:
+    """Every error, as a page or in the form that its path asks for; ours are named in the log."""
+    status, wait = _status(error)
+    if status >= 500:
+        logger.exception("request.failed", error=type(error).__name__)
+    elif isinstance(error, Refusal):
+        logger.info("request.refused", refusal=error.name)
+    renderer = current_app.extensions[_RENDERERS].get(request.path.rstrip("/"))
+    answer = renderer(status, error, wait) if renderer else _error_page(status, wait)
+    response = current_app.make_response(answer)
+    if wait:
+        response.headers["Retry-After"] = str(wait)
+    if isinstance(error, HTTPException) and "Allow" in dict(error.get_headers()):
+        response.headers["Allow"] = dict(error.get_headers())["Allow"]
+    return response
+
+
+def _status(error: Exception) -> tuple[int, int | None]:
+    if isinstance(error, TooMany):
+        return 429, error.retry_after
+    if isinstance(error, NotFound):
+        return 404, None
+    if isinstance(error, Unavailable | SQLAlchemyError):
+        return 503, 10
+    if isinstance(error, Refusal):
+        return 409, None
+    if isinstance(error, HTTPException) and error.code and error.code >= 400:
+        return error.code, None
+    return 500, None
+
+
+def _error_page(status: int, wait: int | None) -> ResponseReturnValue:
+    title, message = _error_texts(status)
+    page = render_template(
+        "errors/error.html",
+        status=status,
+        title=title,
+        message=message,
+        retry_after=_waiting_time(wait) if wait and status == 429 else None,
+    )
+    return page, status
+
+
+def _error_texts(status: int) -> tuple[str, str]:
+    texts = {
+        400: (_("This did not work"), _("The page was too old or your browser blocks cookies. Go back, load it again and try once more.")),
+        404: (_("There is nothing here"), _("The address is wrong, or what was here is gone.")),
+        405: (_("This did not work"), _("This address cannot be used like that.")),
+        409: (_("This is not possible now"), _("Something has changed in the meantime. Go back, load the page again and look.")),
+        413: (_("This is too much"), _("More was sent than this page takes.")),
+        429: (_("A little too fast"), _("There were too many tries from here in a short time. Nothing is lost.")),
+        500: (_("Something broke"), _("It is our fault and we have been told. If you have just paid, your payment is safe: do not pay again.")),
+        503: (_("One moment, please"), _("We cannot answer just now. Wait a few seconds and load the page again.")),
+    }
+    return texts.get(status, texts[400] if status < 500 else texts[500])
+
+
+def _waiting_time(seconds: int) -> str:
+    if seconds < 60:
+        return ngettext("in %(num)d second", "in %(num)d seconds", seconds) % {"num": seconds}
+    minutes = -(-seconds // 60)
+    return ngettext("in %(num)d minute", "in %(num)d minutes", minutes) % {"num": minutes}
+
