@@ -1,0 +1,304 @@
+"""A shop to test against and the people who use it, so that a test reads as a story."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import requests
+import stripe
+from flask import Flask
+from sqlalchemy import select
+
+from tests.servers import Served, serve
+from tmt.catalog.models import PUBLISHED, Event, TicketType
+from tmt.checkout.models import Order
+from tmt.checkout.orders import get_order
+from tmt.core.clock import Clock
+from tmt.core.db import Database
+from tmt.factory import create_app
+from tmt.gateway.contract import API_VERSION
+from tmt.gateway.extension import KEY as GATEWAY
+from tmt.payments.models import Payment
+from tmt.payments.start import newest_payment
+from tmt.sandbox import Endpoint, Sandbox
+from tmt.shop import Shop
+from tmt.tickets.models import Ticket
+
+SECRET_KEY = "sk_test_shoptests000000000001"
+PUBLISHABLE_KEY = "pk_test_shoptests000000000001"
+SIGNING_SECRET = "whsec_shoptests"
+_HIDDEN = re.compile(r'name="(checkout_token|csrf_token|shown_price-\d+)"\s+value="([^"]*)"')
+
+
+class MovableClock(Clock):
+    """The shop's clock, which a test can move on."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+        super().__init__(lambda: self.ahead)
+
+    def move(self, **span: float) -> None:
+        self.ahead += timedelta(**span)
+
+
+@dataclass
+class Shopfront:
+    """A running shop: its address, its parts, its Stripe."""
+
+    app: Flask
+    url: str
+    shop: Shop
+    clock: MovableClock
+    event: Event
+    sandbox: Sandbox
+    stripe: stripe.StripeClient
+    stripe_url: str
+    servers: list[Served] = field(repr=False)
+
+    @property
+    def gateway(self) -> Any:
+        return self.app.extensions[GATEWAY]
+
+    def buyer(self, **who: str) -> Buyer:
+        """A new buyer, with a browser's cookies of their own."""
+        return Buyer(self, **who)
+
+    def run_jobs(self) -> None:
+        """Lets every job run once."""
+        self.shop.jobs.run_all()
+
+    def order(self, code_or_token: str) -> Order:
+        """The order as the database has it now."""
+        with self.shop.db.reading() as session:
+            query = select(Order.id).where(
+                (Order.token == code_or_token) | (Order.code == code_or_token)
+            )
+            return get_order(session, session.scalars(query).one())
+
+    def payment(self, order: Order) -> Payment:
+        with self.shop.db.reading() as session:
+            found = newest_payment(session, order.id)
+        assert found
+        return found
+
+    def tickets(self, order: Order) -> Sequence[Ticket]:
+        with self.shop.db.reading() as session:
+            return session.scalars(select(Ticket).where(Ticket.order_id == order.id)).all()
+
+    def stock(self) -> tuple[int, int]:
+        """Held and sold places of the event, which its ticket types' must add up to."""
+        with self.shop.db.reading() as session:
+            event = session.get_one(Event, self.event.id)
+            types = session.scalars(select(TicketType).where(TicketType.event_id == event.id)).all()
+        assert (event.held, event.sold) == (
+            sum(t.held for t in types),
+            sum(t.sold for t in types),
+        )
+        return event.held, event.sold
+
+    def mails(self) -> list[Path]:
+        """The mails that were written so far."""
+        return sorted(self.shop.settings.mail_folder.glob("*.eml"))
+
+    def confirm(self, payment_intent: str, method: str = "pm_card_visa") -> stripe.PaymentIntent:
+        """Pays at Stripe, as the buyer's browser would; a decline raises as the SDK does."""
+        return self.stripe.v1.payment_intents.confirm(
+            payment_intent,
+            {"payment_method": method, "return_url": f"{self.url}/elsewhere"},
+        )
+
+    def deliver(self, body: bytes | str, signature: str | None = None) -> requests.Response:
+        """Posts a body to the webhook, signed now unless a signature is given."""
+        text = body if isinstance(body, str) else body.decode()
+        if signature is None:
+            signature = stripe.WebhookSignature.generate_signature_header(text, SIGNING_SECRET)
+        return requests.post(
+            f"{self.url}/stripe_webhook",
+            data=text.encode(),
+            headers={"Stripe-Signature": signature, "Content-Type": "application/json"},
+            timeout=20,
+        )
+
+    def close(self) -> None:
+        self.sandbox.close()
+        for server in self.servers:
+            server.stop()
+        self.shop.db.close()
+
+
+@dataclass
+class Buyer:
+    """Somebody with a browser without JavaScript."""
+
+    front: Shopfront
+    name: str = "Ana Ejemplo"
+    email: str = "ana@example.com"
+    session: requests.Session = field(default_factory=requests.Session, repr=False)
+
+    def get(self, path: str, **more: Any) -> requests.Response:
+        return self.session.get(self.front.url + path, timeout=20, **more)
+
+    def post(self, path: str, data: Any, **more: Any) -> requests.Response:
+        return self.session.post(self.front.url + path, data=data, timeout=20, **more)
+
+    def form(self, slug: str | None = None) -> dict[str, Any]:
+        """The event page's form as the page has it, with the buyer's name filled in."""
+        page = self.get(f"/events/{slug or self.front.event.slug}")
+        fields: dict[str, Any] = dict(_HIDDEN.findall(page.text))
+        return fields | {"name": self.name, "email": self.email}
+
+    def place(self, *quantities: int, **changed: Any) -> requests.Response:
+        """Posts the form for so many places of the event's ticket types, in their order."""
+        fields = self.form()
+        for ticket_type, count in zip(self.front.event.ticket_types, quantities, strict=False):
+            fields[f"quantity-{ticket_type.id}"] = str(count)
+        fields |= changed
+        path = f"/events/{self.front.event.slug}/orders"
+        return self.post(path, fields, allow_redirects=False)
+
+    def reserve(self, *quantities: int, **changed: Any) -> Order:
+        """Places an order that must succeed; the order."""
+        answer = self.place(*quantities, **changed)
+        assert answer.status_code == 303, answer.text
+        token = answer.headers["Location"].split("/orders/")[1].split("/")[0]
+        return self.front.order(token)
+
+    def open_pay_page(self, order: Order) -> str:
+        """Looks at the pay page, by which the PaymentIntent exists; its id."""
+        page = self.get(f"/orders/{order.token}/pay")
+        assert page.status_code == 200, page.text
+        found = self.front.payment(order).payment_intent
+        assert found
+        return found
+
+    def cancel(self, order: Order) -> requests.Response:
+        return self.post(
+            f"/orders/{order.token}/cancel",
+            {"csrf_token": self.csrf_token(f"/orders/{order.token}")},
+            allow_redirects=False,
+        )
+
+    def csrf_token(self, path: str) -> str:
+        return str(dict(_HIDDEN.findall(self.get(path).text))["csrf_token"])
+
+
+def open_shop(database_url: str, folder: Path, settings: dict[str, Any]) -> Shopfront:
+    """Starts a sandbox and a shop on it, with one event, each on a server of its own."""
+    # The servers must know each other's address before either exists.
+    late: dict[str, Any] = {}
+    shop_server = serve(lambda environ, start: late["shop"](environ, start))
+    stripe_server = serve(lambda environ, start: late["stripe"](environ, start))
+    box = Sandbox(
+        store=str(folder / "sandbox.sqlite"),
+        secret_key=SECRET_KEY,
+        publishable_key=PUBLISHABLE_KEY,
+        endpoints=[Endpoint(f"{shop_server.url}/stripe_webhook", SIGNING_SECRET)],
+        retry_delays=(0.05, 0.1, 0.2),
+    )
+    app = create_app(
+        {
+            "secret_key": "only for tests",
+            "database_url": database_url,
+            "instance": folder / "instance",
+            "stripe_secret_key": SECRET_KEY,
+            "stripe_publishable_key": PUBLISHABLE_KEY,
+            "stripe_webhook_secrets": (SIGNING_SECRET,),
+            "stripe_api_base": stripe_server.url,
+            "base_url": shop_server.url,
+            "orders_per_address": "10000 per minute",
+            "orders_per_email": "10000 per minute",
+            "finds_per_address": "10000 per minute",
+            "api_per_address": "10000 per minute",
+            "log_level": "WARNING",
+            **settings,
+        }
+    )
+    shop: Shop = app.extensions["tmt.shop"]
+    clock = MovableClock()
+    object.__setattr__(shop, "clock", clock)
+    late |= {"shop": app, "stripe": box.wsgi}
+    box.start()
+    client = stripe.StripeClient(
+        SECRET_KEY, base_addresses={"api": stripe_server.url}, stripe_version=API_VERSION
+    )
+    return Shopfront(
+        app,
+        shop_server.url,
+        shop,
+        clock,
+        add_event(shop.db),
+        box,
+        client,
+        stripe_server.url,
+        [shop_server, stripe_server],
+    )
+
+
+def add_event(
+    db: Database,
+    slug: str = "concierto",
+    prices: Sequence[int] = (7500, 2500),
+    capacities: Sequence[int | None] = (50, 50),
+    **changed: Any,
+) -> Event:
+    """An event on sale in 30 days, with a ticket type for each price (minor units)."""
+    now = datetime.now(UTC)
+    values: dict[str, Any] = {
+        "slug": slug,
+        "title": "Concierto de prueba",
+        "description": "Una noche.\n\nY otra.",
+        "venue": "Sala Uno",
+        "address": "Calle Mayor 1",
+        "city": "Madrid",
+        "starts_at": now + timedelta(days=30),
+        "ends_at": now + timedelta(days=30, hours=3),
+        "time_zone": "Europe/Madrid",
+        "language": "es",
+        "currency": "usd",
+        "capacity": 80,
+        "max_per_order": 8,
+        "status": PUBLISHED,
+        "updated_at": now,
+    } | changed
+    names = ("General", "Balcón", "Palco", "Pista")
+    event = Event(**values)
+    for position, (price, capacity) in enumerate(zip(prices, capacities, strict=True)):
+        event.ticket_types.append(
+            TicketType(
+                name=names[position],
+                description="",
+                price=price,
+                capacity=capacity,
+                position=position,
+            )
+        )
+    return db.transaction(lambda session: _kept(session, event))
+
+
+def _kept(session: Any, event: Event) -> Event:
+    session.add(event)
+    session.flush()
+    session.refresh(event, ["ticket_types"])
+    return event
+
+
+def rendered_event(front: Shopfront, type_: str, object_: Any, **changed: Any) -> str:
+    """The body of a Stripe event about the object, as the webhook gets it."""
+    body = {
+        "id": f"evt_{datetime.now(UTC).timestamp():.6f}".replace(".", ""),
+        "object": "event",
+        "api_version": API_VERSION,
+        "created": int(datetime.now(UTC).timestamp()),
+        "livemode": False,
+        "pending_webhooks": 1,
+        "request": {"id": None, "idempotency_key": None},
+        "type": type_,
+        "data": {"object": object_},
+    } | changed
+    return json.dumps(body)
