@@ -17,10 +17,13 @@ from sqlalchemy import select
 
 from tests.servers import Served, serve
 from tmt.catalog.models import PUBLISHED, Event, TicketType
+from tmt.checkout.forms import CheckoutRequest
 from tmt.checkout.models import Order
-from tmt.checkout.orders import get_order
+from tmt.checkout.orders import get_order, place_order
+from tmt.checkout.views import PLACED
 from tmt.core.clock import Clock
 from tmt.core.db import Database
+from tmt.core.ids import new_token
 from tmt.factory import create_app
 from tmt.gateway.contract import API_VERSION
 from tmt.gateway.extension import KEY as GATEWAY
@@ -68,6 +71,20 @@ class Shopfront:
     def buyer(self, **who: str) -> Buyer:
         """A new buyer, with a browser's cookies of their own."""
         return Buyer(self, **who)
+
+    def place_directly(self, *quantities: int, **changed: Any) -> Order:
+        """An order placed below the web, for trials of many rounds; as the form would place it."""
+        types = self.event.ticket_types
+        values: dict[str, Any] = {
+            "checkout_token": new_token(),
+            "quantities": {t.id: n for t, n in zip(types, quantities, strict=False) if n},
+            "shown_prices": {t.id: t.price for t in types},
+            "holders": {},
+            "name": "Ana Ejemplo",
+            "email": "ana@example.com",
+        } | changed
+        placed = self.app.extensions[PLACED]
+        return place_order(self.shop, self.event.slug, CheckoutRequest(**values), "en", placed)
 
     def run_jobs(self) -> None:
         """Lets every job run once."""

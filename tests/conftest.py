@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 import tmt.factory  # noqa: F401 - knows every table
 from tests.actions import Shopfront, open_shop
+from tests.invariants import check_stock, check_tickets
 from tests.servers import BROWSER_FLAGS, Postgres, find_browser
 from tmt.core import schema
 from tmt.core.db import Database
@@ -87,6 +88,14 @@ def shopfront(
     front = open_shop(database_url, tmp_path, settings)
     yield front
     front.close()
+
+
+@pytest.fixture
+def sound(shopfront: Shopfront) -> Iterator[None]:
+    """Checks after the test that stock, orders and tickets agree (I1, I3)."""
+    yield
+    check_stock(shopfront.shop.db)
+    check_tickets(shopfront.shop.db)
 
 
 @pytest.fixture

@@ -160,13 +160,14 @@ def jobs_command(workers: int) -> None:
 
 @click.command("sandbox")
 @click.option("--port", default=12111, show_default=True)
-@click.option("--store", type=click.Path(path_type=Path), default=None)
+@click.option("--store", default="instance/sandbox-alone.sqlite", show_default=True)
 @click.option("--webhook", default="http://127.0.0.1:5000/stripe_webhook", show_default=True)
-def sandbox_command(port: int, store: Path | None, webhook: str) -> None:
+def sandbox_command(port: int, store: str, webhook: str) -> None:
     """Runs the stand-in for Stripe alone; point STRIPE_API_BASE at it."""
     from tmt.sandbox.server import serve
 
-    serve(port=port, store=store or Path("instance/sandbox-alone.sqlite"), webhook=webhook)
+    Path(store).parent.mkdir(parents=True, exist_ok=True)
+    serve(port=port, store=store, webhook=webhook, say=click.echo)
 
 
 def _or_fail(call: Callable[[], T]) -> T:

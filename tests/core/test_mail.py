@@ -9,18 +9,15 @@ from asyncio import AbstractServer
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from tmt.core.i18n import format_date, format_datetime, format_time, gettext, use_locale
 from tmt.core.mail import (
     Attachment,
     FolderTransport,
@@ -30,10 +27,8 @@ from tmt.core.mail import (
     SmtpTransport,
     build,
 )
-from tmt.core.money import format_money
 
 SENDER = "Sala Mirador, Łódź <tickets@shop.example>"
-TEMPLATES = Path(__file__).parents[2] / "templates"
 MESSAGE = Message(
     to="buyer@mail.example",
     subject="Tus entradas para «Ñandú»",
@@ -368,111 +363,3 @@ def rude_server(answer: Callable[[socket.socket], None]) -> Iterator[int]:
         finally:
             done.set()
             thread.join()
-
-
-EVENT = {
-    "title": "Rock & <Roll>",
-    "starts_at": datetime(2026, 12, 12, 20, tzinfo=UTC),
-    "time_zone": "Europe/Madrid",
-    "venue": "Teatro Circo Price",
-    "address": "",
-    "city": "Madrid",
-}
-CONTEXT = {
-    "shop_name": "Sala Mirador",
-    "order_url": "https://shop.example/orders/token",
-    "test": False,
-    "order": {
-        "code": "7KQ2MWXA",
-        "name": "María <b>",
-        "total": 15050,
-        "currency": "eur",
-        "lines": [{"name": "Platea", "quantity": 2, "total": 15050}],
-        "event": EVENT,
-    },
-    "tickets": [
-        {"number": 1, "type_name": "Platea", "holder": "Łukasz Żółć"},
-        {"number": 2, "type_name": "Platea", "holder": ""},
-    ],
-    "orders": [
-        {
-            "code": "7KQ2MWXA",
-            "event_title": EVENT["title"],
-            "starts_at": EVENT["starts_at"],
-            "time_zone": EVENT["time_zone"],
-            "status_text": "Paid",
-            "url": "https://shop.example/orders/token",
-        }
-    ],
-}
-
-
-def translate(message: str, **values: Any) -> str:
-    return gettext(message) % values if values else gettext(message)
-
-
-def rendered(name: str, locale: str = "en", **changes: Any) -> str:
-    """The mail template, where a name that the context lacks is an error."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=jinja2.select_autoescape(["html"]),
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.globals["_"] = translate
-    environment.filters.update(
-        money=format_money, datetime=format_datetime, date=format_date, time=format_time
-    )
-    with use_locale(locale):
-        text = environment.get_template(f"mail/{name}").render(
-            CONTEXT | {"locale": locale} | changes
-        )
-    return text.replace("\u202f", " ").replace("\xa0", " ")
-
-
-@pytest.mark.parametrize("kind", ["confirmation", "find_orders", "refunded_late"])
-class TestEveryMail:
-    @pytest.mark.parametrize("locale", ["en", "es"])
-    def test_becomes_a_message(self, kind: str, locale: str) -> None:
-        mail = built(
-            replace(
-                MESSAGE,
-                subject=rendered(f"{kind}.subject.txt", locale),
-                text=rendered(f"{kind}.txt", locale),
-                html=rendered(f"{kind}.html", locale),
-            )
-        )
-        assert mail["Subject"] and "\n" not in mail["Subject"]
-
-    def test_says_the_same_in_both_forms(self, kind: str) -> None:
-        text, html = rendered(f"{kind}.txt"), rendered(f"{kind}.html")
-        assert "Rock & <Roll>" in text and "Rock &amp; &lt;Roll&gt;" in html
-        assert "<Roll>" not in html and "<b>" not in html
-        for part in ("Saturday, December 12, 2026, 9:00 PM CET", "7KQ2MWXA", "Sala Mirador"):
-            assert part in text and part in html
-        assert "https://shop.example/orders/token" in text
-        assert 'href="https://shop.example/orders/token"' in html
-
-    def test_needs_no_picture_script_or_file_from_elsewhere(self, kind: str) -> None:
-        html = rendered(f"{kind}.html", "es")
-        assert '<html lang="es">' in html and 'name="viewport"' in html
-        assert not any(mark in html for mark in ("<img", "<script", "<link", "url(", "src="))
-
-
-class TestConfirmation:
-    def test_lists_the_tickets_and_what_was_paid(self) -> None:
-        for form in ("confirmation.txt", "confirmation.html"):
-            text = rendered(form)
-            assert "Łukasz Żółć" in text
-            assert "2 × Platea: €150.50" in text
-            assert "Total: €150.50" in text
-
-    def test_only_a_test_order_says_so(self) -> None:
-        for form in ("confirmation.txt", "confirmation.html"):
-            assert "test tickets" in rendered(form, test=True)
-            assert "test tickets" not in rendered(form)
-        assert rendered("confirmation.subject.txt", test=True).startswith("[Test] ")
-
-
-def test_the_late_refund_names_the_whole_sum() -> None:
-    assert "all of it: €150.50" in rendered("refunded_late.txt")
-    assert "all of it: €150.50" in rendered("refunded_late.html")

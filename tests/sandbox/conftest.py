@@ -55,7 +55,8 @@ def serve(app: Any) -> Served:
     """Serve in a thread; the caller stops it."""
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=QuietHandler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    arguments = {"poll_interval": 0.01}
+    thread = threading.Thread(target=server.serve_forever, kwargs=arguments, daemon=True)
     thread.start()
     return Served(server, thread)
 
@@ -171,7 +172,8 @@ SHOP_PAGE = """<!doctype html><html lang="en"><title>Shop</title>
 SHOP_SCRIPT = """
 const settings = JSON.parse(decodeURIComponent(location.hash.slice(1)) || "{}");
 const stripe = Stripe("KEY", { locale: settings.locale || "en" });
-const elements = stripe.elements({ clientSecret: settings.secret, appearance: settings.appearance });
+const { secret, appearance } = settings;
+const elements = stripe.elements({ clientSecret: secret, appearance });
 const element = elements.create("payment", settings.options);
 window.events = [];
 for (const name of ["ready", "change", "focus", "blur", "loaderror"]) {
@@ -204,7 +206,7 @@ class Shop:
             return Response(script, mimetype="text/javascript")(environ, start_response)
         answer = Response(SHOP_PAGE.format(root=self.root), mimetype="text/html")
         sources = f"script-src 'self' {self.root}; frame-src {self.root}; connect-src {self.root}"
-        answer.headers["Content-Security-Policy"] = f"default-src 'none'; {sources}; style-src 'self'"
+        answer.headers["Content-Security-Policy"] = f"default-src 'none'; {sources}"
         return answer(environ, start_response)
 
 
@@ -230,7 +232,7 @@ class Till:
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         settings["secret"] = secret
         self.page.goto(f"{self.shop.url}/#{json.dumps(settings)}")
-        self.page.wait_for_function("events.some((event) => event.name === 'ready')")
+        until(lambda: self.page.evaluate("events.some((event) => event.name === 'ready')"))
 
     @property
     def frame(self) -> Any:
@@ -244,7 +246,7 @@ class Till:
 
     def result(self) -> dict[str, Any]:
         """What confirmPayment resolved with."""
-        self.page.wait_for_function("document.querySelector('#out').textContent")
+        self.page.locator("#out:not(:empty)").wait_for()
         found: dict[str, Any] = json.loads(self.page.text_content("#out") or "")
         return found
 

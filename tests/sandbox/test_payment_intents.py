@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 import stripe
 
+from tmt.sandbox import Sandbox
 from tmt.sandbox.cards import BY_TOKEN
 
-from .conftest import NO_REDIRECTS, Pay, Receiver, refused
+from .conftest import (
+    NO_REDIRECTS,
+    PUBLISHABLE_KEY,
+    SECRET_KEY,
+    Pay,
+    Receiver,
+    refused,
+    serve,
+)
 
 NEW: Any = {"amount": 2000, "currency": "usd"}
 
@@ -30,9 +40,11 @@ def test_a_payment_succeeds_and_reaches_the_balance_a_little_later(
 
 def test_ids_and_secrets_look_like_stripes(pay: Pay) -> None:
     intent = pay()
-    assert intent.id.startswith("pi_3") and str(intent.latest_charge).startswith("ch_3")
+    assert intent.id.startswith("pi_3")
+    assert str(intent.latest_charge).startswith("ch_3")
     start, _, secret = str(intent.client_secret).partition("_secret_")
-    assert start == intent.id and len(secret) >= 22
+    assert start == intent.id
+    assert len(secret) >= 22
 
 
 @pytest.mark.parametrize("token", sorted(BY_TOKEN))
@@ -88,7 +100,8 @@ def test_server_side_confirm_wants_a_return_url_when_methods_may_redirect(
 ) -> None:
     given = {**NEW, "confirm": True, "payment_method": "pm_card_visa"}
     error = refused(lambda: client.v1.payment_intents.create(given))
-    assert "return_url" in str(error) and error.http_status == 400
+    assert "return_url" in str(error)
+    assert error.http_status == 400
     assert client.v1.payment_intents.list().data == []
     del given["confirm"]
     del given["payment_method"]
@@ -116,7 +129,10 @@ def test_manual_capture_holds_takes_a_part_and_releases_the_rest(
     assert again.code == "payment_intent_unexpected_state"
 
 
-@pytest.mark.parametrize("reason", ["abandoned", "duplicate", "fraudulent", "requested_by_customer"])
+REASONS = ["abandoned", "duplicate", "fraudulent", "requested_by_customer"]
+
+
+@pytest.mark.parametrize("reason", REASONS)
 def test_canceling_with_each_reason(client: stripe.StripeClient, reason: Any) -> None:
     intent = client.v1.payment_intents.create(NEW)
     gone = client.v1.payment_intents.cancel(intent.id, {"cancellation_reason": reason})
@@ -232,6 +248,24 @@ def test_only_one_of_many_concurrent_confirms_charges(client: stripe.StripeClien
         results = sorted(str(result) for result in pool.map(attempt, range(8)))
     assert results == ["payment_intent_unexpected_state"] * 7 + ["succeeded"]
     assert len(client.v1.charges.list({"payment_intent": intent.id}).data) == 1
+
+
+def test_two_processes_may_share_a_store(root: str, store: Path) -> None:
+    other = Sandbox(store, SECRET_KEY, PUBLISHABLE_KEY)
+    served = serve(other.wsgi)
+    addresses = [{"api": root}, {"api": served.url}]
+    clients = [stripe.StripeClient(SECRET_KEY, base_addresses=one) for one in addresses]  # type: ignore[arg-type]
+    intent = clients[0].v1.payment_intents.create(NEW)
+
+    def update(number: int) -> None:
+        metadata = {f"key{number}": "set"}
+        clients[number % 2].v1.payment_intents.update(intent.id, {"metadata": metadata})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(update, range(40)))
+    assert len(clients[1].v1.payment_intents.retrieve(intent.id).metadata.to_dict()) == 40
+    served.stop()
+    other.close()
 
 
 def test_lists_page_forward_and_back(client: stripe.StripeClient) -> None:

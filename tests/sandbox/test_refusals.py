@@ -177,6 +177,25 @@ def test_declines_are_replayed_and_validation_failures_are_not(root: str) -> Non
     assert post(root, "payment_intents", NEW, **headers).status_code == 200
 
 
+def test_a_failure_of_the_sandbox_itself_is_replayed_too(root: str, store: Path) -> None:
+    id = post(root, "payment_intents", NEW).json()["id"]
+    with sqlite3.connect(store) as database:
+        database.execute("UPDATE objects SET body = '{}' WHERE id = ?", (id,))
+    database.close()
+    headers = {"Idempotency-Key": "broken"}
+    answers = [post(root, f"payment_intents/{id}", {"amount": "5"}, **headers) for _ in "ab"]
+    assert [answer.status_code for answer in answers] == [500, 500]
+    assert answers[0].json()["error"]["type"] == "api_error"
+    assert answers[1].headers["Idempotent-Replayed"] == "true"
+
+
+def test_older_versions_still_name_payment_method_types(root: str) -> None:
+    data = {**NEW, "payment_method_types[0]": "card"}
+    older = {"Stripe-Version": "2026-03-25.dahlia"}
+    assert post(root, "payment_intents", data, **older).json()["payment_method_types"] == ["card"]
+    assert post(root, "payment_intents", data).status_code == 400
+
+
 def test_a_key_in_use_is_refused(root: str, store: Path) -> None:
     headers = {"Idempotency-Key": "busy"}
     blocker = sqlite3.connect(store, isolation_level=None)
@@ -189,10 +208,12 @@ def test_a_key_in_use_is_refused(root: str, store: Path) -> None:
     threads = [threading.Thread(target=create) for _ in range(2)]
     for thread in threads:
         thread.start()
-    until(lambda: len(answers) == 1)
-    blocker.execute("ROLLBACK")
-    for thread in threads:
-        thread.join()
+    try:
+        until(lambda: len(answers) == 1)
+    finally:
+        blocker.close()
+        for thread in threads:
+            thread.join()
     assert [answer.status_code for answer in answers] == [409, 200]
     assert answers[0].json()["error"]["code"] == "idempotency_key_in_use"
 

@@ -31,6 +31,7 @@ YAML_TAG = "tag:yaml.org,2002:"
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,8})")
 _AMOUNT = re.compile(r"(0|[1-9][0-9]{0,9})(\.[0-9]{1,6})?")
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_ADDRESS = re.compile(r"[!-\[\]-~]+")
 _ABSOLUTE = re.compile(
     r"(20[0-9]{2}-[0-9]{2}-[0-9]{2})[ T]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?)"
     r" ?(Z|[+-][0-9]{2}:[0-9]{2})?"
@@ -289,8 +290,10 @@ def https_url(scalar: Scalar, setting: Setting) -> str:
         good = parts.scheme == "https" and parts.hostname and parts.port != 0
     except ValueError:
         good = False
-    if not good or "@" in parts.netloc or not written.isprintable() or re.search(r"[\s\\]", written):
-        raise BadValue("must be an address that begins with https://")
+    if not good or "@" in parts.netloc or not _ADDRESS.fullmatch(written):
+        raise BadValue(
+            "must be an address that begins with https://, with %-codes for other letters"
+        )
     return written
 
 
@@ -307,7 +310,9 @@ def moment(scalar: Scalar, setting: Setting) -> datetime:
             return written.astimezone(UTC) if absolute[3] else _in_utc(written, setting.zone)
     except ValueError:
         raise BadValue("is a date or time that does not exist") from None
-    raise BadValue("must be local date and time, as 2027-03-05 21:00, or days from today, as +21d 21:00")
+    raise BadValue(
+        "must be local date and time, as 2027-03-05 21:00, or days from today, as +21d 21:00"
+    )
 
 
 def local_text(when: datetime, zone_name: str) -> str:

@@ -56,7 +56,7 @@ class TicketTypeData:
 
 @dataclass(frozen=True)
 class EventData:
-    """An event as the file has it, ticket types in their order; times in UTC, lower-case currency."""
+    """An event as the file has it, its ticket types in order; times in UTC, currency lower-case."""
 
     slug: str
     title: str
@@ -194,9 +194,9 @@ def _setting(row: Fields, now: datetime) -> Setting:
 
     def quietly(name: str) -> str | None:
         try:
-            node = row.nodes.get(name)
-            return node and doc.convert(_EVENT_FIELDS[name].convert, node, nothing)
-        except doc.BadValue:
+            found = doc.convert(_EVENT_FIELDS[name].convert, row.nodes[name], nothing)
+            return cast(str, found)
+        except (KeyError, doc.BadValue):
             return None
 
     zone = quietly("time_zone")
@@ -369,7 +369,7 @@ Written = str | int | Decimal | Sequence[Mapping[str, "Written | None"]]
 
 
 def _write_yaml(name: str, rows: Sequence[Mapping[str, Written | None]]) -> str:
-    """A document of one list, in block style with a blank line between its items; None is left out."""
+    """A document of one list in block style, a blank line between its items; None is left out."""
     if not rows:
         return f"{name}: []\n"
     return f"{name}:\n" + "\n".join(_serialize(_written([row])) for row in rows)
@@ -386,8 +386,9 @@ def _written(value: Written) -> Any:
         style = "|" if "\n" in value else None
         return yaml.ScalarNode(f"{doc.YAML_TAG}str", value, style=style)
     if isinstance(value, int | Decimal):
-        kind = "float" if "." in f"{value:f}" and isinstance(value, Decimal) else "int"
-        return yaml.ScalarNode(f"{doc.YAML_TAG}{kind}", str(value))
+        number = str(value)
+        kind = "float" if "." in number else "int"
+        return yaml.ScalarNode(f"{doc.YAML_TAG}{kind}", number)
     rows = [_written_row(row) for row in value]
     return yaml.SequenceNode(f"{doc.YAML_TAG}seq", rows, flow_style=not rows)
 
@@ -395,5 +396,3 @@ def _written(value: Written) -> Any:
 def _written_row(row: Mapping[str, Written | None]) -> Any:
     pairs = [(_written(name), _written(v)) for name, v in row.items() if v is not None]
     return yaml.MappingNode(f"{doc.YAML_TAG}map", pairs, flow_style=False)
-
-

@@ -99,7 +99,7 @@ def event_state(event: Event, standing: Sequence[Offer], now: datetime) -> str:
     return FEW_LEFT if states & set(BUYABLE) == {FEW_LEFT} and None not in lefts else ON_SALE
 
 
-def _upcoming(now: datetime, search: Search) -> Select[tuple[Event]]:
+def _upcoming(now: datetime, search: Search) -> Select[Event]:
     query = (
         select(Event)
         .where(Event.status.in_((PUBLISHED, CANCELED)), Event.ends_at > now)

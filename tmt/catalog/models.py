@@ -1,4 +1,4 @@
-"""What is for sale: events and their ticket types, with the stock counted on the rows themselves."""
+"""What is for sale: events and their ticket types, with the stock counted on their rows."""
 
 from __future__ import annotations
 
@@ -59,10 +59,11 @@ class Event(Base):
         back_populates="event", order_by="TicketType.position", cascade="all, delete-orphan"
     )
 
-    @validates("title")
-    def _index_title(self, _key: str, title: str) -> str:
-        self.search_text = folded(title)[:400]
-        return title
+    @validates("title", "venue")
+    def _index(self, key: str, text: str) -> str:
+        title, venue = (text, self.venue) if key == "title" else (self.title, text)
+        self.search_text = folded(f"{title or ''} {venue or ''}")[:400]
+        return text
 
     @property
     def left(self) -> int | None:

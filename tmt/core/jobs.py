@@ -109,7 +109,7 @@ class Jobs:
 _POLLING: dict[str, Any] = {"initial_delay": 0.05, "backoff": 1.2, "max_delay": 0.5}
 
 
-class _ThreadConsumer(Consumer):
+class _ThreadConsumer(Consumer):  # type: ignore[misc] # huey has no types
     """A consumer beside a web server, whose signals are not its to handle."""
 
     def _set_signal_handlers(self) -> None:

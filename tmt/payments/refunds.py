@@ -45,7 +45,7 @@ def send_refund(shop: Shop, gateway: Gateway, key: str, payload: dict[str, Any])
     assert payment.payment_intent, "money was received without a PaymentIntent"
     try:
         made = gateway.create_refund(payment.payment_intent, refund.amount, idempotency_key=key)
-        result = (made.id, made.status)
+        result: tuple[str | None, str] = (made.id, made.status)
     except WrongState as error:
         # The organiser was faster, in Stripe's dashboard.
         log.warning("refund.already_done", payment_intent=payment.payment_intent, code=error.code)

@@ -126,9 +126,12 @@ class Api:
             if (request.content_length or 0) > _LONGEST_BODY:
                 raise ApiError(413, "The request is too large.", executed=False)
             root = request.host_url.rstrip("/") + request.script_root
-            call = Call(self._store, int(time.time()), root, request_id, key, publishable)
-            timers.run_due(self._store, time.time())
+            version = request.headers.get("Stripe-Version", objects.API_VERSION)
+            call = Call(
+                self._store, int(time.time()), root, request_id, key, publishable, version
+            )
             with self._replies.claim(key):
+                timers.run_due(self._store, time.time())
                 if route.method == "GET":
                     with self._store.transaction(write=False):
                         answer = _json(200, self._run(route, call, ids))
@@ -161,7 +164,10 @@ class Api:
             pairs = parse_qsl(raw.decode(), keep_blank_values=True, strict_parsing=bool(raw))
         except ValueError:
             raise invalid("Invalid request: the parameters are not form-encoded.") from None
-        p = read(nest(pairs), route.spec)
+        spec = route.spec
+        if call.version < specs.FIRST_WITHOUT_TYPES and "allowed_payment_method_types" in spec:
+            spec = {**spec, "payment_method_types": "list"}
+        p = read(nest(pairs), spec)
         # A browser sends the secret of a GET in a header, so that it appears in no address or log.
         if call.publishable and "Client-Secret" in request.headers:
             p.setdefault("client_secret", request.headers["Client-Secret"])

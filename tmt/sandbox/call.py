@@ -34,6 +34,7 @@ class Call:
     request_id: str | None = None
     idempotency_key: str | None = None
     publishable: bool = False
+    version: str = objects.API_VERSION
 
     def fetch(self, kind: str, id: str, param: str | None = None) -> Json:
         """The object, or ApiError (404, resource_missing)."""

@@ -91,7 +91,8 @@ def _told(store: Store, events: list[Json]) -> list[tuple[Json, str]]:
         elif all(row["delivered"] for row in rows):
             state = "delivered"
         else:
-            state = "failed" if any(r["attempts"] and not r["delivered"] for r in rows) else "waiting"
+            tried = any(row["attempts"] and not row["delivered"] for row in rows)
+            state = "failed" if tried else "waiting"
         told.append((event, state))
     return told
 

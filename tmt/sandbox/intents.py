@@ -153,12 +153,13 @@ def _method_types(intent: Json, p: Json, intent_is_new: bool = False) -> None:
     """Settle which payment method types the PaymentIntent takes."""
     given = "allowed_payment_method_types", "excluded_payment_method_types"
     allowed, excluded = (p.get(name) for name in given)
+    older = p.get("payment_method_types")
     rivals = (given[1], "automatic_payment_methods", "payment_method_configuration")
     both = next((name for name in rivals if allowed and name in p), None)
     if both:
         message = f"You may only specify one of these parameters: {given[0]}, {both}."
         raise invalid(message, given[0])
-    if intent_is_new and not allowed:
+    if intent_is_new and not allowed and not older:
         automatic = {"allow_redirects": "always", "enabled": True}
         intent["automatic_payment_methods"] = automatic | p.get("automatic_payment_methods", {})
     if allowed:
@@ -167,7 +168,7 @@ def _method_types(intent: Json, p: Json, intent_is_new: bool = False) -> None:
         intent["excluded_payment_method_types"] = excluded
     types = [
         name for name in _TYPES
-        if name in (intent["allowed_payment_method_types"] or _TYPES)
+        if name in (older or intent["allowed_payment_method_types"] or _TYPES)
         and name not in (intent["excluded_payment_method_types"] or ())
     ]
     if not types:
@@ -200,7 +201,8 @@ def _choose(call: Call, intent: Json, p: Json) -> None:
     if "payment_method" in p and p["payment_method"] is None:
         intent |= {"payment_method": None, "status": "requires_payment_method", "next_action": None}
     if p.get("payment_method") and p.get("payment_method_data"):
-        message = "You may only specify one of these parameters: payment_method, payment_method_data."
+        both = "payment_method, payment_method_data"
+        message = f"You may only specify one of these parameters: {both}."
         raise invalid(message, "payment_method")
     if p.get("payment_method_data"):
         method = _typed_method(call, p["payment_method_data"])

@@ -112,9 +112,9 @@ def card_facts(card: Card, expiry: tuple[int, int]) -> Json:
 
 def charge(now: int, intent: Json, method: Json, card: Card, three_d_secure: Json | None) -> Json:
     """An authorized, uncaptured Charge for all of a PaymentIntent's amount."""
-    copied = names("""amount application_fee_amount currency customer description metadata on_behalf_of
-    receipt_email shipping statement_descriptor statement_descriptor_suffix transfer_data
-    transfer_group""")
+    copied = names("""amount application_fee_amount currency customer description metadata
+    on_behalf_of receipt_email shipping statement_descriptor statement_descriptor_suffix
+    transfer_data transfer_group""")
     id = new_id("ch_3")
     return _object(
         "charge",

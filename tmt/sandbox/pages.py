@@ -92,7 +92,8 @@ def _answer(store: Store, id: str, secret: str) -> Answer:
 def _returning(url: str, intent: Json) -> str:
     parts = urlsplit(url)
     failed = intent["status"] == "requires_payment_method"
-    query = parse_qsl(parts.query, keep_blank_values=True) + [
+    query = [
+        *parse_qsl(parts.query, keep_blank_values=True),
         ("payment_intent", intent["id"]),
         ("payment_intent_client_secret", intent["client_secret"]),
         ("redirect_status", "failed" if failed else "succeeded"),

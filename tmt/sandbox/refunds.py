@@ -39,7 +39,8 @@ def _charge_of(call: Call, p: Json) -> Json:
     if id is None:
         intent = call.fetch("payment_intent", p["payment_intent"], "payment_intent")
         if intent["status"] != "succeeded":
-            message = f"This PaymentIntent ({intent['id']}) does not have a successful charge to refund."
+            which = f"This PaymentIntent ({intent['id']})"
+            message = f"{which} does not have a successful charge to refund."
             raise ApiError(400, message, param="payment_intent",
                            code="payment_intent_unexpected_state")
         id = intent["latest_charge"]

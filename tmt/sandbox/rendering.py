@@ -15,6 +15,10 @@ _EXPANDABLE = frozenset(
 )
 _DEPTH = 4
 _COMPARE = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<=", "eq": "="}
+_CURSORS = {
+    "starting_after": "seq < (SELECT seq FROM objects AS cursor WHERE cursor.id = ?)",
+    "ending_before": "seq > (SELECT seq FROM objects AS cursor WHERE cursor.id = ?)",
+}
 _PENDING = "SELECT 1 FROM deliveries WHERE event = objects.id AND delivered = 0"
 _EQUAL = "json_extract(body, '$.{}') = ?"
 
@@ -29,10 +33,9 @@ def page(call: Call, kind: str, p: Json) -> Json:
         message = "You may only specify one of these parameters: ending_before, starting_after."
         raise invalid(message, "ending_before")
     where = _filters(p)
-    for cursor, compare in (("starting_after", "<"), ("ending_before", ">")):
+    for cursor, clause in _CURSORS.items():
         if cursor in p:
             call.fetch(kind, p[cursor], cursor)
-            clause = f"seq {compare} (SELECT seq FROM objects AS cursor WHERE cursor.id = ?)"
             where.append((clause, [p[cursor]]))
     backwards = "ending_before" in p
     found = call.store.select(kind, where, "ASC" if backwards else "DESC", limit + 1)
@@ -91,7 +94,8 @@ def _expand(call: Call, node: Any, parts: list[str], path: str) -> None:
         for item in node["data"]:
             _expand(call, item, rest, path)
         return
-    if name not in node or name not in _EXPANDABLE or call.publishable and name != "payment_method":
+    hidden = call.publishable and name != "payment_method"
+    if hidden or name not in node or name not in _EXPANDABLE:
         raise invalid(f"This property cannot be expanded ({path}).", "expand")
     if name == "refunds":
         node[name] = page(call, "refund", {"charge": node["id"]})

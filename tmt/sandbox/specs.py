@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from tmt.sandbox.params import Spec
 
+# The first API version that refuses `payment_method_types`.
+FIRST_WITHOUT_TYPES = "2026-09-30"
+
 EXPAND: Spec = {"expand": "list"}
 PAGE: Spec = EXPAND | {
     "created": "range",
@@ -15,7 +18,8 @@ PAGE: Spec = EXPAND | {
     "starting_after": "str",
 }
 
-_ADDRESS: Spec = dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"), "str?")
+_LINES = ("city", "country", "line1", "line2", "postal_code", "state")
+_ADDRESS: Spec = dict.fromkeys(_LINES, "str?")
 _SHIPPING: Spec = {
     "": "may be unset",
     "address": _ADDRESS,

@@ -129,5 +129,5 @@ class Store:
         """
         conditions = " AND ".join(["kind = ?", *(sql for sql, _ in where)])
         values = [kind, *(value for _, some in where for value in some), limit]
-        sql = f"SELECT body FROM objects WHERE {conditions} ORDER BY seq {order} LIMIT ?"
-        return [json.loads(row["body"]) for row in self.rows(sql, values)]
+        query = ("SELECT body FROM objects WHERE", conditions, "ORDER BY seq", order, "LIMIT ?")
+        return [json.loads(row["body"]) for row in self.rows(" ".join(query), values)]

@@ -175,7 +175,11 @@
   addEventListener("message", (event) => {
     if (port || event.source !== parent || event.data?.type !== "sandbox:init") return;
     port = event.ports[0];
-    port.onmessage = async ({ data }) => port.postMessage({ id: data.id, result: await OPERATIONS[data.operation](data) });
+    port.onmessage = async ({ data }) => {
+      const fault = ({ message }) => ({ error: { type: "invalid_request_error", message } });
+      const result = await Promise.resolve(data).then(OPERATIONS[data.operation]).catch(fault);
+      port.postMessage({ id: data.id, result });
+    };
     dress(event.data.appearance);
     fill(event.data.options || {});
     changed();

@@ -120,7 +120,7 @@
       frame.title = locale === "es" ? "Campo de entrada seguro para el pago" : "Secure payment input frame";
       frame.src = new URL(`elements/payment?locale=${locale}`, root);
       frame.allow = "payment *";
-      Object.assign(frame.style, { display: "block", border: "0", margin: "-4px", width: "calc(100% + 8px)", height: "250px", colorScheme: "auto" });
+      Object.assign(frame.style, { display: "block", border: "0", margin: "-4px", width: "calc(100% + 8px)", height: "250px", colorScheme: "light" });
       this._ready = new Promise((ready) => (this._setReady = ready));
       frame.addEventListener("load", () => {
         const channel = new MessageChannel();

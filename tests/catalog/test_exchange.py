@@ -1,0 +1,534 @@
+"""The catalogue as a file: what is taken, what is refused and how, import, export, the demo."""
+
+from __future__ import annotations
+
+import string
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from tests.actions import Shopfront
+from tmt.catalog import listing, stock
+from tmt.catalog.exchange import (
+    DEMO,
+    CatalogueError,
+    EventData,
+    ImportResult,
+    TicketTypeData,
+    export_catalogue,
+    import_catalogue,
+    parse_catalogue,
+    seed_demo,
+)
+from tmt.catalog.models import EVENT_STATUSES, Event, TicketType
+from tmt.checkout.models import Order, OrderLine
+from tmt.core.db import Database
+from tmt.core.money import to_major
+
+NOW = datetime(2027, 1, 10, 23, 30, tzinfo=UTC)
+
+LINES = {
+    "slug": "noche-de-luna",
+    "title": "Noche de Luna",
+    "status": "published",
+    "language": "es",
+    "starts_at": "2027-03-05 21:00",
+    "ends_at": "2027-03-05 23:30",
+    "time_zone": "Europe/Madrid",
+    "venue": "Teatro del Aljibe",
+    "address": "Calle Mayor 1",
+    "city": "Madrid",
+    "currency": "EUR",
+    "max_per_order": "6",
+}
+TYPE = {"name": "General", "price": "45.00"}
+
+
+def written(*types: dict[str, str], **event: str | None) -> str:
+    """A file of one event, each value as it would be typed; None leaves the field out."""
+    fields = {**LINES, **event}
+    lines = [f"  {name}: {value}" for name, value in fields.items() if value is not None]
+    rows = []
+    for each in types or ({},):
+        row = [f"{name}: {value}" for name, value in {**TYPE, **each}.items()]
+        rows.append("  - " + "\n    ".join(row))
+    return "\n".join(["events:", "-" + lines[0][1:], *lines[1:], "  ticket_types:", *rows, ""])
+
+
+def parse_one(*types: dict[str, str], **event: str | None) -> EventData:
+    (data,) = parse_catalogue(written(*types, **event), "events.yaml", NOW)
+    return data
+
+
+def errors_of(text: str) -> list[str]:
+    with pytest.raises(CatalogueError) as caught:
+        parse_catalogue(text, "events.yaml", NOW)
+    assert all(error in str(caught.value) for error in caught.value.errors)
+    return caught.value.errors
+
+
+def exported(db: Database) -> str:
+    with db.reading() as session:
+        return export_catalogue(session)
+
+
+def event_row(db: Database) -> Event:
+    with db.reading() as session:
+        return listing.find_event(session, LINES["slug"])
+
+
+def hold(db: Database, name: str, count: int) -> None:
+    event = event_row(db)
+    (type_id,) = [each.id for each in event.ticket_types if each.name == name]
+    db.transaction(lambda session: stock.hold(session, event.id, {type_id: count}))
+
+
+def test_a_whole_event_is_read() -> None:
+    assert parse_one({"description": "De pie", "capacity": "0"}, capacity="300") == EventData(
+        slug="noche-de-luna",
+        title="Noche de Luna",
+        status="published",
+        language="es",
+        starts_at=datetime(2027, 3, 5, 20, tzinfo=UTC),
+        ends_at=datetime(2027, 3, 5, 22, 30, tzinfo=UTC),
+        time_zone="Europe/Madrid",
+        venue="Teatro del Aljibe",
+        address="Calle Mayor 1",
+        city="Madrid",
+        currency="eur",
+        max_per_order=6,
+        capacity=300,
+        ticket_types=(TicketTypeData("General", 4500, "De pie", 0),),
+    )
+
+
+BAD_FIELDS = [
+    ("slug", "Noche", "small letters"),
+    ("slug", "a--b", "small letters"),
+    ("slug", "a" * 81, "at most 80"),
+    ("title", "1984", "in quotes"),
+    ("title", "No", "in quotes"),
+    ("title", '""', "must not be empty"),
+    ("title", "", "must not be empty"),
+    ("title", "x" * 201, "at most 200 characters, not 201"),
+    ("title", '"a\\0b"', "control characters"),
+    ("title", '"a\\nb"', "control characters"),
+    ("title", '"\\ud800"', "control characters"),
+    ("title", "[a, b]", "single value"),
+    ("status", "open", "one of draft, published, canceled"),
+    ("language", "fr", "one of es, en"),
+    ("time_zone", "Madrid", "IANA time zone"),
+    ("time_zone", "Europe", "IANA time zone"),
+    ("time_zone", "../../etc/passwd", "IANA time zone"),
+    ("currency", "XXX", "ISO 4217"),
+    ("currency", "978", "ISO 4217"),
+    ("max_per_order", "0", "from 1 to 50"),
+    ("max_per_order", "51", "from 1 to 50"),
+    ("max_per_order", '"6"', "from 1 to 50"),
+    ("max_per_order", "010", "from 1 to 50"),
+    ("max_per_order", "6.0", "from 1 to 50"),
+    ("max_per_order", "true", "from 1 to 50"),
+    ("capacity", "-1", "from 0 to"),
+    ("capacity", "1_0", "from 0 to"),
+    ("capacity", "1:30", "from 0 to"),
+    ("image_url", "http://example.org/a.jpg", "begins with https://"),
+    ("image_url", "https://user@example.org/a.jpg", "begins with https://"),
+    ("image_url", "https://", "begins with https://"),
+    ("image_url", "https://example.org:x/", "begins with https://"),
+    ("image_url", "javascript:alert(1)", "begins with https://"),
+    ("starts_at", "2027-03-05", "local date and time"),
+    ("starts_at", "5 March", "local date and time"),
+    ("starts_at", "2027-02-30 21:00", "does not exist"),
+    ("starts_at", "2027-03-05 25:00", "does not exist"),
+    ("starts_at", "2027-03-28 02:30", "clocks skip that hour"),
+    ("starts_at", "2026-10-25 02:30", "2026-10-25 02:30+02:00"),
+    ("ends_at", "2027-03-05 21:00", "must be after starts_at"),
+    ("ends_at", "2027-03-05 20:00", "must be after starts_at"),
+    ("sale_ends_at", "2027-03-06 00:00", "must not be after the event's ends_at"),
+    ("sale_starts_at", "2027-03-05 23:30", "before the event's ends_at"),
+    ("colour", "red", "unknown field"),
+    ("<<", "red", "unknown field"),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "complaint"), BAD_FIELDS)
+def test_a_wrong_field_is_refused_where_it_stands(field: str, value: str, complaint: str) -> None:
+    text = written(**{field: value})
+    line = 1 + next(n for n, row in enumerate(text.split("\n")) if row[2:].startswith(f"{field}:"))
+    (error,) = errors_of(text)
+    assert error.startswith(f"events.yaml:{line}: events[0].{field}: ")
+    assert complaint in error
+
+
+BAD_PRICES = [
+    ("EUR", '"45.00"', "must be an amount"),
+    ("EUR", "-5", "must be an amount"),
+    ("EUR", "1e3", "must be an amount"),
+    ("EUR", "1_000", "must be an amount"),
+    ("EUR", ".inf", "must be an amount"),
+    ("EUR", "45,00", "must be an amount"),
+    ("EUR", "0x10", "must be an amount"),
+    ("EUR", "45.001", "more decimals than EUR has"),
+    ("JPY", "4500.50", "more decimals than JPY has"),
+    ("ISK", "1500.50", "more decimals than ISK has"),
+    ("KWD", "1.005", "cannot be charged"),
+    ("EUR", "0.49", "cannot be charged"),
+    ("EUR", "1000000.00", "cannot be charged"),
+]
+
+
+@pytest.mark.parametrize(("currency", "price", "complaint"), BAD_PRICES)
+def test_a_price_that_cannot_be_charged_is_refused(
+    currency: str, price: str, complaint: str
+) -> None:
+    (error,) = errors_of(written({"price": price}, currency=currency))
+    assert error.startswith("events.yaml:16: events[0].ticket_types[0].price: ")
+    assert complaint in error
+
+
+PRICES = [
+    ("EUR", "45.00", 4500),
+    ("EUR", "45", 4500),
+    ("usd", "75.5", 7550),
+    ("JPY", "4500", 4500),
+    ("KWD", "1.25", 1250),
+    ("ISK", "1500", 150000),
+    ("EUR", "0", 0),
+]
+
+
+@pytest.mark.parametrize(("currency", "price", "minor"), PRICES)
+def test_prices_are_written_in_major_units(currency: str, price: str, minor: int) -> None:
+    data = parse_one({"price": price}, currency=currency)
+    assert data.ticket_types[0].price == minor
+
+
+TIMES = [
+    ("2027-03-05 21:00", "2027-03-05T20:00+00:00"),
+    ('"2027-03-05 21:00"', "2027-03-05T20:00+00:00"),
+    ("2027-03-05T21:00:00", "2027-03-05T20:00+00:00"),
+    ("2027-03-05 21:00Z", "2027-03-05T21:00+00:00"),
+    ("2027-03-05 21:00 -05:00", "2027-03-06T02:00+00:00"),
+    ("2026-10-25 02:30+02:00", "2026-10-25T00:30+00:00"),
+    ("2026-10-25 02:30+01:00", "2026-10-25T01:30+00:00"),
+    # It is 00:30 of the eleventh in Madrid already.
+    ("+21d 21:00", "2027-02-01T20:00+00:00"),
+    ("+0d 21:00", "2027-01-11T20:00+00:00"),
+    ("-1d 08:00", "2027-01-10T07:00+00:00"),
+]
+
+
+@pytest.mark.parametrize(("value", "utc"), TIMES)
+def test_times_are_local_to_the_event(value: str, utc: str) -> None:
+    data = parse_one(starts_at=value, ends_at="2030-01-01 00:00")
+    assert data.starts_at.isoformat(timespec="minutes") == utc
+
+
+@pytest.mark.parametrize("field", [name for name in LINES if name != "slug"])
+def test_a_missing_field_is_named_with_the_line_of_its_event(field: str) -> None:
+    assert errors_of(written(**{field: None})) == [
+        f"events.yaml:2: events[0].{field}: is missing"
+    ]
+
+
+def test_all_errors_of_a_file_are_told_at_once_and_in_order() -> None:
+    text = written({"price": "x"}, {}, title="1984", status="open", slug="Ñ", currency="zzz")
+    fields = [error.split(": ")[1] for error in errors_of(text)]
+    assert fields == [
+        "events[0].slug",
+        "events[0].title",
+        "events[0].status",
+        "events[0].currency",
+        "events[0].ticket_types[0].price",
+        "events[0].ticket_types[1].name",
+    ]
+
+
+def test_a_sale_of_a_type_is_checked_with_what_it_has_from_its_event() -> None:
+    late = {"sale_starts_at": "2027-03-04 10:00"}
+    (error,) = errors_of(written(late, sale_ends_at="2027-03-03 10:00"))
+    assert error.startswith("events.yaml:18: events[0].ticket_types[0].sale_starts_at: the sale")
+    early = {"sale_ends_at": "2027-02-01 10:00"}
+    (error,) = errors_of(written(early, sale_starts_at="2027-02-01 10:00"))
+    assert error.startswith("events.yaml:18: events[0].ticket_types[0].sale_ends_at: the sale")
+
+
+def test_a_slug_stands_once_in_a_file() -> None:
+    (error,) = errors_of(written() + written().removeprefix("events:\n"))
+    assert error == "events.yaml:17: events[1].slug: 'noche-de-luna' stands above already"
+
+
+def test_a_field_stands_once_in_an_event() -> None:
+    (error,) = errors_of(written(venue="A\n  venue: B"))
+    assert error == "events.yaml:10: events[0].venue: stands here twice"
+
+
+BAD_FILES = [
+    ("", "the file is empty"),
+    ("# nothing\n", "the file is empty"),
+    ("[]", "must begin with 'events:'"),
+    ("events: {}", "must be a list"),
+    ("event: []", "events: is missing"),
+    ("events:\n- 3", "events[0]: must be fields"),
+    ("events: [", "is not valid YAML"),
+    ("events:\n\t- a", "is not valid YAML"),
+    ("events: []\n---\nevents: []", "is not valid YAML"),
+    ("events: []\x07", "a character that YAML does not allow"),
+    ("a: &a [1]\nevents: []", "anchors and aliases"),
+    ("events: *a", "anchors and aliases"),
+    ("events: !!python/object/apply:os.getcwd []", "tags (!)"),
+    ("events: ! []", "tags (!)"),
+    ("[" * 5000, "nested too deeply"),
+    ("#" * 1024 * 1024 + "\nevents: []", "larger than 1 MiB"),
+    ("? [a]\n: b\nevents: []", "unknown field"),
+]
+
+
+@pytest.mark.parametrize(("text", "complaint"), BAD_FILES, ids=[c for _, c in BAD_FILES])
+def test_a_file_that_is_no_catalogue_is_refused(text: str, complaint: str) -> None:
+    assert any(complaint in error for error in errors_of(text))
+
+
+def test_an_import_creates_and_then_updates(db: Database) -> None:
+    assert import_catalogue(db, [parse_one()], NOW) == ImportResult(created=1, updated=0)
+    before = event_row(db)
+    changed = parse_one({"name": "VIP", "price": "90"}, {"price": "50"}, title="Noche de Sol")
+    later = NOW + timedelta(days=1)
+    assert import_catalogue(db, [changed], later) == ImportResult(created=0, updated=1)
+    after = event_row(db)
+    assert (after.id, after.title, after.updated_at) == (before.id, "Noche de Sol", later)
+    assert after.search_text == "noche de sol"
+    assert [(each.name, each.price) for each in after.ticket_types] == [
+        ("VIP", 9000),
+        ("General", 5000),
+    ]
+    assert after.ticket_types[1].id == before.ticket_types[0].id
+
+
+def test_an_import_that_changes_nothing_leaves_the_time_of_the_last_change(db: Database) -> None:
+    import_catalogue(db, [parse_one()], NOW)
+    import_catalogue(db, [parse_one()], NOW + timedelta(days=1))
+    assert event_row(db).updated_at == NOW
+
+
+def test_an_update_keeps_what_is_held_and_sold(db: Database) -> None:
+    import_catalogue(db, [parse_one()], NOW)
+    hold(db, "General", 3)
+    import_catalogue(db, [parse_one({"price": "60", "capacity": "3"}, capacity="3")], NOW)
+    event = event_row(db)
+    assert (event.held, event.ticket_types[0].held, event.ticket_types[0].price) == (3, 3, 6000)
+
+
+REFUSED = [
+    ([{}], {"currency": "USD"}, "event 'noche-de-luna': currency: must stay EUR"),
+    ([{}], {"capacity": "2"}, "event 'noche-de-luna': capacity: must be at least 3"),
+    ([{"capacity": "2"}], {}, "ticket_types['General'].capacity: must be at least 3"),
+    ([{"name": "Other"}], {}, "ticket_types['General']: must stay in the file"),
+]
+
+
+@pytest.mark.parametrize(("types", "event", "complaint"), REFUSED)
+def test_an_import_never_takes_away_what_is_held(
+    db: Database, types: list[dict[str, str]], event: dict[str, Any], complaint: str
+) -> None:
+    import_catalogue(db, [parse_one()], NOW)
+    hold(db, "General", 3)
+    before = exported(db)
+    fresh = replace(parse_one(), slug="another")
+    with pytest.raises(CatalogueError, match="nothing was imported") as caught:
+        import_catalogue(db, [fresh, parse_one(*types, **event)], NOW)
+    (error,) = caught.value.errors
+    assert complaint in error
+    assert exported(db) == before
+
+
+def test_everything_may_change_while_nothing_is_held(db: Database) -> None:
+    import_catalogue(db, [parse_one()], NOW)
+    changed = parse_one({"name": "Other", "price": "4500"}, currency="JPY", capacity="0")
+    import_catalogue(db, [changed], NOW)
+    assert parse_catalogue(exported(db), "again", NOW) == [changed]
+
+
+def test_a_type_with_past_orders_stays(db: Database) -> None:
+    import_catalogue(db, [parse_one()], NOW)
+    event = event_row(db)
+
+    def order(session: Session) -> None:
+        session.add(
+            Order(
+                code="C", token="T", checkout_token="K", event_id=event.id, status="expired",
+                name="Ana", email="a@example.org", email_key="a@example.org", locale="es",
+                total=4500, currency="eur", livemode=False, created_at=NOW, expires_at=NOW,
+            )
+        )  # fmt: skip
+        session.flush()
+        order_id = session.scalars(select(Order.id)).one()
+        session.add(
+            OrderLine(
+                order_id=order_id, ticket_type_id=event.ticket_types[0].id, name="General",
+                unit_price=4500, quantity=1, holders=[],
+            )
+        )  # fmt: skip
+
+    db.transaction(order)
+    with pytest.raises(CatalogueError, match="there are past orders of it"):
+        import_catalogue(db, [parse_one({"name": "Other"})], NOW)
+    assert [each.name for each in event_row(db).ticket_types] == ["General"]
+
+
+def test_an_export_is_made_for_reading(db: Database) -> None:
+    text = written({"description": "De pie"}, {"name": "Balcón: vista", "price": "60.50"})
+    text = text.replace("  ticket_types", "  description: |-\n    Uno.\n\n    Dos ñ 🎷.\n  ticket_types")
+    import_catalogue(db, parse_catalogue(text, "events.yaml", NOW), NOW)
+    assert exported(db) == text.replace("Balcón: vista", "'Balcón: vista'")
+
+
+def test_an_empty_catalogue_is_exported_and_imported(db: Database) -> None:
+    assert exported(db) == "events: []\n"
+    assert import_catalogue(db, parse_catalogue("events: []\n", "x"), NOW) == ImportResult(0, 0)
+
+
+ZONES = ["Europe/Madrid", "America/New_York", "Asia/Tokyo", "Australia/Lord_Howe", "Asia/Kathmandu"]
+SMALLEST = {"eur": 50, "jpy": 50, "kwd": 10, "isk": 100}
+LETTERS = st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp"))
+LINE = st.text(LETTERS, min_size=1, max_size=40).map(str.strip).filter(bool)
+LINE |= st.sampled_from(["1984", "no", "null", "~", "- a", "a: b", "# c", "2027-03-05", "'", "=", "<<"])
+LINES_OF_TEXT = st.lists(LINE | st.just(""), max_size=6).map(lambda each: "\n".join(each).strip())
+CAPACITY = st.none() | st.integers(0, 2000)
+MOMENT = st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31), timezones=st.just(UTC))
+ADDRESS = st.none() | st.just("https://example.org/a.jpg?x=%20#y")
+
+
+@st.composite
+def ticket_types(draw: Any, currency: str) -> tuple[TicketTypeData, ...]:
+    names = draw(st.lists(LINE, max_size=3, unique=True))
+    prices = st.integers(0, 900).map(lambda each: each * SMALLEST[currency])
+    about = LINE | st.just("")
+    return tuple(
+        TicketTypeData(name, draw(prices), draw(about), draw(CAPACITY)) for name in names
+    )
+
+
+@st.composite
+def catalogues(draw: Any) -> list[EventData]:
+    events = []
+    slugs = st.lists(st.text(string.ascii_lowercase, min_size=1, max_size=8), max_size=3, unique=True)
+    for slug in draw(slugs):
+        starts, currency = draw(MOMENT), draw(st.sampled_from(sorted(SMALLEST)))
+        window = draw(st.sampled_from([(None, None), (-5, -2), (-5, None), (None, 0)]))
+        sale = [None if each is None else starts + timedelta(hours=each) for each in window]
+        events.append(
+            EventData(
+                slug, draw(LINE), draw(st.sampled_from(EVENT_STATUSES)),
+                draw(st.sampled_from(["es", "en"])), starts, starts + timedelta(hours=3),
+                draw(st.sampled_from(ZONES)), draw(LINE), draw(LINE), draw(LINE), currency,
+                draw(st.integers(1, 50)), draw(CAPACITY), *sale, draw(ADDRESS),
+                draw(LINES_OF_TEXT), draw(ticket_types(currency)),
+            )
+        )  # fmt: skip
+    return events
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(events=catalogues())
+def test_what_was_imported_is_exported_the_same(db: Database, events: list[EventData]) -> None:
+    def clear(session: Session) -> None:
+        session.execute(delete(TicketType))
+        session.execute(delete(Event))
+
+    db.transaction(clear)
+    import_catalogue(db, events, NOW)
+    text = exported(db)
+    again = parse_catalogue(text, "export", NOW)
+    assert again == sorted(events, key=lambda each: (each.starts_at, each.slug))
+    import_catalogue(db, again, NOW + timedelta(days=1))
+    assert exported(db) == text
+
+
+DAYS = [datetime(2027, 1, 1, tzinfo=UTC) + timedelta(days=13 * n, hours=n) for n in range(28)]
+
+
+@pytest.mark.parametrize("now", DAYS, ids=lambda day: f"{day:%m-%d}")
+def test_the_demo_is_good_on_any_day(now: datetime) -> None:
+    events = parse_catalogue(DEMO.read_text("utf-8"), "demo.yaml", now)
+    assert min(event.starts_at for event in events) > now
+
+
+def test_the_demo_shows_every_state_and_what_shops_sell(db: Database) -> None:
+    assert seed_demo(db, NOW) == 9
+    with db.reading() as session:
+        cards = listing.upcoming(session, NOW, few=10)
+        events = session.scalars(select(Event)).all()
+        places = {event.city: event.address for event in events}
+    assert {card.state for card in cards} == {
+        "on_sale", "few_left", "later", "sold_out", "closed", "canceled",
+    }  # fmt: skip
+    assert {"usd", "eur", "jpy"} < {event.currency for event in events}
+    assert {event.language for event in events} == {"es", "en"}
+    assert [card.event.city for card in cards if card.price_to == 0] == ["Bogotá"]
+    assert places["Bogotá"] == "Carrera 5 # 26-40, La Macarena"
+    assert None in {event.capacity for event in events}
+
+
+def test_two_places_of_the_demo_make_150_dollars(db: Database) -> None:
+    seed_demo(db, NOW)
+    with db.reading() as session:
+        event = listing.find_event(session, "the-paper-lanterns-new-york")
+    assert to_major(2 * event.ticket_types[0].price, event.currency) == Decimal("150.00")
+
+
+def test_the_demo_is_for_an_empty_shop_only(db: Database) -> None:
+    import_catalogue(db, [parse_one()], NOW)
+    assert seed_demo(db, NOW) == 0
+    assert parse_catalogue(exported(db), "again", NOW) == [parse_one()]
+
+
+def test_an_exported_time_that_comes_twice_has_its_offset(db: Database) -> None:
+    start = datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Madrid"))
+    data = replace(parse_one(), starts_at=start.astimezone(UTC))
+    import_catalogue(db, [data], NOW)
+    assert "  starts_at: 2026-10-25 02:30+01:00\n" in exported(db)
+
+
+def test_the_commands_write_a_file_and_read_it_again(shopfront: Shopfront, tmp_path: Path) -> None:
+    run = shopfront.app.test_cli_runner().invoke
+    path = tmp_path / "events.yaml"
+    assert run(args=["catalog", "export", str(path)]).exit_code == 0
+    shown = run(args=["catalog", "export"])
+    assert shown.stdout == path.read_text("utf-8")
+    again = run(args=["catalog", "import", str(path)])
+    assert (again.exit_code, again.stdout) == (0, "0 created, 1 updated\n")
+    more = run(args=["catalog", "import", "-"], input=written().encode())
+    assert (more.exit_code, more.stdout) == (0, "1 created, 0 updated\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (b"events: {}", ":1: events: must be a list"),
+        (b"events:\n- title: \xff", ":2: is not UTF-8"),
+        (b"#" * 1024 * 1024 + "ñ\nevents: []".encode(), ":1: the file is larger than 1 MiB"),
+    ],
+    ids=["form", "encoding", "size"],
+)
+def test_a_refused_file_ends_the_command_with_1_and_its_errors_on_stderr(
+    shopfront: Shopfront, tmp_path: Path, content: bytes, error: str
+) -> None:
+    path = tmp_path / "events.yaml"
+    path.write_bytes(content)
+    ended = shopfront.app.test_cli_runner().invoke(args=["catalog", "import", str(path)])
+    assert (ended.exit_code, ended.stdout) == (1, "")
+    assert f"{path}{error}" in ended.stderr

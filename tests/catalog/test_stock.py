@@ -1,0 +1,179 @@
+"""Stock: never more than there is, whoever comes at the same moment."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from tmt.catalog import stock
+from tmt.catalog.models import PUBLISHED, Event, TicketType
+from tmt.core.db import Database
+
+NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
+BUYERS = 16
+
+
+def make_event(db: Database, capacity: int | None, *types: int | None) -> tuple[int, list[int]]:
+    """An event with ticket types of these capacities; its id and theirs."""
+
+    def unit(session: Session) -> tuple[int, list[int]]:
+        event = Event(
+            slug="noche", title="Noche", description="", venue="Sala", address="Calle 1",
+            city="Madrid", starts_at=NOW + timedelta(days=9), ends_at=NOW + timedelta(days=10),
+            time_zone="Europe/Madrid", language="es", currency="eur", capacity=capacity,
+            max_per_order=10, status=PUBLISHED, updated_at=NOW,
+        )
+        event.ticket_types = [
+            TicketType(name=f"type {i}", price=1000, capacity=each, position=i)
+            for i, each in enumerate(types)
+        ]
+        session.add(event)
+        session.flush()
+        return event.id, [ticket_type.id for ticket_type in event.ticket_types]
+
+    return db.transaction(unit)
+
+
+def counts(db: Database, event_id: int) -> list[tuple[int, int]]:
+    """Held and sold of the event, then of each of its ticket types."""
+    with db.reading() as session:
+        event = session.get_one(Event, event_id)
+        return [(row.held, row.sold) for row in (event, *event.ticket_types)]
+
+
+def at_once(calls: list[Callable[[], None]]) -> int:
+    """Runs the calls in as many threads, all released together; how many were not sold out."""
+    barrier = threading.Barrier(len(calls))
+
+    def one(call: Callable[[], None]) -> bool:
+        barrier.wait()
+        try:
+            call()
+        except stock.SoldOut:
+            return False
+        return True
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return sum(pool.map(one, calls))
+
+
+def test_places_go_from_held_to_sold_and_back(db: Database) -> None:
+    event_id, (first, second) = make_event(db, 10, 5, None)
+    places = {first: 2, second: 1}
+    db.transaction(lambda s: stock.hold(s, event_id, places))
+    assert counts(db, event_id) == [(3, 0), (2, 0), (1, 0)]
+    db.transaction(lambda s: stock.sell(s, event_id, places))
+    assert counts(db, event_id) == [(0, 3), (0, 2), (0, 1)]
+    db.transaction(lambda s: stock.take_back(s, event_id, {first: 1}))
+    assert counts(db, event_id) == [(0, 2), (0, 1), (0, 1)]
+
+
+def test_released_places_can_be_held_again(db: Database) -> None:
+    event_id, (only,) = make_event(db, None, 2)
+    db.transaction(lambda s: stock.hold(s, event_id, {only: 2}))
+    db.transaction(lambda s: stock.release(s, event_id, {only: 2}))
+    assert counts(db, event_id) == [(0, 0), (0, 0)]
+    db.transaction(lambda s: stock.hold(s, event_id, {only: 2}))
+    assert counts(db, event_id) == [(2, 0), (2, 0)]
+
+
+def test_a_type_that_has_not_enough_is_named_and_nothing_is_held(db: Database) -> None:
+    event_id, (wide, narrow) = make_event(db, 10, 10, 1)
+    with pytest.raises(stock.SoldOut) as caught:
+        db.transaction(lambda s: stock.hold(s, event_id, {wide: 2, narrow: 2}))
+    assert caught.value.ticket_type_id == narrow
+    assert counts(db, event_id) == [(0, 0), (0, 0), (0, 0)]
+
+
+def test_the_events_capacity_holds_over_all_its_types(db: Database) -> None:
+    event_id, (first, second) = make_event(db, 3, None, 5)
+    db.transaction(lambda s: stock.hold(s, event_id, {first: 2}))
+    with pytest.raises(stock.SoldOut) as caught:
+        db.transaction(lambda s: stock.hold(s, event_id, {second: 2}))
+    assert caught.value.ticket_type_id is None
+    assert counts(db, event_id) == [(2, 0), (2, 0), (0, 0)]
+
+
+def test_sold_places_count_against_the_capacity(db: Database) -> None:
+    event_id, (only,) = make_event(db, None, 2)
+    db.transaction(lambda s: stock.hold(s, event_id, {only: 2}))
+    db.transaction(lambda s: stock.sell(s, event_id, {only: 2}))
+    with pytest.raises(stock.SoldOut):
+        db.transaction(lambda s: stock.hold(s, event_id, {only: 1}))
+
+
+def test_a_capacity_of_zero_sells_nothing(db: Database) -> None:
+    event_id, (only,) = make_event(db, None, 0)
+    with pytest.raises(stock.SoldOut):
+        db.transaction(lambda s: stock.hold(s, event_id, {only: 1}))
+
+
+def test_a_unit_that_fails_later_leaves_nothing_held(db: Database) -> None:
+    event_id, (only,) = make_event(db, 5, 5)
+
+    def unit(session: Session) -> None:
+        stock.hold(session, event_id, {only: 3})
+        raise RuntimeError("the order could not be written")
+
+    with pytest.raises(RuntimeError):
+        db.transaction(unit)
+    assert counts(db, event_id) == [(0, 0), (0, 0)]
+
+
+def test_more_than_is_held_cannot_be_released(db: Database) -> None:
+    event_id, (only,) = make_event(db, 5, 5)
+    db.transaction(lambda s: stock.hold(s, event_id, {only: 1}))
+    with pytest.raises(IntegrityError):
+        db.transaction(lambda s: stock.release(s, event_id, {only: 2}))
+    assert counts(db, event_id) == [(1, 0), (1, 0)]
+
+
+def test_the_last_places_of_a_type_go_once_each(db: Database) -> None:
+    event_id, (only,) = make_event(db, None, 5)
+
+    def buy() -> None:
+        db.transaction(lambda s: stock.hold(s, event_id, {only: 1}))
+
+    assert at_once([buy] * BUYERS) == 5
+    assert counts(db, event_id) == [(5, 0), (5, 0)]
+
+
+def test_the_last_places_of_an_event_go_once_each_over_two_types(db: Database) -> None:
+    event_id, types = make_event(db, 5, 4, 4)
+
+    def buyer(type_id: int) -> Callable[[], None]:
+        return lambda: db.transaction(lambda s: stock.hold(s, event_id, {type_id: 1}))
+
+    assert at_once([buyer(types[i % 2]) for i in range(BUYERS)]) == 5
+    event, first, second = counts(db, event_id)
+    assert event == (5, 0)
+    assert first[0] + second[0] == 5
+    assert max(first[0], second[0]) <= 4
+
+
+def test_orders_of_several_types_at_once_neither_deadlock_nor_oversell(db: Database) -> None:
+    event_id, (first, second) = make_event(db, None, 5, 5)
+    orders = [{first: 1, second: 1}, {second: 1, first: 1}]
+
+    def buyer(places: dict[int, int]) -> Callable[[], None]:
+        return lambda: db.transaction(lambda s: stock.hold(s, event_id, places))
+
+    assert at_once([buyer(orders[i % 2]) for i in range(BUYERS)]) == 5
+    assert counts(db, event_id) == [(10, 0), (5, 0), (5, 0)]
+
+
+def test_places_given_back_during_a_rush_are_not_lost(db: Database) -> None:
+    event_id, (only,) = make_event(db, None, 5)
+
+    def visit() -> None:
+        db.transaction(lambda s: stock.hold(s, event_id, {only: 1}))
+        db.transaction(lambda s: stock.release(s, event_id, {only: 1}))
+
+    at_once([visit] * BUYERS)
+    assert counts(db, event_id) == [(0, 0), (0, 0)]

@@ -1,0 +1,64 @@
+"""axe-core: where it comes from, and asking it about a page."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from playwright.sync_api import Frame, Page
+
+HERE = Path(__file__).parent
+_SOURCE = HERE / "node_modules" / "axe-core" / "axe.min.js"
+_GRAVE = ("serious", "critical")
+# The frame of the card fields is transparent: it is judged on the ground on which it lies.
+_GROUND = """() => {
+  let node = document.querySelector("#payment-element");
+  const clear = "rgba(0, 0, 0, 0)";
+  while (node && getComputedStyle(node).backgroundColor === clear) node = node.parentElement;
+  return node ? getComputedStyle(node).backgroundColor : null;
+}"""
+_ASK = """async () => {
+  const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+  const found = await axe.run(document, { iframes: false, runOnly: tags, resultTypes: ["violations"] });
+  return found.violations.map(({ id, impact, nodes }) => ({
+    id, impact, where: nodes.map((node) => `${node.target} ${node.any.map((any) => any.message)}`),
+  }));
+}"""
+
+
+def install(lock: Path) -> str:
+    """The source of the pinned axe-core, installed with npm the first time."""
+    with FileLock(lock):
+        if not _SOURCE.exists():
+            npm = shutil.which("npm")
+            if npm is None:
+                pytest.skip("axe-core comes with npm, and there is no Node.js on this machine")
+            command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+            subprocess.run(command, cwd=HERE, check=True, capture_output=True)
+    return _SOURCE.read_text()
+
+
+def grave_problems(page: Page, source: str) -> list[str]:
+    """What axe-core calls serious or critical on the page and in its frames."""
+    ground = page.evaluate(_GROUND)
+    found: list[str] = []
+    for frame in page.frames:
+        if ground and "/elements/payment" in frame.url:
+            frame.evaluate("(ground) => { document.body.style.background = ground }", ground)
+        found += [
+            f"{frame.url} {one['id']}: {one['where']}"
+            for one in _ask(frame, source)
+            if one["impact"] in _GRAVE
+        ]
+    return found
+
+
+def _ask(frame: Frame, source: str) -> list[dict[str, Any]]:
+    if not frame.evaluate("() => 'axe' in window"):
+        frame.evaluate(f"() => {{ {source} }}")
+    answer: list[dict[str, Any]] = frame.evaluate(_ASK)
+    return answer

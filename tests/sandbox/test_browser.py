@@ -1,0 +1,210 @@
+"""Stripe.js and the Payment Element in a real browser, on a page of another origin."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import stripe
+
+from .conftest import Till, until
+
+VISA, DECLINED = "4242424242424242", "4000000000009995"
+CHALLENGED = "4000002760003184"
+
+
+def test_a_card_is_paid_in_place_under_a_strict_policy(
+    till: Till, intent: stripe.PaymentIntent, client: stripe.StripeClient
+) -> None:
+    till.open(str(intent.client_secret))
+    till.fill(VISA)
+    assert till.frame.locator("#number").input_value() == "4242 4242 4242 4242"
+    assert till.frame.locator("#expiry").input_value() == "12 / 34"
+    paid = till.pay()["paymentIntent"]
+    assert paid["status"] == "succeeded"
+    assert not {"metadata", "latest_charge", "amount_received"} & set(paid)
+    assert client.v1.payment_intents.retrieve(intent.id).status == "succeeded"
+    changes = till.page.evaluate("events.filter((event) => event.name === 'change')")
+    first, last = changes[0], changes[-1]
+    assert (first["empty"], first["complete"]) == (True, False)
+    assert (last["empty"], last["complete"], last["value"]["type"]) == (False, True, "card")
+    assert {"ready", "focus"} <= {event["name"] for event in till.page.evaluate("events")}
+    assert till.problems == []
+
+
+def test_card_data_never_reaches_the_page_around(till: Till, intent: stripe.PaymentIntent) -> None:
+    till.page.add_init_script(
+        "window.heard = []; addEventListener('message', (e) => heard.push(JSON.stringify(e.data)));"
+        "const post = MessagePort.prototype.postMessage;"
+        "MessagePort.prototype.postMessage = function (data, ...rest) {"
+        " this.addEventListener('message', (e) => heard.push(JSON.stringify(e.data)));"
+        " return post.call(this, data, ...rest); };"
+    )
+    till.open(str(intent.client_secret))
+    till.fill(VISA)
+    till.pay()
+    heard = "".join(till.page.evaluate("heard"))
+    assert "succeeded" in heard
+    assert "4242424242424242" not in heard.replace(" ", "")
+    assert "12 / 34" not in heard
+
+
+def test_a_decline_is_told_in_the_pages_language_and_another_card_pays(
+    till: Till, intent: stripe.PaymentIntent
+) -> None:
+    till.open(str(intent.client_secret), locale="es")
+    for label in ("Número de tarjeta", "Fecha de caducidad", "Código de seguridad", "País"):
+        assert till.frame.get_by_label(label).count() == 1
+    till.fill(DECLINED)
+    error = till.pay()["error"]
+    assert (error["type"], error["decline_code"]) == ("card_error", "insufficient_funds")
+    assert error["message"] == "Tu tarjeta no tiene fondos suficientes."
+    assert error["payment_intent"]["status"] == "requires_payment_method"
+    till.frame.locator("#number").fill(VISA)
+    assert till.pay()["paymentIntent"]["status"] == "succeeded"
+
+
+def test_field_problems_are_shown_by_the_element(till: Till, intent: stripe.PaymentIntent) -> None:
+    till.open(str(intent.client_secret))
+    till.fill("4242424242424241", expiry="12/20", cvc="12")
+    error = till.pay()["error"]
+    assert (error["type"], error["code"]) == ("validation_error", "invalid_number")
+    for name, text in (
+        ("number", "Your card number is invalid."),
+        ("expiry", "Your card's expiration date is in the past."),
+        ("cvc", "Your card's security code is incomplete."),
+    ):
+        field = till.frame.locator(f"#{name}")
+        assert field.get_attribute("aria-invalid") == "true"
+        described = till.frame.locator(f"#{field.get_attribute('aria-describedby')}")
+        assert described.text_content() == text
+
+
+def test_the_zip_code_is_asked_in_the_united_states_only(
+    till: Till, intent: stripe.PaymentIntent
+) -> None:
+    till.open(str(intent.client_secret))
+    zip_code = till.frame.get_by_label("ZIP code")
+    assert zip_code.is_visible()
+    till.fill(VISA)
+    assert not zip_code.is_visible()
+
+
+@pytest.mark.parametrize(("button", "status"), [("Complete", "succeeded"), ("Fail", None)])
+def test_the_challenge_is_a_dialog(
+    till: Till, intent: stripe.PaymentIntent, button: str, status: str | None
+) -> None:
+    till.open(str(intent.client_secret))
+    till.fill(CHALLENGED)
+    till.page.click("#pay")
+    frame = till.page.frame_locator("dialog iframe")
+    frame.locator("button:focus").wait_for()
+    result = till.answer(button)
+    if status:
+        assert result["paymentIntent"]["status"] == status
+    else:
+        assert result["error"]["code"] == "payment_intent_authentication_failure"
+    assert till.page.locator("dialog").count() == 0
+    assert till.page.evaluate("document.activeElement.id") == "pay"
+    assert till.problems == []
+
+
+@pytest.mark.parametrize("focused_in_frame", [True, False])
+def test_escape_refuses_the_payment(
+    till: Till,
+    intent: stripe.PaymentIntent,
+    client: stripe.StripeClient,
+    focused_in_frame: bool,
+) -> None:
+    till.open(str(intent.client_secret))
+    till.fill(CHALLENGED)
+    till.page.click("#pay")
+    till.page.frame_locator("dialog iframe").locator("button:focus").wait_for()
+    if not focused_in_frame:
+        till.page.evaluate("document.activeElement.blur()")
+    till.page.keyboard.press("Escape")
+    assert till.result()["error"]["code"] == "payment_intent_authentication_failure"
+    after = client.v1.payment_intents.retrieve(intent.id)
+    assert after.status == "requires_payment_method"
+
+
+def test_redirect_always_goes_to_the_return_url(till: Till, intent: stripe.PaymentIntent) -> None:
+    till.open(str(intent.client_secret), redirect="always")
+    till.fill(VISA)
+    till.page.click("#pay")
+    till.page.wait_for_url("**/done**")
+    query = parse_qs(urlsplit(till.page.url).query)
+    assert query == {
+        "order": ["7"],
+        "payment_intent": [intent.id],
+        "payment_intent_client_secret": [intent.client_secret],
+        "redirect_status": ["succeeded"],
+    }
+
+
+def test_the_keyboard_is_enough(till: Till, intent: stripe.PaymentIntent) -> None:
+    options = {"defaultValues": {"billingDetails": {"address": {"country": "ES"}}}}
+    till.open(str(intent.client_secret), options=options)
+    till.page.evaluate("element.focus()")
+    till.frame.locator("#number:focus").wait_for()
+    for text in (VISA, "1234", "123"):
+        till.page.keyboard.type(text)
+        till.page.keyboard.press("Tab")
+    till.page.keyboard.press("Tab")
+    assert till.page.evaluate("document.activeElement.id") == "pay"
+    till.page.keyboard.press("Enter")
+    assert till.result()["paymentIntent"]["status"] == "succeeded"
+
+
+def test_the_other_calls_of_stripe_js(
+    till: Till, intent: stripe.PaymentIntent, client: stripe.StripeClient
+) -> None:
+    secret = str(intent.client_secret)
+    till.open(secret)
+    page, call = till.page, "([secret, method]) => stripe.{}(secret, method)"
+    error: Any = page.evaluate("elements.submit()")["error"]
+    assert (error["type"], error["code"]) == ("validation_error", "incomplete_number")
+    assert page.evaluate("elements.fetchUpdates()") == {}
+    found = page.evaluate("(secret) => stripe.retrievePaymentIntent(secret)", secret)
+    assert found["paymentIntent"]["id"] == intent.id
+    method = {"payment_method": "pm_card_visa_chargeDeclined"}
+    refusal = page.evaluate(call.format("confirmCardPayment"), [secret, method])["error"]
+    assert refusal["code"] == "card_declined"
+    challenged: Any = {"payment_method": "pm_card_threeDSecure2Required"}
+    challenged |= {"use_stripe_sdk": True, "return_url": "https://shop.example/"}
+    client.v1.payment_intents.confirm(intent.id, challenged)
+    page.evaluate("(s) => { window.next = stripe.handleNextAction({ clientSecret: s }) }", secret)
+    page.frame_locator("dialog iframe").get_by_role("button", name="Complete").click()
+    assert page.evaluate("next")["paymentIntent"]["status"] == "succeeded"
+
+
+def test_the_element_follows_appearance_and_its_content(
+    till: Till, intent: stripe.PaymentIntent
+) -> None:
+    look = {"theme": "night", "variables": {"colorBackground": "rgb(1, 2, 3)"}}
+    till.page.set_viewport_size({"width": 320, "height": 700})
+    till.open(str(intent.client_secret), appearance=look)
+    style = "(node) => getComputedStyle(node).backgroundColor"
+    assert till.frame.locator("#number").evaluate(style) == "rgb(1, 2, 3)"
+    height = "document.querySelector('#element iframe').getBoundingClientRect().height"
+    before = till.page.evaluate(height)
+    wide = "document.documentElement.scrollWidth <= innerWidth"
+    assert till.page.evaluate(wide)
+    till.pay()
+    until(lambda: bool(till.page.evaluate(f"{height} > {before}")))
+    assert till.frame.locator("form").evaluate(f"() => {wide}")
+
+
+def test_the_console_shows_a_payment_and_its_events(
+    till: Till, intent: stripe.PaymentIntent
+) -> None:
+    page = till.page
+    page.set_viewport_size({"width": 360, "height": 700})
+    page.goto(f"{till.shop.root}/")
+    page.get_by_role("link", name=intent.id).click()
+    assert page.get_by_role("heading", level=1).text_content() == "$20.00"
+    page.get_by_role("link", name="payment_intent.created").click()
+    page.get_by_role("button", name="Send again").click()
+    assert page.get_by_role("heading", level=1).text_content() == "payment_intent.created"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -1,0 +1,65 @@
+"""The line between a shop and its Stripe, on which calls and answers can be lost.
+
+The calls are real and so is Stripe's stand-in behind them; only the line is bad.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sqlite3
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from tests.actions import Shopfront
+
+# What becomes of a call: None (it goes through), "refused" (Stripe answers 500 and does nothing),
+# "lost" (it never arrives) or "unanswered" (Stripe does it, the answer is lost).
+Fate = str | None
+
+
+class StripeLine:
+    """Every call of the shop to Stripe, as "POST /v1/payment_intents"; `fate` decides on each."""
+
+    def __init__(self, front: Shopfront) -> None:
+        self.calls: list[str] = []
+        self.fate: Callable[[str], Fate] = lambda _call: None
+        self._stripe = front.sandbox.wsgi.wsgi_app
+        front.sandbox.wsgi.wsgi_app = self._carry  # type: ignore[method-assign]
+
+    def count(self, call: str) -> int:
+        """How often this was called."""
+        return self.calls.count(call)
+
+    def _carry(self, environ: Any, start_response: Any) -> Iterable[bytes]:
+        call = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
+        self.calls.append(call)
+        fate = self.fate(call)
+        if fate == "refused":
+            start_response("500 Internal Server Error", [("Content-Type", "application/json")])
+            return [b'{"error": {"type": "api_error", "message": "An error occurred."}}']
+        if fate == "lost":
+            _hang_up(environ)
+        answer = self._stripe(environ, start_response)
+        if fate == "unanswered":
+            b"".join(answer)
+            _hang_up(environ)
+        return answer
+
+
+def _hang_up(environ: Any) -> None:
+    environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    raise ConnectionResetError("the line to Stripe is cut")
+
+
+def change_at_stripe(front: Shopfront, object_id: str, **changed: Any) -> None:
+    """Changes what Stripe holds of an object, for states that its API does not lead to here."""
+    path = front.shop.settings.instance.parent / "sandbox.sqlite"
+    connection = sqlite3.connect(path, timeout=10)
+    with connection:
+        for name, value in changed.items():
+            connection.execute(
+                "UPDATE objects SET body = json_set(body, ?, json(?)) WHERE id = ?",
+                (f"$.{name}", json.dumps(value), object_id),
+            )
+    connection.close()
