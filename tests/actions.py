@@ -142,6 +142,17 @@ class Shopfront:
             timeout=20,
         )
 
+    def api(self, endpoint: str, data: Any, **headers: str) -> requests.Response:
+        """Calls /stripe_{endpoint} as another program does, without cookie or token."""
+        return requests.post(
+            f"{self.url}/stripe_{endpoint}", json={"data": data}, headers=headers, timeout=20
+        )
+
+    def silence_stripe(self) -> None:
+        """Has Stripe send no events any more; a test delivers them itself, or nobody does."""
+        for endpoint in self.stripe.v1.webhook_endpoints.list().data:
+            self.stripe.v1.webhook_endpoints.update(endpoint.id, {"disabled": True})
+
     def close(self) -> None:
         self.sandbox.close()
         for server in self.servers:

@@ -59,9 +59,10 @@ function setBusy(busy) {
   document.dispatchEvent(new CustomEvent("tmt:paying", { detail: { busy } }));
 }
 
-/** Stripe's texts on cards and fields are written for buyers; the others are not. @param {StripeError} error */
+/** Stripe's texts on cards, fields and failed 3-D Secure are written for buyers; the others are not. @param {StripeError} error */
 function textOf(error) {
-  const forBuyers = error.type === "card_error" || error.type === "validation_error";
+  const forBuyers =
+    error.type === "card_error" || error.type === "validation_error" || error.code === "payment_intent_authentication_failure";
   return forBuyers && error.message ? error.message : unexpected;
 }
 

@@ -110,9 +110,7 @@ def test_an_event_without_ticket_types_is_closed() -> None:
     assert state_of(event) == CLOSED
 
 
-@pytest.mark.parametrize(
-    ("left", "most"), [(None, 6), (7, 6), (6, 6), (3, 3), (0, 0)], ids=str
-)
+@pytest.mark.parametrize(("left", "most"), [(None, 6), (7, 6), (6, 6), (3, 3), (0, 0)], ids=str)
 def test_an_order_takes_what_is_left_up_to_the_events_limit(left: int | None, most: int) -> None:
     (offer,) = offers(new_event("a", new_type(capacity=left)), NOW, few=FEW)
     assert (offer.left, offer.max) == (left, most)

@@ -24,10 +24,21 @@ def make_event(db: Database, capacity: int | None, *types: int | None) -> tuple[
 
     def unit(session: Session) -> tuple[int, list[int]]:
         event = Event(
-            slug="noche", title="Noche", description="", venue="Sala", address="Calle 1",
-            city="Madrid", starts_at=NOW + timedelta(days=9), ends_at=NOW + timedelta(days=10),
-            time_zone="Europe/Madrid", language="es", currency="eur", capacity=capacity,
-            max_per_order=10, status=PUBLISHED, updated_at=NOW,
+            slug="noche",
+            title="Noche",
+            description="",
+            venue="Sala",
+            address="Calle 1",
+            city="Madrid",
+            starts_at=NOW + timedelta(days=9),
+            ends_at=NOW + timedelta(days=10),
+            time_zone="Europe/Madrid",
+            language="es",
+            currency="eur",
+            capacity=capacity,
+            max_per_order=10,
+            status=PUBLISHED,
+            updated_at=NOW,
         )
         event.ticket_types = [
             TicketType(name=f"type {i}", price=1000, capacity=each, position=i)

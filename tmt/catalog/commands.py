@@ -49,7 +49,7 @@ def export_command(file: IO[str]) -> None:
 def _read(file: IO[bytes]) -> list[EventData]:
     # One byte over the limit is enough for the refusal; the rest of it need not be read.
     content = file.read(MOST_BYTES + 1)
-    name = "standard input" if file.name in ("<stdin>", 0) else str(file.name)
+    name = str(getattr(file, "name", "<stdin>"))
     try:
         text = content.decode("utf-8-sig", "strict" if len(content) <= MOST_BYTES else "replace")
     except UnicodeDecodeError as error:

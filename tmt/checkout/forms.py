@@ -19,6 +19,7 @@ from tmt.core.i18n import ngettext
 from tmt.core.ids import plausible_token
 
 _NAME_LENGTH = 120
+_EMAIL_LENGTH = 254
 _DIGITS = 4
 
 
@@ -99,7 +100,8 @@ def read_email(posted: Posted, state: FormState) -> str:
 
 def email_key(email: str) -> str:
     """What addresses are compared by: case does not make another buyer."""
-    return unicodedata.normalize("NFKC", email).casefold()
+    # Folding can make a text longer than it was.
+    return unicodedata.normalize("NFKC", email).casefold()[:_EMAIL_LENGTH]
 
 
 def _typed(posted: Posted, offers: Sequence[Offer]) -> dict[str, Any]:

@@ -57,9 +57,13 @@ def place_order(
 
     try:
         order, new = shop.db.transaction(unit)
-    except IntegrityError:
-        # Two tabs at the same instant: the other one was first.
-        order, new = shop.db.transaction(lambda s: _standing(s, request.checkout_token)), False
+    except (IntegrityError, Refusal):
+        # Two tabs at the same instant: the other one was first, perhaps with the last places.
+        with shop.db.reading() as reading:
+            standing = find_by_checkout_token(reading, request.checkout_token)
+        if standing is None:
+            raise
+        order, new = standing, False
     if new:
         log.info("order.placed", order=order.code, amount=order.total, currency=order.currency)
     return order
@@ -82,6 +86,8 @@ def get_order(session: Session, order_id: int) -> Order:
 
 def find_by_checkout_token(session: Session, checkout_token: str) -> Order | None:
     """The order that was placed with this checkout token, if there is one."""
+    if not plausible_token(checkout_token):
+        return None
     query = select(Order).where(Order.checkout_token == checkout_token)
     return session.scalar(query.options(*_WHOLE))
 
@@ -93,13 +99,6 @@ def newest_orders_of(session: Session, email: str, limit: int = 20) -> list[int]
 
 
 _WHOLE = (selectinload(Order.lines), joinedload(Order.event))
-
-
-def _standing(session: Session, checkout_token: str) -> Order:
-    order = find_by_checkout_token(session, checkout_token)
-    if order is None:
-        raise NotFound("no order of this checkout token")
-    return order
 
 
 def _new_order(shop: Shop, event: Event, request: CheckoutRequest, locale: str) -> Order:

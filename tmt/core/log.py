@@ -26,7 +26,7 @@ _PRIVATE_KEYS = frozenset(
 )
 _PRIVATE_TEXT = re.compile(
     r"(?P<secret>\b(?:sk|rk)_(?:test|live)_\w+|\bwhsec_\w+|\b(?:pi|seti)_\w+_secret_\w+)"
-    r"|(?P<email>[\w.+%-]+@[\w-]+(?:\.[\w-]+)+)"
+    r"|(?P<email>[\w.+%'-]+(?:@|%40)[\w-]+(?:\.[\w-]+)+)"
     r"|(?P<card>\b\d(?:[ -]?\d){12,18}\b)"
     r"|(?P<order>(?<=/orders/)[\w-]{22}(?![\w-]))"
 )
@@ -68,7 +68,7 @@ def redact(
     for key, value in line.items():
         if key in _PRIVATE_KEYS:
             line[key] = "[removed]"
-        elif not isinstance(value, int | float | bool | None):
+        else:
             line[key] = _clean(value)
     return line
 
@@ -83,7 +83,7 @@ def _clean(value: Any) -> Any:
         return {k: "[removed]" if k in _PRIVATE_KEYS else _clean(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_clean(item) for item in value]
-    return redact_text(str(value)) if isinstance(value, str | bytes | Exception) else value
+    return value if isinstance(value, int | float | None) else redact_text(str(value))
 
 
 class _RedactingFilter(logging.Filter):

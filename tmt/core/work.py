@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 from sqlalchemy import CursorResult, Index, Text, func, or_, select, update
 from sqlalchemy.orm import Mapped, Session, declared_attr, mapped_column
 
+from tmt.core.log import redact_text
+
 LEASE = timedelta(minutes=5)
 PARKED_AFTER = 25
 _LONGEST_WAIT = timedelta(hours=6)
@@ -82,11 +84,11 @@ def finish(session: Session, kind: type[Work], row_id: int, now: datetime) -> bo
 
 
 def fail(session: Session, kind: type[Work], row_id: int, error: str, now: datetime) -> None:
-    """Notes the error (text without personal data) and sets the time of the next attempt."""
+    """Notes the error, redacted as in logs, and sets the time of the next attempt."""
     row = session.get_one(kind, row_id, with_for_update=True)
     if row.done_at:
         return
-    row.last_error = error[:_ERROR_LENGTH]
+    row.last_error = redact_text(error)[:_ERROR_LENGTH]
     row.leased_until = None
     row.due_at = now + backoff(row.attempts)
     if row.attempts >= PARKED_AFTER:

@@ -146,7 +146,7 @@ def _handle(
     except Exception as error:  # noqa: BLE001 - one bad event must not stop the others
         text = f"{type(error).__name__}: {error}"
         shop.db.transaction(lambda s: work.fail(s, StripeEvent, row.id, text, now))
-        log.exception("event.failed", event=event.id, type=event.type, attempts=row.attempts)
+        log.exception("event.failed", stripe_event=event.id, type=event.type, attempts=row.attempts)
         return False
-    log.info(f"event.{outcome}", event=event.id, type=event.type, object=event.object_id)
+    log.info(f"event.{outcome}", stripe_event=event.id, type=event.type, object=event.object_id)
     return True

@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 SIGNATURE_TOLERANCE = 300
+_LONGEST, _LONGEST_TYPE = 255, 120
+_LATEST = 253_402_300_799  # The end of the year 9999, in Unix seconds.
 _CONNECT_TIMEOUT = 3.05
 
 # What is kept of an event's object: enough to act on and to read it again, nothing personal.
@@ -83,9 +85,10 @@ class StripeGateway:
         return _payment_intent(made)
 
     def retrieve_payment_intent(self, payment_intent: str) -> PaymentIntent:
-        # The SDK would ask for the list when the id is empty.
-        if not payment_intent:
-            raise Gone("no PaymentIntent id")
+        # As a part of the address these would be read as another one, such as the list's.
+        if payment_intent in ("", ".", ".."):
+            text = f"No such payment_intent: '{payment_intent}'"
+            raise Gone(text, user_message=text, code="resource_missing")
         retrieve = self._client.v1.payment_intents.retrieve
         found = self._call("payment_intents.retrieve", lambda: retrieve(payment_intent))
         return _payment_intent(found)
@@ -135,32 +138,50 @@ class StripeGateway:
 def read_event(payload: bytes) -> Event:
     """The event in a body whose signature was verified; `NotAnEvent` for anything else."""
     try:
-        body = json.loads(payload)
-    except ValueError:
+        body = json.loads(payload, parse_constant=_no_number)
+    except (ValueError, RecursionError):
         raise NotAnEvent("the body is not JSON") from None
     kinds = {"id": str, "type": str, "created": int, "livemode": bool, "data": dict}
     if not isinstance(body, dict) or body.get("object") != "event":
         raise NotAnEvent("the body is not an event")
     for name, kind in kinds.items():
-        if not isinstance(body.get(name), kind):
-            raise NotAnEvent(f"the event's '{name}' is missing or of the wrong type")
-    whole = body["data"].get("object")
-    if not isinstance(whole, dict):
-        raise NotAnEvent("the event has no object")
-    version = body.get("api_version")
+        longest = _LONGEST_TYPE if name == "type" else _LONGEST
+        if type(body.get(name)) is not kind or not _storable(body[name], longest):
+            raise NotAnEvent(f"the event's '{name}' is missing or wrong")
+    whole, version = body["data"].get("object"), body.get("api_version")
     return Event(
         id=body["id"],
         type=body["type"],
         created=body["created"],
         livemode=body["livemode"],
-        api_version=version if isinstance(version, str) else None,
-        object={k: v for k, v in whole.items() if k in _KEPT and not isinstance(v, dict | list)},
+        api_version=version if isinstance(version, str) and len(version) <= 60 else None,
+        object=_kept(whole),
     )
+
+
+def _kept(whole: Any) -> dict[str, Any]:
+    """What is kept of the event's object, whatever shape that has."""
+    fields = whole.items() if isinstance(whole, dict) else ()
+    plain = ((k, v) for k, v in fields if k in _KEPT and not isinstance(v, dict | list))
+    return {k: v for k, v in plain if _storable(v)}
+
+
+def _storable(value: Any, longest: int = _LONGEST) -> bool:
+    """Whether a column takes the value; Stripe's ids, types and times are within these bounds."""
+    if isinstance(value, str):
+        return len(value) <= longest and value.isprintable()
+    return not isinstance(value, int | float) or abs(value) <= _LATEST
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")
 
 
 def _verify(payload: bytes, signature: str | None, secrets: tuple[str, ...]) -> None:
     if not signature:
         raise SignatureRefused("no Stripe-Signature header")
+    if not signature.isascii():
+        raise SignatureRefused("the Stripe-Signature header is malformed")
     if not secrets:
         raise SignatureRefused("STRIPE_WEBHOOK_SECRET is not set")
     try:
@@ -182,8 +203,9 @@ def _verify(payload: bytes, signature: str | None, secrets: tuple[str, ...]) -> 
 
 def _refuse_future(signature: str) -> None:
     # The SDK takes signatures from any future, which could then be replayed until it comes.
-    stamps = [part[2:] for part in signature.split(",") if part.startswith("t=")]
-    if any(int(stamp) > time.time() + SIGNATURE_TOLERANCE for stamp in stamps):
+    # It reads the first stamp, as is done here.
+    stamp = next(part.split("=")[1] for part in signature.split(",") if part.startswith("t="))
+    if int(stamp) > time.time() + SIGNATURE_TOLERANCE:
         raise SignatureRefused("the timestamp is in the future")
 
 
@@ -201,9 +223,10 @@ def _translated(error: stripe.StripeError) -> GatewayError:
         kind = Gone
     elif code in _WRONG_STATE:
         kind = WrongState
-    connection = isinstance(error, stripe.APIConnectionError)
+    # Without an error object in the answer, the text is the SDK's and may hold a whole page.
+    own = error.user_message if error.error else None
     message = f"{type(error).__name__} {code or error.http_status or ''}".strip()
-    return kind(message, user_message=None if connection else error.user_message, code=code)
+    return kind(message, user_message=own, code=code)
 
 
 def _payment_intent(found: stripe.PaymentIntent) -> PaymentIntent:

@@ -15,6 +15,9 @@ from tmt.gateway.contract import NotAnEvent, SignatureRefused
 from tmt.gateway.extension import gateway
 
 log = structlog.get_logger(__name__)
+# A PaymentIntent's event alone can be larger than what pages take: 50 metadata values of 500
+# characters, escaped.
+_BODY_LIMIT = 4 * 1024 * 1024
 webhook = Blueprint("webhook", __name__)
 web.csrf.exempt(webhook)
 
@@ -23,6 +26,7 @@ web.csrf.exempt(webhook)
 @webhook.post("/stripe_webhook/", strict_slashes=False)
 def receive() -> ResponseReturnValue:
     """200 for every verified event; 400 for what Stripe did not sign; 503 asks for a repeat."""
+    request.max_content_length = _BODY_LIMIT
     payload = request.get_data(cache=False)
     try:
         event = gateway().verify_event(payload, request.headers.get("Stripe-Signature"))
@@ -34,10 +38,10 @@ def receive() -> ResponseReturnValue:
     try:
         new = inbox.receive(shop, event)
     except (SQLAlchemyError, Unavailable) as error:
-        log.error("webhook.not_stored", event=event.id, type=event.type, error=type(error).__name__)
+        log.error("webhook.not_stored", stripe_event=event.id, type=event.type, error=type(error).__name__)
         metrics.webhooks.labels("not_stored").inc()
         return {"error": "the event could not be stored"}, 503
-    log.info("webhook.received", event=event.id, type=event.type, object=event.object_id, new=new)
+    log.info("webhook.received", stripe_event=event.id, type=event.type, object=event.object_id, new=new)
     metrics.webhooks.labels("new" if new else "repeated").inc()
     if new:
         shop.jobs.nudge("inbox")

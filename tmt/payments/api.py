@@ -1,4 +1,4 @@
-"""The three JSON endpoints that other programs speak: docs/architecture.md, "The HTTP contract".
+"""The three JSON endpoints that other programs speak: docs/http-api.md says which.
 
 Paths, envelopes and messages are public and exact. Nothing that a caller says decides anything:
 the PaymentIntent is read from Stripe, and an order is found by the id that is stored on it.
@@ -7,6 +7,7 @@ the PaymentIntent is read from Stripe, and an order is found by the id that is s
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from flask import Blueprint, Flask, jsonify, request
@@ -15,7 +16,7 @@ from flask_cors import CORS
 
 from tmt import web
 from tmt.checkout.states import Cause
-from tmt.core.money import to_major
+from tmt.core.money import UnknownCurrency, to_major
 from tmt.gateway.contract import SUCCEEDED, GatewayError, PaymentIntent
 from tmt.gateway.extension import gateway
 from tmt.payments.api_input import (
@@ -38,6 +39,7 @@ PATHS = (
 )
 _UNREACHABLE = "No se pudo contactar con Stripe"
 _TEXTS = {
+    404: "No encontrado",
     405: "Método no permitido",
     413: "El cuerpo de la petición es demasiado grande",
     429: "Demasiadas peticiones",
@@ -113,7 +115,7 @@ def _metadata(wanted: CreateRequest, moment: datetime) -> dict[str, str]:
 
 
 def _told(intent: PaymentIntent) -> dict[str, Any]:
-    major = to_major(intent.amount, intent.currency)
+    major = _major(intent)
     whole = major == major.to_integral_value()
     return {
         "id": intent.id,
@@ -121,6 +123,15 @@ def _told(intent: PaymentIntent) -> dict[str, Any]:
         "amount": int(major) if whole else float(major),
         "currency": intent.currency,
     }
+
+
+def _major(intent: PaymentIntent) -> Decimal:
+    try:
+        return to_major(intent.amount, intent.currency)
+    except UnknownCurrency:
+        # Another system's PaymentIntent, in a currency that the shop does not sell in: as nearly
+        # all of them, it has two decimals.
+        return Decimal(intent.amount).scaleb(-2)
 
 
 def _success(data: dict[str, Any]) -> ResponseReturnValue:

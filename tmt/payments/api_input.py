@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from tmt.core.errors import Refusal
@@ -45,7 +45,7 @@ def read_data(body: bytes) -> dict[str, Any]:
     """The object under `data`; numbers with decimals are `Decimal`, as they were written."""
     try:
         # A lone surrogate is valid in JSON's escapes but is no text that could be sent on.
-        parsed = json.loads(body, parse_float=Decimal, parse_int=Decimal, parse_constant=Decimal)
+        parsed = json.loads(body, parse_float=_number, parse_int=_number, parse_constant=Decimal)
         json.dumps(parsed, default=str, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise BadRequest(NOT_JSON) from None
@@ -73,6 +73,14 @@ def read_payment_intent_id(data: Mapping[str, Any]) -> str:
     if not isinstance(found, str) or not found.strip():
         raise BadRequest(NO_ID)
     return found.strip()
+
+
+def _number(text: str) -> Decimal:
+    """The number as it was written; infinite when its exponent is beyond every decimal."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return Decimal("Infinity")
 
 
 def _decimal(value: Any) -> Decimal:
@@ -123,7 +131,7 @@ def _key(key: str) -> str:
 def _value(item: Any) -> str:
     if isinstance(item, bool):
         return "true" if item else "false"
-    if not isinstance(item, str | Decimal):
+    if not isinstance(item, str | Decimal) or (isinstance(item, Decimal) and not item.is_finite()):
         raise BadRequest(BAD_METADATA)
     text = str(item)
     if len(text) > _VALUE_LENGTH:

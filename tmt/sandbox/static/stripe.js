@@ -99,7 +99,6 @@
         if (event.source === frame.contentWindow && event.origin === root.origin && event.data === "3ds:over") finish(false);
       };
       addEventListener("message", onMessage);
-      dialog.addEventListener("cancel", (event) => (event.preventDefault(), finish(true)));
       dialog.addEventListener("close", () => finish(true));
       frame.addEventListener("load", () => frame.focus(), { once: true });
       dialog.showModal();

@@ -1,0 +1,116 @@
+"""What the benchmarks stand on: a folder, fresh databases of both kinds, a realistic event."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from uuid import uuid4
+
+import tmt.factory  # noqa: F401 - knows every table
+from tests.servers import Postgres
+from tmt.catalog.models import PUBLISHED, Event, TicketType
+from tmt.core import schema
+from tmt.core.db import Database
+
+DATABASES = ("SQLite", "PostgreSQL")
+SLUG = "noche-de-boleros"
+_PLENTY = 10_000_000
+_TYPES = (
+    ("General", "De pie, frente al escenario.", 4500),
+    ("Balcón", "Butaca numerada en el primer piso.", 6500),
+    ("Palco", "Mesa para dos con servicio de sala.", 12000),
+    ("Estudiante", "Con carné vigente, en la puerta.", 2500),
+)
+_DESCRIPTION = """\
+Una noche de boleros con la Orquesta Media Luna: catorce músicos, dos voces y el repertorio \
+que llenó los teatros de medio mundo, con arreglos nuevos y ninguna prisa.
+
+Las puertas abren una hora antes. El concierto dura dos horas con un descanso de veinte minutos; \
+hay guardarropa y bar, y el teatro es accesible en silla de ruedas por la entrada de la calle Sol.
+
+Los menores de 14 años entran acompañados. No se admiten cambios ni devoluciones, salvo que el \
+concierto se cancele."""
+
+
+class Stage:
+    """Where the benchmarks run; see `open_stage`."""
+
+    def __init__(self, folder: Path, closing: ExitStack) -> None:
+        self.root = folder
+        self._closing = closing
+
+    @cached_property
+    def postgres(self) -> Postgres:
+        """The PostgreSQL server, started when the first benchmark asks for it."""
+        server = Postgres(self.root / "postgres")
+        self._closing.callback(server.stop)
+        return server
+
+    def folder(self) -> Path:
+        """A new, empty folder."""
+        found = self.root / uuid4().hex[:8]
+        found.mkdir()
+        return found
+
+    def empty_database(self, kind: str) -> str:
+        """The address of a database without tables."""
+        if kind == "SQLite":
+            return f"sqlite:///{self.folder() / 'tmt.sqlite'}"
+        return self.postgres.url(self.postgres.create())
+
+    def shop_database(self, kind: str) -> str:
+        """The address of a migrated database with an event on sale."""
+        url = self.empty_database(kind)
+        database = Database(url)
+        schema.migrate(database)
+        database.transaction(lambda session: session.add(_event()))
+        database.close()
+        return url
+
+
+@contextmanager
+def open_stage() -> Iterator[Stage]:
+    """A stage; all that it made is gone afterwards."""
+    with (
+        tempfile.TemporaryDirectory(prefix="tmt-benchmarks-") as folder,
+        ExitStack() as closing,
+    ):
+        # PostgreSQL refuses to run as root and must get into the folder as somebody else.
+        Path(folder).chmod(0o755)
+        yield Stage(Path(folder), closing)
+
+
+def _event() -> Event:
+    now = datetime.now(UTC)
+    event = Event(
+        slug=SLUG,
+        title="Noche de boleros",
+        description=_DESCRIPTION,
+        venue="Teatro Avenida",
+        address="Avenida de Mayo 1222",
+        city="Buenos Aires",
+        starts_at=now + timedelta(days=60),
+        ends_at=now + timedelta(days=60, hours=3),
+        time_zone="America/Argentina/Buenos_Aires",
+        language="es",
+        currency="usd",
+        capacity=_PLENTY,
+        max_per_order=8,
+        status=PUBLISHED,
+        updated_at=now,
+    )
+    for position, (name, description, price) in enumerate(_TYPES):
+        event.ticket_types.append(
+            TicketType(
+                name=name,
+                description=description,
+                price=price,
+                capacity=_PLENTY,
+                position=position,
+            )
+        )
+    return event
