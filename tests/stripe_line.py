@@ -8,10 +8,14 @@ from __future__ import annotations
 import json
 import socket
 import sqlite3
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from sqlalchemy import select
+
 from tests.actions import Shopfront
+from tmt.gateway.inbox import StripeEvent
 
 # What becomes of a call: None (it goes through), "refused" (Stripe answers 500 and does nothing),
 # "lost" (it never arrives) or "unanswered" (Stripe does it, the answer is lost).
@@ -63,3 +67,17 @@ def change_at_stripe(front: Shopfront, object_id: str, **changed: Any) -> None:
                 (f"$.{name}", json.dumps(value), object_id),
             )
     connection.close()
+
+
+def wait_for_event(front: Shopfront, type_: str, object_id: str) -> None:
+    """Returns once the shop has stored Stripe's event about the object."""
+    query = select(StripeEvent.id).where(
+        StripeEvent.type == type_, StripeEvent.object_id == object_id
+    )
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        with front.shop.db.reading() as session:
+            if session.scalar(query):
+                return
+        time.sleep(0.02)
+    raise AssertionError(f"no {type_} arrived about {object_id}")

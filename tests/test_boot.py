@@ -1,9 +1,8 @@
-"""The README's first command, in an empty folder: everything is there, and a ticket can be bought."""
+"""The README's first command, in an empty folder: all is there, and a ticket can be bought."""
 
 from __future__ import annotations
 
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import requests
+from tests.servers import free_port, wait_for
 
 ROOT = Path(__file__).parent.parent
 
@@ -35,21 +34,6 @@ def flask_run(folder: Path, **environment: str) -> Iterator[tuple[str, Path]]:
     finally:
         process.terminate()
         process.wait(20)
-
-
-def free_port() -> int:
-    with socket.socket() as chosen:
-        chosen.bind(("127.0.0.1", 0))
-        return int(chosen.getsockname()[1])
-
-
-def wait_for(url: str) -> requests.Response:
-    for _ in range(200):
-        try:
-            return requests.get(url, timeout=10)
-        except requests.ConnectionError:
-            time.sleep(0.05)
-    raise AssertionError(f"{url} did not answer")
 
 
 def test_flask_run_needs_nothing(tmp_path: Path) -> None:

@@ -43,8 +43,8 @@ def readyz() -> ResponseReturnValue:
     checks = {"disk": _disk(shop)}
     try:
         checks["database"] = _database(shop)
-        for name, kind in _QUEUES.items():
-            checks[name] = _queue(shop, kind)
+        if checks["database"] == "ok":
+            checks |= {name: _queue(shop, kind) for name, kind in _QUEUES.items()}
     except SQLAlchemyError as error:
         checks["database"] = f"does not answer ({type(error).__name__})"
     ready = all(text == "ok" for text in checks.values())

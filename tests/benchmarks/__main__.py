@@ -1,0 +1,65 @@
+"""`python -m tests.benchmarks [page] [webhook] [order] [start] [memory]`: how fast the shop is.
+
+Each number stands beside that of a bare yardstick, measured in the same run on the same machine.
+A goal that is missed is said and fails nothing: a shared machine is no judge.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sqlite3
+import time
+import warnings
+from collections.abc import Callable, Sequence
+
+import psycopg
+
+from tests.benchmarks import memory, order, page, start, webhook
+from tests.benchmarks.processes import THREADS, WORKER_CLASS, WORKERS
+from tests.benchmarks.stage import Stage, open_stage
+from tests.benchmarks.table import Row, rendered
+
+BENCHMARKS: dict[str, Callable[[Stage], list[Row]]] = {
+    "page": page.run,
+    "webhook": webhook.run,
+    "order": order.run,
+    "start": start.run,
+    "memory": memory.run,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the benchmarks that are named, or all."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(BENCHMARKS))
+    names: list[str] = parser.parse_args(arguments).names or list(BENCHMARKS)
+    unknown = sorted(set(names) - set(BENCHMARKS))
+    if unknown:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    started = time.perf_counter()
+    rows: list[Row] = []
+    with warnings.catch_warnings(), open_stage() as stage:
+        # The test database's library warns of a desktop's folder that a server has not.
+        warnings.simplefilter("ignore")
+        for name in names:
+            print(f"{name} ...", flush=True)
+            rows += BENCHMARKS[name](stage)
+        print(f"\n{_facts(stage)}\n\n{rendered(rows)}\n")
+    print(f"{time.perf_counter() - started:.0f} seconds in all")
+
+
+def _facts(stage: Stage) -> str:
+    with psycopg.connect(stage.empty_database("PostgreSQL")) as connection:
+        postgres = connection.info.parameter_status("server_version")
+    load = os.getloadavg()[0]
+    return (
+        f"{os.cpu_count()} cores (load {load:.1f}), Python {platform.python_version()},"
+        f" SQLite {sqlite3.sqlite_version}, PostgreSQL {postgres}; gunicorn with {WORKERS}"
+        f" workers of {WORKER_CLASS}, {THREADS} threads each; medians of rounds taken in turns"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Placing an order against the SQL transaction that it takes, each on one connection."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from functools import partial
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from tests.benchmarks.bare_order import BareShop
+from tests.benchmarks.load import ROUNDS
+from tests.benchmarks.stage import DATABASES, SLUG, Stage
+from tests.benchmarks.table import Row, rate_row
+from tmt.catalog.listing import find_event
+from tmt.checkout.forms import CheckoutRequest
+from tmt.checkout.models import Order
+from tmt.checkout.orders import place_order
+from tmt.config import load_settings
+from tmt.core import log
+from tmt.core.clock import Clock
+from tmt.core.db import Database
+from tmt.core.ids import new_token
+from tmt.core.jobs import Jobs
+from tmt.payments.models import Payment
+from tmt.payments.start import begin
+from tmt.shop import Shop
+
+GOAL = 0.3
+_SECONDS, _WARM_UP = 0.7, 0.3
+
+
+def run(stage: Stage) -> list[Row]:
+    """Orders per second, of two ticket types and three places, on each kind of database."""
+    return [_compared(stage, kind) for kind in DATABASES]
+
+
+def place_one(shop: Shop, quantities: dict[int, int], prices: dict[int, int]) -> None:
+    """Places one order with a checkout token of its own."""
+    request = CheckoutRequest(
+        new_token(), quantities, prices, {}, "Ana Ejemplo", "ana@example.com"
+    )
+
+    def placed(session: Session, order: Order) -> None:
+        begin(session, order, shop.clock.now())
+
+    place_order(shop, SLUG, request, "es", placed)
+
+
+def open_shop(stage: Stage, database_url: str) -> Shop:
+    """A shop without its web, with the log lines that it writes in production."""
+    settings = load_settings(_settings(stage, database_url))
+    with (settings.instance / "output.log").open("a") as output, redirect_stderr(output):
+        log.configure("json", "INFO")
+    return Shop(settings, Database(database_url), Clock(), Jobs("", settings.instance))
+
+
+def two_types(shop: Shop) -> tuple[dict[int, int], dict[int, int]]:
+    """Two places of the event's first type and one of its second, with their prices."""
+    with shop.db.reading() as session:
+        first, second = find_event(session, SLUG).ticket_types[:2]
+    return {first.id: 2, second.id: 1}, {first.id: first.price, second.id: second.price}
+
+
+def _compared(stage: Stage, kind: str) -> Row:
+    url = stage.shop_database(kind)
+    shop = open_shop(stage, url)
+    quantities, prices = two_types(shop)
+    bare = BareShop(url.replace("postgresql+psycopg:", "postgresql:"), SLUG)
+    try:
+        ours = partial(place_one, shop, quantities, prices)
+        theirs = partial(bare.place, quantities)
+        rates = _take_turns(ours, theirs)
+        _check_same_work(shop, sum(quantities.values()))
+    finally:
+        bare.close()
+        shop.db.close()
+    return rate_row(f"placing an order, {kind}", *rates, GOAL)
+
+
+def _take_turns(
+    ours: Callable[[], None], bare: Callable[[], None]
+) -> tuple[list[float], list[float]]:
+    rates: tuple[list[float], list[float]] = ([], [])
+    _rate(ours, _WARM_UP)
+    _rate(bare, _WARM_UP)
+    for _round in range(ROUNDS):
+        rates[0].append(_rate(ours, _SECONDS))
+        rates[1].append(_rate(bare, _SECONDS))
+    return rates
+
+
+def _rate(act: Callable[[], None], seconds: float) -> float:
+    done, started = 0, time.perf_counter()
+    while (passed := time.perf_counter() - started) < seconds:
+        act()
+        done += 1
+    return done / passed
+
+
+def _check_same_work(shop: Shop, places: int) -> None:
+    """Whoever placed them, each order has its payment and holds its places."""
+    with shop.db.reading() as session:
+        orders = session.scalar(select(func.count(Order.id))) or 0
+        payments = session.scalar(select(func.count(Payment.id)))
+        held = find_event(session, SLUG).held
+    assert (payments, held) == (orders, orders * places), (orders, payments, held)
+
+
+def _settings(stage: Stage, database_url: str) -> dict[str, Any]:
+    return {
+        "secret_key": "only for benchmarks",
+        "database_url": database_url,
+        "stripe_secret_key": "sk_test_benchmarks00000000001",
+        "stripe_publishable_key": "pk_test_benchmarks00000000001",
+        "stripe_webhook_secrets": (),
+        "sandbox": False,
+        "base_url": "http://127.0.0.1",
+        "instance": stage.folder(),
+    }

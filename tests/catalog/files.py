@@ -1,0 +1,74 @@
+"""A catalogue file to write in tests, field by field, and what reading it gives."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from tmt.catalog import listing, stock
+from tmt.catalog.exchange import (
+    CatalogueError,
+    EventData,
+    export_catalogue,
+    parse_catalogue,
+)
+from tmt.catalog.models import Event
+from tmt.core.db import Database
+
+NOW = datetime(2027, 1, 10, 23, 30, tzinfo=UTC)
+
+LINES = {
+    "slug": "noche-de-luna",
+    "title": "Noche de Luna",
+    "status": "published",
+    "language": "es",
+    "starts_at": "2027-03-05 21:00",
+    "ends_at": "2027-03-05 23:30",
+    "time_zone": "Europe/Madrid",
+    "venue": "Teatro del Aljibe",
+    "address": "Calle Mayor 1",
+    "city": "Madrid",
+    "currency": "EUR",
+    "max_per_order": "6",
+}
+TYPE = {"name": "General", "price": "45.00"}
+
+
+def written(*types: dict[str, str], **event: str | None) -> str:
+    """A file of one event, each value as it would be typed; None leaves the field out."""
+    fields = {**LINES, **event}
+    lines = [f"  {name}: {value}" for name, value in fields.items() if value is not None]
+    rows = []
+    for each in types or ({},):
+        row = [f"{name}: {value}" for name, value in {**TYPE, **each}.items()]
+        rows.append("  - " + "\n    ".join(row))
+    return "\n".join(["events:", "-" + lines[0][1:], *lines[1:], "  ticket_types:", *rows, ""])
+
+
+def parse_one(*types: dict[str, str], **event: str | None) -> EventData:
+    (data,) = parse_catalogue(written(*types, **event), "events.yaml", NOW)
+    return data
+
+
+def errors_of(text: str) -> list[str]:
+    with pytest.raises(CatalogueError) as caught:
+        parse_catalogue(text, "events.yaml", NOW)
+    assert all(error in str(caught.value) for error in caught.value.errors)
+    return caught.value.errors
+
+
+def exported(db: Database) -> str:
+    with db.reading() as session:
+        return export_catalogue(session)
+
+
+def event_row(db: Database) -> Event:
+    with db.reading() as session:
+        return listing.find_event(session, LINES["slug"])
+
+
+def hold(db: Database, name: str, count: int) -> None:
+    event = event_row(db)
+    (type_id,) = [each.id for each in event.ticket_types if each.name == name]
+    db.transaction(lambda session: stock.hold(session, event.id, {type_id: count}))
