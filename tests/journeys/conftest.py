@@ -11,7 +11,6 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 from tests.actions import Shopfront
 from tests.journeys.axe import install
 from tests.journeys.steps import Visitor
-from tests.servers import BROWSER_FLAGS, find_browser
 
 _TELL_VIOLATIONS = """
 addEventListener("securitypolicyviolation", (event) =>
@@ -82,16 +81,6 @@ def visitors(watch: Watch, live_shopfront: Shopfront) -> Callable[..., Visitor]:
         return Visitor(watch.open(locale, **more).new_page(), live_shopfront, language)
 
     return make
-
-
-@pytest.fixture
-def scriptless(browser: Browser, live_shopfront: Shopfront) -> Iterator[Visitor]:
-    """Somebody whose browser has JavaScript switched off for good, so that <noscript> shows."""
-    path = find_browser(lambda text: None) or None
-    flags = [*BROWSER_FLAGS, "--blink-settings=scriptEnabled=false"]
-    bare = browser.browser_type.launch(executable_path=path, args=flags)
-    yield Visitor(bare.new_page(locale="en-GB"), live_shopfront)
-    bare.close()
 
 
 @pytest.fixture(scope="session")

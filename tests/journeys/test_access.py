@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from playwright.sync_api import Locator, expect
 
@@ -51,8 +53,8 @@ def test_the_number_of_places_can_be_typed_too(visitor: Visitor) -> None:
     expect(visitor.pay_button).to_have_text("Pay $75.00")
 
 
-def test_without_javascript_all_but_paying_works(scriptless: Visitor) -> None:
-    ana = scriptless
+def test_without_javascript_all_but_paying_works(visitors: Callable[..., Visitor]) -> None:
+    ana = visitors(java_script_enabled=False)
     ana.open_event()
     ana.page.get_by_label("General", exact=True).fill("2")
     ana.introduce()
@@ -60,7 +62,8 @@ def test_without_javascript_all_but_paying_works(scriptless: Visitor) -> None:
     ana.page.get_by_label("General, ticket 2").fill("Berta Muestra")
     ana.reserve_button.click()
     ana.page.wait_for_url("**/pay")
-    expect(ana.page.get_by_text("Paying needs JavaScript")).to_be_visible()
+    expect(ana.page.locator("noscript p")).to_contain_text("Paying needs JavaScript")
+    expect(ana.page.locator("noscript p")).to_be_visible()
     expect(ana.pay_button).to_be_hidden()
     expect(ana.page.locator("#hold-left")).to_contain_text("until ")
     assert ana.order.lines[0].holders == ["", "Berta Muestra"]
@@ -70,8 +73,9 @@ def test_without_javascript_all_but_paying_works(scriptless: Visitor) -> None:
     expect(ana.page.get_by_role("heading", level=1)).to_have_text("This order was canceled")
 
 
-def test_without_javascript_the_tickets_are_there(scriptless: Visitor) -> None:
-    ana, buyer = scriptless, scriptless.front.buyer()
+def test_without_javascript_the_tickets_are_there(visitors: Callable[..., Visitor]) -> None:
+    ana = visitors("es", java_script_enabled=False)
+    buyer = ana.front.buyer()
     order = buyer.reserve(1)
     ana.front.confirm(buyer.open_pay_page(order))
     ana.go(f"/orders/{order.token}/return")

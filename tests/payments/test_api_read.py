@@ -155,7 +155,7 @@ def test_pay09_a_settled_payment_pays_no_second_order(shopfront):
     unpaid = _open(shopfront, second)
     shopfront.confirm(spent)
     for _ in range(2):
-        asked(shopfront, "confirm_payment", spent, order=second.code, payment_intent=unpaid)
+        asked(shopfront, "confirm_payment", spent, order=second.code, other=unpaid)
         shopfront.buyer().get(f"/orders/{second.token}/return?payment_intent={spent}")
         shopfront.run_jobs()
     assert shopfront.order(first.token).status == "paid"

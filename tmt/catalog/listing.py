@@ -74,7 +74,8 @@ def cities(session: Session, now: datetime) -> Sequence[str]:
 def find_event(session: Session, slug: str) -> Event:
     """The event of this address with its ticket types; `NotFound` for none or a draft."""
     query = select(Event).where(Event.slug == slug).options(selectinload(Event.ticket_types))
-    event = session.scalar(query)
+    # PostgreSQL takes no NUL in a text, and an address may hold one.
+    event = session.scalar(query) if slug.isprintable() else None
     if event is None or event.status == DRAFT:
         raise NotFound(f"no event '{slug[:80]}'")
     return event

@@ -39,13 +39,18 @@ def poster(slug: str) -> ResponseReturnValue:
     answer = Response(drawing, mimetype="image/svg+xml")
     answer.cache_control.public = True
     answer.cache_control.max_age = _POSTER_SECONDS
-    return answer
+    answer.add_etag()
+    return answer.make_conditional(request)
 
 
 def _search() -> listing.Search:
-    text, city = request.args.get("q", "").strip(), request.args.get("city", "").strip()
+    text, city = (_printable(request.args.get(name, "")) for name in ("q", "city"))
     try:
         day = date.fromisoformat(request.args.get("date", ""))
     except ValueError:
         day = None
     return listing.Search(text[:80], city[:120], day)
+
+
+def _printable(text: str) -> str:
+    return "".join(letter for letter in text if letter.isprintable()).strip()

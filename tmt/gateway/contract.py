@@ -120,8 +120,12 @@ class Gateway(Protocol):
         """The PaymentIntent as it is now; `Gone` when Stripe knows none of this id."""
         ...
 
-    def cancel_payment_intent(self, payment_intent: str, *, idempotency_key: str) -> PaymentIntent:
-        """Cancels it, so that nobody can pay it any more; `WrongState` when it cannot be."""
+    def cancel_payment_intent(self, payment_intent: str) -> PaymentIntent:
+        """Cancels it, so that nobody can pay it any more; `WrongState` when it cannot be.
+
+        Takes no key: canceling twice does no harm, while a refusal that Stripe stored under a key
+        would be repeated for a day, when it may long be untrue.
+        """
         ...
 
     def list_charges(self, payment_intent: str) -> list[dict[str, Any]]:

@@ -93,13 +93,10 @@ class StripeGateway:
         found = self._call("payment_intents.retrieve", lambda: retrieve(payment_intent))
         return _payment_intent(found)
 
-    def cancel_payment_intent(self, payment_intent: str, *, idempotency_key: str) -> PaymentIntent:
+    def cancel_payment_intent(self, payment_intent: str) -> PaymentIntent:
         cancel = self._client.v1.payment_intents.cancel
         params: Any = {"cancellation_reason": "abandoned"}
-        options: Any = {"idempotency_key": idempotency_key}
-        canceled = self._call(
-            "payment_intents.cancel", lambda: cancel(payment_intent, params, options)
-        )
+        canceled = self._call("payment_intents.cancel", lambda: cancel(payment_intent, params))
         return _payment_intent(canceled)
 
     def list_charges(self, payment_intent: str) -> list[dict[str, Any]]:

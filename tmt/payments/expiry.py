@@ -42,7 +42,7 @@ def end_hold(shop: Shop, gateway: Gateway, order_id: int, cause: Cause) -> None:
     if unpaid is None:
         return
     try:
-        intent = gateway.cancel_payment_intent(unpaid, idempotency_key=f"cancel-{unpaid}")
+        intent = gateway.cancel_payment_intent(unpaid)
     except WrongState:
         intent = gateway.retrieve_payment_intent(unpaid)
     settle(shop, intent, cause)

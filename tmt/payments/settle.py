@@ -184,7 +184,8 @@ def _pay(session: Session, order: Order, cause: Cause, now: datetime) -> None:
 def _give_back(case: _Case, reason: str) -> Outcome:
     """Owes the buyer all that was received; an order that nothing else paid ends as refunded."""
     received = case.intent.amount_received
-    owe_refund(case.session, case.payment, received, case.intent.currency, reason, case.now)
+    if received > 0:
+        owe_refund(case.session, case.payment, received, case.intent.currency, reason, case.now)
     if case.order.status not in (PAID, REFUNDED):
         if case.order.status in (HELD, PROCESSING):
             stock.release(case.session, case.order.event_id, case.order.places)

@@ -77,7 +77,7 @@ def _make(
     if shop.db.transaction(lambda s: _keep(s, payment.id, intent)):
         return intent
     # The order ended meanwhile. Nobody was told the secret, so nobody can have paid it.
-    gateway.cancel_payment_intent(intent.id, idempotency_key=f"cancel-{intent.id}")
+    gateway.cancel_payment_intent(intent.id)
     return None
 
 

@@ -1,0 +1,223 @@
+"""Every page of the shop in every state that it can be in, and the way there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from playwright.sync_api import expect
+
+from tests.actions import add_event
+from tests.journeys.steps import DECLINED, VISA_CHALLENGED, Visitor, eventually
+from tmt.catalog.models import CANCELED, Event
+from tmt.checkout.models import Order
+from tmt.checkout.states import EXPIRED, PROCESSING, REFUNDED, Cause, locked_order, move
+
+Way = Callable[[Visitor], None]
+LONG = "La muy larga noche de los tamborileros iberoamericanos independientes"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _at(path: str) -> Way:
+    return lambda visitor: visitor.go(path)
+
+
+def _event(**changed: Any) -> Way:
+    def way(visitor: Visitor) -> None:
+        visitor.open_event(add_event(visitor.front.shop.db, "otro", **changed))
+
+    return way
+
+
+def _list(visitor: Visitor) -> None:
+    """A list with an event in every state."""
+    db, soon = visitor.front.shop.db, _now() + timedelta(days=2)
+    add_event(db, "largo", title=LONG)
+    add_event(db, "pronto", sale_starts_at=soon)
+    add_event(db, "nada", capacity=0)
+    add_event(db, "pocas", capacities=(2, 3), capacity=5)
+    add_event(db, "caido", status=CANCELED)
+    add_event(db, "gratis", prices=(0,), capacities=(9,))
+    visitor.go("/")
+
+
+def _form_errors(visitor: Visitor) -> None:
+    visitor.open_event()
+    visitor.introduce(email="ana@example")
+    visitor.page.locator("#holders summary").wait_for(state="attached")
+    visitor.reserve_button.click()
+    visitor.page.get_by_role("alert").wait_for()
+
+
+def _chosen(visitor: Visitor) -> None:
+    visitor.open_event(add_event(visitor.front.shop.db, "otro", capacities=(3, None)))
+    visitor.choose(2, 1)
+    visitor.introduce()
+    visitor.page.locator("#holders summary").click()
+
+
+def _standing(visitor: Visitor) -> None:
+    visitor.reserve(1)
+    visitor.open_event()
+
+
+def _paying(visitor: Visitor) -> None:
+    visitor.reserve(2, 1)
+    expect(visitor.pay_button).to_be_enabled()
+
+
+def _declined(visitor: Visitor) -> None:
+    visitor.reserve(1)
+    visitor.pay(DECLINED)
+    expect(visitor.alert).to_be_visible()
+
+
+def _card_errors(visitor: Visitor) -> None:
+    visitor.reserve(1)
+    visitor.pay("4242424242424241")
+    expect(visitor.alert).to_be_visible()
+
+
+def _challenged(visitor: Visitor) -> None:
+    visitor.reserve(1)
+    visitor.pay(VISA_CHALLENGED)
+    visitor.page.frame_locator("dialog iframe").locator("button:focus").wait_for()
+
+
+def _nearly_over(visitor: Visitor) -> None:
+    order = visitor.front.buyer().reserve(1)
+    visitor.front.clock.move(minutes=13, seconds=30)
+    visitor.go(f"/orders/{order.token}/pay")
+    expect(visitor.page.locator("#hold-warning")).not_to_be_empty()
+
+
+def _more_time(visitor: Visitor) -> None:
+    visitor.reserve(1)
+    visitor.page.locator(".hold-more button").click()
+    visitor.page.locator(".flash").wait_for()
+
+
+def _silent(visitor: Visitor) -> None:
+    order = visitor.front.buyer().reserve(1)
+    visitor.front.servers[1].stop()
+    visitor.go(f"/orders/{order.token}/pay")
+
+
+def _held(visitor: Visitor) -> None:
+    visitor.go(f"/orders/{visitor.front.buyer().reserve(1).token}")
+
+
+def _paid_order(visitor: Visitor, event: Event | None = None) -> Order:
+    visitor.front.event = event or visitor.front.event
+    buyer = visitor.front.buyer()
+    order = buyer.reserve(2, 1)
+    visitor.front.confirm(buyer.open_pay_page(order))
+    buyer.get(f"/orders/{order.token}/return")
+    return order
+
+
+def _paid(visitor: Visitor) -> None:
+    long = add_event(visitor.front.shop.db, "largo", title=LONG)
+    visitor.go(f"/orders/{_paid_order(visitor, long).token}")
+
+
+def _paid_and_canceled(visitor: Visitor) -> None:
+    order = _paid_order(visitor)
+    db, event_id = visitor.front.shop.db, visitor.front.event.id
+    db.transaction(lambda session: setattr(session.get_one(Event, event_id), "status", CANCELED))
+    visitor.go(f"/orders/{order.token}")
+
+
+def _moved(to: str, cause: Cause) -> Way:
+    """An order in a state that takes days or bad luck, set as the shop's own rules set it."""
+
+    def way(visitor: Visitor) -> None:
+        order = visitor.front.buyer().reserve(1)
+        visitor.front.shop.db.transaction(
+            lambda session: move(session, locked_order(session, order.id), to, cause, _now())
+        )
+        visitor.go(f"/orders/{order.token}")
+
+    return way
+
+
+def _given_up(visitor: Visitor) -> None:
+    visitor.reserve(1)
+    visitor.page.locator(".give-up button").click()
+    visitor.page.locator(".order-canceled").wait_for()
+
+
+def _find_error(visitor: Visitor) -> None:
+    visitor.go("/orders/find")
+    visitor.page.fill("#email", "ana@example")
+    visitor.page.locator("main form button").click()
+    visitor.page.get_by_role("alert").wait_for()
+
+
+def _found(visitor: Visitor) -> None:
+    visitor.go("/orders/find")
+    visitor.page.fill("#email", "ana@example.com")
+    visitor.page.locator("main form button").click()
+    visitor.page.locator("main form").wait_for(state="detached")
+
+
+def _console(kind: str) -> Way:
+    def way(visitor: Visitor) -> None:
+        order = _paid_order(visitor)
+        intent = str(visitor.front.payment(order).payment_intent)
+        stripe = visitor.front.stripe.v1
+        stripe.refunds.create({"payment_intent": intent, "amount": 100})
+        eventually(lambda: not any(event.pending_webhooks for event in stripe.events.list().data))
+        newest = stripe.events.list().data[0].id
+        paths = {"list": "/", "one": f"/payments/{intent}", "events": "/events"}
+        visitor.page.goto(visitor.front.stripe_url + paths.get(kind, f"/events/{newest}"))
+
+    return way
+
+
+_STRANGE: dict[str, Any] = {"sale_ends_at": _now() - timedelta(days=1)}
+_PAST: dict[str, Any] = {
+    "starts_at": _now() - timedelta(days=2),
+    "ends_at": _now() - timedelta(days=1),
+}
+PAGES: dict[str, Way] = {
+    "list": _list,
+    "list-found": _at("/?q=prueba"),
+    "list-empty": _at("/?q=zzz"),
+    "event": lambda visitor: visitor.open_event(),
+    "event-long": _event(title=LONG, prices=(1234567, 0, 50), capacities=(4, None, 0)),
+    "event-chosen": _chosen,
+    "event-errors": _form_errors,
+    "event-standing": _standing,
+    "event-later": _event(sale_starts_at=_now() + timedelta(days=2)),
+    "event-sold-out": _event(capacity=0),
+    "event-closed": _event(**_STRANGE),
+    "event-over": _event(**_PAST),
+    "event-canceled": _event(status=CANCELED),
+    "pay": _paying,
+    "pay-declined": _declined,
+    "pay-card-errors": _card_errors,
+    "pay-challenge": _challenged,
+    "pay-nearly-over": _nearly_over,
+    "pay-more-time": _more_time,
+    "pay-silent": _silent,
+    "order-held": _held,
+    "order-processing": _moved(PROCESSING, Cause.WEBHOOK),
+    "order-paid": _paid,
+    "order-event-canceled": _paid_and_canceled,
+    "order-expired": _moved(EXPIRED, Cause.EXPIRY),
+    "order-canceled": _given_up,
+    "order-refunded": _moved(REFUNDED, Cause.WEBHOOK),
+    "find": _at("/orders/find"),
+    "find-error": _find_error,
+    "find-sent": _found,
+    "nothing-here": _at("/nothing"),
+    "console-payments": _console("list"),
+    "console-payment": _console("one"),
+    "console-events": _console("events"),
+    "console-event": _console("event"),
+}

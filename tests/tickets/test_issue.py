@@ -1,0 +1,99 @@
+"""Tickets: one for each paid place, none twice."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from tests.invariants import check_tickets
+from tmt.catalog import stock
+from tmt.checkout.states import Cause, locked_order, move
+from tmt.payments.settle import settle_free
+from tmt.tickets.issue import issue, tickets_of, void_all
+
+pytestmark = pytest.mark.usefixtures("sound")
+
+
+def paid(shopfront, *quantities, **changed):
+    order = shopfront.place_directly(*quantities, **changed)
+
+    def unit(session):
+        settle_free(session, locked_order(session, order.id), shopfront.clock.now())
+
+    shopfront.shop.db.transaction(unit)
+    return order
+
+
+def tickets(shopfront, order):
+    with shopfront.shop.db.reading() as session:
+        return tickets_of(session, order.id)
+
+
+def test_each_place_has_a_ticket_with_its_number_type_and_price(shopfront):
+    issued = tickets(shopfront, paid(shopfront, 2, 1))
+    assert [t.number for t in issued] == [1, 2, 3]
+    assert [t.type_name for t in issued] == ["General", "General", "Balcón"]
+    assert [t.price for t in issued] == [7500, 7500, 2500]
+    assert {t.event_id for t in issued} == {shopfront.event.id}
+    assert {t.status for t in issued} == {"valid"}
+
+
+def test_a_ticket_carries_its_holders_name_or_the_buyers(shopfront):
+    general, balcony = shopfront.event.ticket_types
+    holders = {general.id: ["Eva", ""], balcony.id: ["Leo", "one too many"]}
+    issued = tickets(shopfront, paid(shopfront, 3, 1, holders=holders))
+    assert [t.holder for t in issued] == ["Eva", "Ana Ejemplo", "Ana Ejemplo", "Leo"]
+
+
+def test_codes_are_128_random_bits_each(shopfront):
+    codes = [t.code for _ in range(5) for t in tickets(shopfront, paid(shopfront, 8))]
+    assert len(set(codes)) == 40
+    assert all(re.fullmatch("[A-Z2-7]{26}", code) for code in codes)
+    assert len({code[:4] for code in codes}) > 35
+
+
+def test_an_order_cannot_be_issued_twice(shopfront):
+    order = paid(shopfront, 2)
+    with pytest.raises(IntegrityError):
+        shopfront.shop.db.transaction(
+            lambda s: issue(s, locked_order(s, order.id), shopfront.clock.now())
+        )
+    assert len(tickets(shopfront, order)) == 2
+    check_tickets(shopfront.shop.db)
+
+
+def test_void_tickets_are_kept_and_open_nothing(shopfront):
+    order, other = paid(shopfront, 2), paid(shopfront, 1)
+
+    def refund(session):
+        found = locked_order(session, order.id)
+        move(session, found, "refunded", Cause.STAFF, shopfront.clock.now())
+        void_all(session, order.id)
+        stock.take_back(session, found.event_id, found.places)
+
+    shopfront.shop.db.transaction(refund)
+    assert [t.status for t in tickets(shopfront, order)] == ["void", "void"]
+    assert [t.status for t in tickets(shopfront, other)] == ["valid"]
+    buyer = shopfront.buyer()
+    assert buyer.get(f"/orders/{order.token}/tickets.pdf").status_code == 404
+    assert buyer.get(f"/orders/{other.token}/tickets.pdf").status_code == 200
+
+
+def test_the_files_of_a_paid_order_are_its_buyers_alone(shopfront):
+    order = paid(shopfront, 1)
+    buyer = shopfront.buyer()
+    pdf = buyer.get(f"/orders/{order.token}/tickets.pdf")
+    assert pdf.content.startswith(b"%PDF")
+    assert pdf.headers["Cache-Control"] == "no-store"
+    assert f"tickets-{order.code}.pdf" in pdf.headers["Content-Disposition"]
+    calendar = buyer.get(f"/orders/{order.token}/calendar.ics")
+    assert calendar.text.startswith("BEGIN:VCALENDAR")
+    assert buyer.get(f"/orders/{order.token}/mail").status_code == 404
+
+
+def test_nothing_is_downloaded_of_an_order_that_is_not_paid(shopfront):
+    order = shopfront.place_directly(1)
+    for page in ("tickets.pdf", "calendar.ics", "mail"):
+        assert shopfront.buyer().get(f"/orders/{order.token}/{page}").status_code == 404
