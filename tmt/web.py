@@ -131,7 +131,9 @@ def _finish(response: Response) -> Response:
     seconds = time.perf_counter() - g.get("started", time.perf_counter())
     metrics.requests.labels(route, request.method, response.status_code).inc()
     metrics.request_seconds.labels(route).observe(seconds)
-    logger.info(
+    # Style sheets and the like are of interest only to who looks for them.
+    tell = logger.debug if request.endpoint == "static" else logger.info
+    tell(
         "request",
         method=request.method,
         route=route,

@@ -37,7 +37,9 @@ def hello() -> Flask:
 def webhook(database_url: str, secret: str) -> Flask:
     """Verifies Stripe's signature and commits one row; see `prepare`."""
     app = Flask("bare webhook")
-    store = _sqlite_store(database_url) if _is_sqlite(database_url) else _postgres_store(database_url)
+    store = (
+        _sqlite_store(database_url) if _is_sqlite(database_url) else _postgres_store(database_url)
+    )
 
     @app.post("/stripe_webhook")
     def receive() -> ResponseReturnValue:

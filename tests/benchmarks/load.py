@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from tests.benchmarks.client import Plan, Seen
@@ -22,20 +22,39 @@ class LoadFailed(Exception):
     """A server did not answer with 200, so its speed means nothing."""
 
 
-def take_turns(plans: Mapping[str, Plan]) -> dict[str, list[float]]:
-    """Answers per second of each plan's server, round by round."""
-    for plan in plans.values():
-        load(replace(plan, seconds=_WARM_UP_SECONDS))
-    rates: dict[str, list[float]] = {name: [] for name in plans}
+@dataclass
+class Turns:
+    """What the rounds showed: acts per second, and processor seconds that each act took."""
+
+    rates: list[float] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
+
+    def note(self, acts: int, seconds: float, processor_seconds: float) -> None:
+        self.rates.append(acts / seconds)
+        self.costs.append(processor_seconds / acts)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server under load; `processor_seconds` tells what its workers have used so far."""
+
+    plan: Plan
+    processor_seconds: Callable[[], float]
+
+
+def take_turns(targets: Mapping[str, Target]) -> dict[str, Turns]:
+    """Loads one target after the other, in several rounds."""
+    for target in targets.values():
+        load(replace(target.plan, seconds=_WARM_UP_SECONDS))
+    turns = {name: Turns() for name in targets}
     for _round in range(ROUNDS):
-        for name, plan in plans.items():
-            rates[name].append(rate(load(replace(plan, seconds=_ROUND_SECONDS))))
-    return rates
-
-
-def rate(seen: list[Seen]) -> float:
-    """Answers per second of all clients together."""
-    return sum(one.answers / one.seconds for one in seen)
+        for name, target in targets.items():
+            before = target.processor_seconds()
+            seen = load(replace(target.plan, seconds=_ROUND_SECONDS))
+            used = target.processor_seconds() - before
+            seconds = max(one.seconds for one in seen)
+            turns[name].note(sum(one.answers for one in seen), seconds, used)
+    return turns
 
 
 def load(plan: Plan, processes: int = PROCESSES) -> list[Seen]:

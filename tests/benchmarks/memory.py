@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.benchmarks.client import Plan
 from tests.benchmarks.load import load
 from tests.benchmarks.page import PATH, head_of
-from tests.benchmarks.processes import free_port, gunicorn, shop_environment
+from tests.benchmarks.processes import free_port, gunicorn, shop_environment, workers_of
 from tests.benchmarks.stage import Stage
 from tests.benchmarks.table import Row, amount_row
 from tests.benchmarks.webhook import plan_for
@@ -49,15 +49,12 @@ def _bare(stage: Stage) -> dict[str, float]:
 
 
 def _load(plan: Plan, answers: int) -> None:
-    whole = Plan(
-        plan.port, plan.head, plan.body, plan.secret, seconds=_SECONDS, most=answers
-    )
+    whole = Plan(plan.port, plan.head, plan.body, plan.secret, seconds=_SECONDS, most=answers)
     load(whole, processes=1)
 
 
 def _memory_of_worker(master: subprocess.Popen[bytes]) -> dict[str, float]:
-    children = Path(f"/proc/{master.pid}/task/{master.pid}/children").read_text().split()
-    assert len(children) == 1, f"one worker was expected, not {children}"
-    rollup = Path(f"/proc/{children[0]}/smaps_rollup").read_text()
+    (worker,) = workers_of(master)
+    rollup = Path(f"/proc/{worker}/smaps_rollup").read_text()
     found = dict(re.findall(r"^(\w+):\s+(\d+) kB$", rollup, re.MULTILINE))
     return {kind: int(found[kind]) / 1024 for kind in _KINDS}

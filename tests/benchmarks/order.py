@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from tests.benchmarks.bare_order import BareShop
-from tests.benchmarks.load import ROUNDS
+from tests.benchmarks.load import ROUNDS, Turns
 from tests.benchmarks.stage import DATABASES, SLUG, Stage
 from tests.benchmarks.table import Row, rate_row
 from tmt.catalog.listing import find_event
@@ -40,9 +40,7 @@ def run(stage: Stage) -> list[Row]:
 
 def place_one(shop: Shop, quantities: dict[int, int], prices: dict[int, int]) -> None:
     """Places one order with a checkout token of its own."""
-    request = CheckoutRequest(
-        new_token(), quantities, prices, {}, "Ana Ejemplo", "ana@example.com"
-    )
+    request = CheckoutRequest(new_token(), quantities, prices, {}, "Ana Ejemplo", "ana@example.com")
 
     def placed(session: Session, order: Order) -> None:
         begin(session, order, shop.clock.now())
@@ -53,7 +51,7 @@ def place_one(shop: Shop, quantities: dict[int, int], prices: dict[int, int]) ->
 def open_shop(stage: Stage, database_url: str) -> Shop:
     """A shop without its web, with the log lines that it writes in production."""
     settings = load_settings(_settings(stage, database_url))
-    with (settings.instance / "output.log").open("a") as output, redirect_stderr(output):
+    with redirect_stderr(stage.log_file()):
         log.configure("json", "INFO")
     return Shop(settings, Database(database_url), Clock(), Jobs("", settings.instance))
 
@@ -73,32 +71,30 @@ def _compared(stage: Stage, kind: str) -> Row:
     try:
         ours = partial(place_one, shop, quantities, prices)
         theirs = partial(bare.place, quantities)
-        rates = _take_turns(ours, theirs)
+        mine, yardstick = _take_turns([ours, theirs])
         _check_same_work(shop, sum(quantities.values()))
     finally:
         bare.close()
         shop.db.close()
-    return rate_row(f"placing an order, {kind}", *rates, GOAL)
+    return rate_row(f"placing an order, {kind}", mine, yardstick, GOAL)
 
 
-def _take_turns(
-    ours: Callable[[], None], bare: Callable[[], None]
-) -> tuple[list[float], list[float]]:
-    rates: tuple[list[float], list[float]] = ([], [])
-    _rate(ours, _WARM_UP)
-    _rate(bare, _WARM_UP)
+def _take_turns(acts: Sequence[Callable[[], None]]) -> list[Turns]:
+    for act in acts:
+        _repeat(act, _WARM_UP, Turns())
+    turns = [Turns() for _act in acts]
     for _round in range(ROUNDS):
-        rates[0].append(_rate(ours, _SECONDS))
-        rates[1].append(_rate(bare, _SECONDS))
-    return rates
+        for act, mine in zip(acts, turns, strict=True):
+            _repeat(act, _SECONDS, mine)
+    return turns
 
 
-def _rate(act: Callable[[], None], seconds: float) -> float:
-    done, started = 0, time.perf_counter()
+def _repeat(act: Callable[[], None], seconds: float, turns: Turns) -> None:
+    done, started, used = 0, time.perf_counter(), time.process_time()
     while (passed := time.perf_counter() - started) < seconds:
         act()
         done += 1
-    return done / passed
+    turns.note(done, passed, time.process_time() - used)
 
 
 def _check_same_work(shop: Shop, places: int) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import http.client
+from functools import partial
 
 from tests.benchmarks.client import Plan
-from tests.benchmarks.load import take_turns
-from tests.benchmarks.processes import free_port, gunicorn, shop_environment
+from tests.benchmarks.load import Target, take_turns
+from tests.benchmarks.processes import free_port, gunicorn, processor_seconds, shop_environment
 from tests.benchmarks.stage import SLUG, Stage
 from tests.benchmarks.table import Row, rate_row
 
@@ -25,18 +26,20 @@ def run(stage: Stage) -> list[Row]:
     folder = stage.folder()
     settings = shop_environment(folder, stage.shop_database("SQLite"), ours)
     with (
-        gunicorn("app:app", folder, ours, settings=settings, path=PATH),
-        gunicorn("tests.benchmarks.bare:hello()", stage.folder(), bare),
+        gunicorn("app:app", folder, ours, settings=settings, path=PATH) as shop,
+        gunicorn("tests.benchmarks.bare:hello()", stage.folder(), bare) as hello,
     ):
-        plans = {
-            "new": Plan(ours, head_of(PATH)),
-            "again": Plan(ours, head_of(PATH, _cookie_of(ours))),
-            "bare": Plan(bare, head_of("/")),
+        used, bare_used = partial(processor_seconds, shop), partial(processor_seconds, hello)
+        again = Plan(ours, head_of(PATH, _cookie_of(ours)))
+        targets = {
+            "first": Target(Plan(ours, head_of(PATH)), used),
+            "again": Target(again, used),
+            "bare": Target(Plan(bare, head_of("/")), bare_used),
         }
-        rates = take_turns(plans)
+        turns = take_turns(targets)
     return [
-        rate_row("event page, first visit", rates["new"], rates["bare"], GOAL),
-        rate_row("event page, with cookie", rates["again"], rates["bare"], GOAL),
+        rate_row("event page, first visit", turns["first"], turns["bare"], GOAL),
+        rate_row("event page, with cookie", turns["again"], turns["bare"], GOAL),
     ]
 
 

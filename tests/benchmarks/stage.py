@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import TextIO
 from uuid import uuid4
 
 import tmt.factory  # noqa: F401 - knows every table
@@ -55,6 +56,10 @@ class Stage:
         found = self.root / uuid4().hex[:8]
         found.mkdir()
         return found
+
+    def log_file(self) -> TextIO:
+        """A file for log lines, open as long as the stage stands."""
+        return self._closing.enter_context((self.folder() / "output.log").open("a"))
 
     def empty_database(self, kind: str) -> str:
         """The address of a database without tables."""

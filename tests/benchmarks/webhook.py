@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from tests.benchmarks import bare
 from tests.benchmarks.client import UNIQUE, Plan
-from tests.benchmarks.load import take_turns
-from tests.benchmarks.processes import SECRET, free_port, gunicorn, shop_environment
+from tests.benchmarks.load import Target, take_turns
+from tests.benchmarks.processes import (
+    SECRET,
+    free_port,
+    gunicorn,
+    processor_seconds,
+    shop_environment,
+)
 from tests.benchmarks.stage import DATABASES, Stage
 from tests.benchmarks.table import Row, rate_row
 from tmt.gateway.contract import API_VERSION
@@ -39,11 +46,15 @@ def _compared(stage: Stage, kind: str) -> Row:
     bare.prepare(bare_url)
     bare_app = f"tests.benchmarks.bare:webhook({bare_url!r}, {SECRET!r})"
     with (
-        gunicorn("app:app", folder, ours, settings=settings),
-        gunicorn(bare_app, stage.folder(), yardstick),
+        gunicorn("app:app", folder, ours, settings=settings) as shop,
+        gunicorn(bare_app, stage.folder(), yardstick) as other,
     ):
-        rates = take_turns({"ours": plan_for(ours), "bare": plan_for(yardstick)})
-    return rate_row(f"webhook intake, {kind}", rates["ours"], rates["bare"], GOAL)
+        targets = {
+            "ours": Target(plan_for(ours), partial(processor_seconds, shop)),
+            "bare": Target(plan_for(yardstick), partial(processor_seconds, other)),
+        }
+        turns = take_turns(targets)
+    return rate_row(f"webhook intake, {kind}", turns["ours"], turns["bare"], GOAL)
 
 
 def _event() -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 import pytest
 import requests
@@ -49,7 +50,7 @@ def test_a_verified_event_is_received_new_or_seen_before(shopfront, event):
 def test_wh08_what_stripe_did_not_sign_leaves_no_trace(shopfront, event):
     good = signed(event)
     stamp, digest = re.fullmatch("t=([0-9]+),v1=([0-9a-f]+)", good).groups()
-    forged = ["", " ", "x", ",", "=", "t=", f"t={stamp}", f"v1={digest}", f"t=x,v1={digest}"]
+    forged = ["", "x", ",", "=", "t=", f"t={stamp}", f"v1={digest}", f"t=x,v1={digest}"]
     forged += [f"t={stamp},v0={digest}", f"t={stamp},v1=", f"t={stamp},v1={'0' * 64}"]
     forged += [f"t={int(stamp) + 1},v1={digest}", f"t={stamp},v1={digest[:-1]}", digest]
     forged += [f"t={stamp},v2={digest},v0={digest}", f"t={'9' * 5000},v1={digest}"]
@@ -93,9 +94,11 @@ def test_wh08_without_a_secret_nothing_is_believed(shopfront, event):
         assert "STRIPE_WEBHOOK_SECRET" in refused(shopfront, event, signed(event, secret))
 
 
-@pytest.mark.parametrize(("seconds", "status"), [(-301, 400), (-297, 200), (297, 200), (303, 400)])
+@pytest.mark.parametrize(("seconds", "status"), [(-301, 400), (-299, 200), (299, 200), (301, 400)])
 def test_wh09_the_clock_may_be_300_seconds_off_either_way(shopfront, event, seconds, status):
-    # Two seconds of room: the stamp is made in whole seconds and checked a moment later.
+    # Stamps are whole seconds: made late in one, the check may fall into the next.
+    while time.time() % 1 > 0.3:
+        time.sleep(0.02)
     assert shopfront.deliver(event, signed(event, seconds=seconds)).status_code == status
     assert len(stored(shopfront)) == (status == 200)
 

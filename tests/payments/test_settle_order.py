@@ -18,9 +18,7 @@ pytestmark = pytest.mark.usefixtures("sound")
 @pytest.fixture
 def quiet(shopfront):
     """The shop, to which Stripe sends nothing by itself."""
-    endpoints = shopfront.stripe.v1.webhook_endpoints
-    for endpoint in endpoints.list().data:
-        endpoints.update(endpoint.id, {"disabled": True})
+    shopfront.silence_stripe()
     return shopfront
 
 

@@ -88,8 +88,6 @@ def find_by_checkout_token(session: Session, checkout_token: str) -> Order | Non
     """The order that was placed with this checkout token, if there is one."""
     if not plausible_token(checkout_token):
         return None
-    if not plausible_token(checkout_token):
-        return None
     query = select(Order).where(Order.checkout_token == checkout_token)
     return session.scalar(query.options(*_WHOLE))
 

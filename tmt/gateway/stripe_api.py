@@ -253,6 +253,13 @@ def _request_id(result: Any) -> str | None:
     return getattr(response, "request_id", None)
 
 
+def _named(object_id: str) -> dict[str, str]:
+    """The id under the name that logs are searched by."""
+    if not object_id:
+        return {}
+    return {"payment_intent" if object_id.startswith("pi_") else "object": object_id}
+
+
 def _log_call(
     operation: str,
     started: float,
@@ -266,7 +273,7 @@ def _log_call(
         "milliseconds": round((time.perf_counter() - started) * 1000, 1),
         "stripe_request": request_id,
         "code": code,
-        "object": getattr(result, "id", None),
+        **_named(getattr(result, "id", "")),
         "amount": getattr(result, "amount", None),
         "currency": getattr(result, "currency", None),
     }

@@ -163,7 +163,8 @@ def _succeeded(case: _Case) -> Outcome:
 
 def _taken_again(case: _Case) -> bool:
     """Holds the places of an ended order again, if the event still takes place and has them."""
-    if case.order.event.status != PUBLISHED:
+    event = case.order.event
+    if event.status != PUBLISHED or event.ends_at <= case.now:
         return False
     try:
         with case.session.begin_nested():

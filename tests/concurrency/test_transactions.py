@@ -1,0 +1,123 @@
+"""DB-01, DB-02: many writers and no error; no transaction is open while Stripe is called."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+import psycopg
+import pytest
+
+from tests.actions import rendered_event
+from tests.racing import together
+from tests.stripe_line import StripeLine
+from tmt.core.db import transaction_is_open
+
+pytestmark = pytest.mark.usefixtures("sound")
+
+
+def test_db01_writers_in_parallel_meet_no_error(shopfront):
+    def buying(number):
+        def buy():
+            codes = []
+            for _order in range(4):
+                buyer = shopfront.buyer(email=f"buyer{number}@example.com")
+                order = buyer.reserve(1)
+                pay = buyer.get(f"/orders/{order.token}/pay")
+                token = buyer.csrf_token("/orders/find")
+                end = buyer.post(f"/orders/{order.token}/cancel", {"csrf_token": token})
+                codes += [pay.status_code, end.status_code]
+            return codes
+
+        return buy
+
+    def telling(number):
+        def tell():
+            object_ = {"id": f"pi_{number}", "object": "payment_intent"}
+            bodies = [
+                rendered_event(shopfront, "payment_intent.created", object_, id=f"evt_{number}_{n}")
+                for n in range(15)
+            ]
+            return [shopfront.deliver(body).status_code for body in bodies]
+
+        return tell
+
+    def working():
+        for _again in range(15):
+            shopfront.run_jobs()
+        return [200]
+
+    answers = together(*map(buying, range(4)), *map(telling, range(3)), working)
+    assert {code for codes in answers for code in codes} == {200}
+
+
+def open_transactions(shopfront) -> str:
+    """Who holds a transaction of the shop's database open now; empty if nobody."""
+    url = shopfront.shop.db.engine.url
+    if shopfront.shop.db.is_sqlite:
+        with closing(sqlite3.connect(url.database, timeout=0, isolation_level=None)) as other:
+            try:
+                other.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                return str(error)
+        return ""
+    plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    query = (
+        "SELECT query FROM pg_stat_activity WHERE datname = current_database()"
+        " AND pid <> pg_backend_pid() AND state LIKE 'idle in transaction%'"
+    )
+    with psycopg.connect(plain, autocommit=True) as other:
+        return "; ".join(row[0] for row in other.execute(query))
+
+
+def watch(shopfront):
+    line, seen = StripeLine(shopfront), []
+    line.fate = lambda _call: seen.append(open_transactions(shopfront))
+    return line, seen
+
+
+def test_db02_no_transaction_is_open_while_stripe_is_called(shopfront):
+    line, seen = watch(shopfront)
+    buyer = shopfront.buyer()
+    paid, given_up, run_out, short = (shopfront.buyer().reserve(1) for _ in range(4))
+    for order in (paid, given_up, run_out, short):
+        buyer.open_pay_page(order)
+    buyer.cancel(given_up)
+    shopfront.confirm(shopfront.payment(paid).payment_intent)
+    pi = shopfront.payment(short).payment_intent
+    shopfront.stripe.v1.payment_intents.update(pi, {"amount": 5000})
+    shopfront.confirm(pi)
+    for order in (paid, short):
+        buyer.get(f"/orders/{order.token}/return")
+        shopfront.api("confirm_payment", {"payment_intent_id": pi})
+    shopfront.clock.move(minutes=16)
+    shopfront.run_jobs()
+    kinds = {(call.split()[0], call.split("/")[-1] == "cancel") for call in line.calls}
+    assert kinds == {("GET", False), ("POST", False), ("POST", True)}
+    assert "POST /v1/refunds" in line.calls
+    assert set(seen) == {""}
+    statuses = [shopfront.order(o.token).status for o in (paid, given_up, run_out, short)]
+    assert statuses == ["paid", "canceled", "expired", "refunded"]
+
+
+def test_db02_control_an_open_transaction_would_be_seen(shopfront):
+    line, seen = watch(shopfront)
+    shopfront.shop.db.transaction(
+        lambda session: (
+            session.connection(),
+            session.connection().exec_driver_sql("SELECT 1"),
+            shopfront.stripe.v1.payment_intents.list(),
+        )
+    )
+    assert line.calls
+    assert all(seen)
+
+
+def test_db02_the_gateway_refuses_to_be_called_in_a_transaction(shopfront):
+    def unit(_session):
+        assert transaction_is_open()
+        shopfront.gateway.retrieve_payment_intent("pi_x")
+
+    with pytest.raises(AssertionError, match="inside a transaction"):
+        shopfront.shop.db.transaction(unit)
+    assert not transaction_is_open()

@@ -1,0 +1,155 @@
+"""Money: conversions in both directions, the amounts that can be charged, how people write them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tmt.core.money import (
+    CURRENCIES,
+    MAXIMUM,
+    MINIMUM,
+    THREE_DECIMAL,
+    TWO_DECIMAL,
+    WHOLE_UNITS_ONLY,
+    ZERO_DECIMAL,
+    AmountOutOfRange,
+    UnknownCurrency,
+    check_chargeable,
+    exponent,
+    format_money,
+    known_currency,
+    to_major,
+    to_minor,
+)
+
+any_currency = st.sampled_from(sorted(CURRENCIES))
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "minor"),
+    [
+        ("75.00", "usd", 7500),
+        ("10.005", "usd", 1001),
+        ("10.0049999999999999999999999999999999999999999", "usd", 1000),
+        ("0.1", "usd", 10),
+        ("1.005", "eur", 101),
+        ("80", "jpy", 80),
+        ("80.5", "JPY", 81),
+        ("1.2345", "kwd", 1235),
+        ("10.5", "isk", 1100),
+        ("10.4", "ISK", 1000),
+        ("7", "ugx", 700),
+        ("1e3", "usd", 100000),
+        ("0.004", "usd", 0),
+        ("-1.005", "usd", -101),
+    ],
+)
+def test_major_units_become_minor_units(amount, currency, minor):
+    assert to_minor(Decimal(amount), currency) == minor
+
+
+@pytest.mark.parametrize(
+    ("currency", "decimals"), [("usd", 2), ("jpy", 0), ("kwd", 3), ("isk", 2), ("ugx", 2), ("huf", 2)]
+)
+def test_exponents_are_stripes(currency, decimals):
+    assert exponent(currency) == exponent(currency.upper()) == decimals
+
+
+@given(any_currency, st.integers(0, MAXIMUM))
+def test_minor_units_survive_the_way_there_and_back(currency, amount):
+    if currency in WHOLE_UNITS_ONLY:
+        amount -= amount % 100
+    assert to_minor(to_major(amount, currency), currency) == amount
+
+
+@given(any_currency, st.decimals(0, 10**8, allow_nan=False, allow_infinity=False))
+def test_rounding_is_half_up_on_the_decimal_value(currency, amount):
+    unit = 1 if currency in WHOLE_UNITS_ONLY else 10 ** exponent(currency)
+    wire = 100 if currency in WHOLE_UNITS_ONLY else 1
+    expected = (Fraction(amount) * unit + Fraction(1, 2)) // 1 * wire
+    assert to_minor(amount, currency) == expected
+
+
+def test_no_currency_stands_in_two_tables():
+    assert not ZERO_DECIMAL & THREE_DECIMAL
+    assert not (ZERO_DECIMAL | THREE_DECIMAL) & TWO_DECIMAL
+    assert WHOLE_UNITS_ONLY < TWO_DECIMAL
+    assert set(MINIMUM) < CURRENCIES
+    assert all(len(c) == 3 and c.isascii() and c.islower() for c in CURRENCIES)
+
+
+@pytest.mark.parametrize("currency", ["", "us", "xyz", "usdd", " usd", "€", "u\u017fd", "hrk"])
+def test_unknown_currencies_are_refused(currency):
+    attempts = (
+        lambda: known_currency(currency),
+        lambda: exponent(currency),
+        lambda: to_minor(Decimal(1), currency),
+        lambda: to_major(1, currency),
+        lambda: check_chargeable(100, currency),
+        lambda: format_money(1, currency, "en"),
+    )
+    for attempt in attempts:
+        with pytest.raises(UnknownCurrency):
+            attempt()
+
+
+@pytest.mark.parametrize(
+    ("currency", "least"),
+    [("usd", 50), ("eur", 50), ("gbp", 30), ("sek", 300), ("huf", 17500), ("jpy", 50), ("mxn", 1000)],
+)
+def test_mon03_the_minimum_is_the_currencys(currency, least):
+    check_chargeable(least, currency)
+    for amount in (least - 1, 1, -1, -least):
+        with pytest.raises(AmountOutOfRange, match=str(amount)):
+            check_chargeable(amount, currency)
+
+
+@given(any_currency)
+def test_nothing_to_pay_is_always_possible_and_eight_digits_are_the_most(currency):
+    check_chargeable(0, currency)
+    check_chargeable(99_999_000, currency)
+    with pytest.raises(AmountOutOfRange):
+        check_chargeable(100_000_000, currency)
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency"), [(1050, "isk"), (99_999, "ugx"), (1235, "kwd"), (1001, "bhd")]
+)
+def test_decimals_that_nobody_can_pay_are_refused(amount, currency):
+    with pytest.raises(AmountOutOfRange, match="must end in"):
+        check_chargeable(amount, currency)
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "spanish", "english"),
+    [
+        (15000, "usd", "$150.00", "$150.00"),
+        (150000, "usd", "$1,500.00", "$1,500.00"),
+        (15000, "eur", "150,00 €", "€150.00"),
+        (123456789, "eur", "1.234.567,89 €", "€1,234,567.89"),
+        (150000, "mxn", "MX$1,500.00", "MX$1,500.00"),
+        (12000, "jpy", "12.000 ¥", "¥12,000"),
+        (12340, "kwd", "12,340 KWD", "KWD 12.340"),
+        (100000, "isk", "1.000 ISK", "ISK 1,000"),
+        (0, "eur", "0,00 €", "€0.00"),
+        (1050, "huf", "10,50 HUF", "HUF 10.50"),
+        (1, "usd", "$0.01", "$0.01"),
+    ],
+)
+def test_mon01_amounts_are_written_as_people_do(amount, currency, spanish, english):
+    told = {locale: format_money(amount, currency, locale) for locale in ("es", "en")}
+    assert {k: v.replace("\u00a0", " ") for k, v in told.items()} == {"es": spanish, "en": english}
+
+
+@given(any_currency, st.integers(0, MAXIMUM), st.sampled_from(["es", "en"]))
+def test_what_is_written_is_the_amount_to_the_last_unit(currency, amount, locale):
+    text = format_money(amount, currency, locale)
+    thousands, decimal = (".", ",") if text[-1] not in "0123456789" else (",", ".")
+    digits = "".join(c for c in text if c.isdigit() or c in ".,")
+    number = Decimal(digits.replace(thousands, "").replace(decimal, "."))
+    assert number == to_major(amount, currency)

@@ -1,0 +1,208 @@
+"""Outbox and the work beneath it: leases, back-off, parking, and one row's trouble its own."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+
+from tests.actions import MovableClock
+from tmt.core import outbox, work
+from tmt.core.outbox import OutboxRow
+
+
+@pytest.fixture
+def clock():
+    return MovableClock()
+
+
+def put(db, clock, *keys, kind="mail", payload=None):
+    def unit(session):
+        for key in keys:
+            outbox.put(session, kind, key, payload or {}, clock.now())
+
+    db.transaction(unit)
+
+
+def rows(db):
+    with db.reading() as session:
+        return list(session.scalars(select(OutboxRow).order_by(OutboxRow.id)))
+
+
+def claimed(db, clock, limit=10):
+    return [
+        row.key for row in db.transaction(lambda s: work.claim(s, OutboxRow, clock.now(), limit))
+    ]
+
+
+def drain(db, clock, handler):
+    return outbox.drain(db, clock, {"mail": handler})
+
+
+def test_a_row_is_done_once_with_its_key(db, clock):
+    put(db, clock, "a", payload={"order": 7})
+    told = []
+    assert drain(db, clock, lambda key, payload: told.append((key, payload))) == 1
+    assert drain(db, clock, lambda key, payload: told.append((key, payload))) == 0
+    assert told == [("a", {"order": 7})]
+    assert [row.state for row in rows(db)] == ["done"]
+
+
+def test_a_key_is_put_once(db, clock):
+    put(db, clock, "a", "a", "b")
+    put(db, clock, "b")
+    assert [row.key for row in rows(db)] == ["a", "b"]
+    drain(db, clock, lambda key, payload: None)
+    put(db, clock, "a")
+    assert drain(db, clock, lambda key, payload: None) == 0
+
+
+def test_the_database_itself_keeps_keys_apart(db, clock):
+    put(db, clock, "a")
+    double = OutboxRow(
+        kind="mail", key="a", payload={}, created_at=clock.now(), due_at=clock.now()
+    )
+    with pytest.raises(IntegrityError):
+        db.transaction(lambda session: session.add(double))
+
+
+def test_a_reason_that_is_undone_sends_nothing(db, clock):
+    def unit(session):
+        outbox.put(session, "mail", "a", {}, clock.now())
+        raise RuntimeError("the order fell through")
+
+    with pytest.raises(RuntimeError):
+        db.transaction(unit)
+    assert not rows(db)
+
+
+def test_a_poisoned_row_stops_no_other(db, clock):
+    put(db, clock, *(f"k{number:02}" for number in range(25)))
+    done = []
+
+    def handler(key, payload):
+        if key in ("k00", "k11", "k24"):
+            raise RuntimeError("poison")
+        done.append(key)
+
+    assert drain(db, clock, handler) == 22
+    assert len(done) == 22
+    assert [row.key for row in rows(db) if row.state == "failing"] == ["k00", "k11", "k24"]
+
+
+def test_an_unknown_kind_waits_for_who_knows_it(db, clock):
+    put(db, clock, "a", kind="pigeon")
+    put(db, clock, "b")
+    assert drain(db, clock, lambda key, payload: None) == 1
+    assert [row.state for row in rows(db)] == ["failing", "done"]
+
+
+def test_failures_wait_longer_each_time_and_are_parked_at_last(db, clock):
+    put(db, clock, "a")
+
+    def handler(key, payload):
+        raise RuntimeError("still broken")
+
+    for attempt in range(1, work.PARKED_AFTER + 1):
+        drain(db, clock, handler)
+        drain(db, clock, handler)
+        row = rows(db)[0]
+        assert row.attempts == attempt
+        longest = min(timedelta(seconds=2**attempt), timedelta(hours=6))
+        assert longest / 2 - timedelta(seconds=1) <= row.due_at - clock.now() <= longest
+        clock.move(seconds=longest.total_seconds() + 1)
+    assert (row.state, row.last_error) == ("parked", "RuntimeError: still broken")
+    clock.move(days=30)
+    assert drain(db, clock, handler) == 0
+    assert rows(db)[0].attempts == work.PARKED_AFTER
+
+
+def test_a_parked_row_is_opened_again_by_hand(db, clock):
+    put(db, clock, "a")
+    now = clock.now()
+
+    def park(session):
+        row = session.scalars(select(OutboxRow)).one()
+        row.parked_at, row.attempts, row.last_error = now, work.PARKED_AFTER, "x"
+
+    db.transaction(park)
+    assert drain(db, clock, lambda key, payload: None) == 0
+    db.transaction(lambda session: work.reopen(session, OutboxRow, rows(db)[0].id, now))
+    assert rows(db)[0].state == "waiting"
+    assert drain(db, clock, lambda key, payload: None) == 1
+    assert (rows(db)[0].state, rows(db)[0].last_error) == ("done", None)
+
+
+def test_what_one_worker_holds_no_other_takes_until_its_lease_ends(db, clock):
+    put(db, clock, "a", "b", "c")
+    assert claimed(db, clock, limit=2) == ["a", "b"]
+    assert claimed(db, clock) == ["c"]
+    assert claimed(db, clock) == []
+    clock.move(seconds=work.LEASE.total_seconds() - 1)
+    assert claimed(db, clock) == []
+    clock.move(seconds=2)
+    assert claimed(db, clock) == ["a", "b", "c"]
+    assert [row.attempts for row in rows(db)] == [2, 2, 2]
+
+
+def test_workers_at_once_share_the_rows(db, clock):
+    if db.is_sqlite:
+        pytest.skip("SQLite has one writer at a time")
+    put(db, clock, "a", "b")
+    with db._writer.begin() as first, db._writer.begin() as second:
+        mine = work.claim(first, OutboxRow, clock.now(), 1)
+        yours = work.claim(second, OutboxRow, clock.now(), 10)
+        assert ([row.key for row in mine], [row.key for row in yours]) == (["a"], ["b"])
+
+
+def test_the_oldest_comes_first_and_the_future_waits(db, clock):
+    put(db, clock, "later")
+    clock.ahead -= timedelta(hours=1)
+    put(db, clock, "earlier")
+    assert claimed(db, clock) == ["earlier"]
+    clock.move(hours=1)
+    assert claimed(db, clock) == ["earlier", "later"]
+
+
+def test_done_is_said_once_and_never_unsaid(db, clock):
+    put(db, clock, "a")
+    row_id, now = rows(db)[0].id, clock.now()
+    assert db.transaction(lambda s: work.finish(s, OutboxRow, row_id, now)) is True
+    assert db.transaction(lambda s: work.finish(s, OutboxRow, row_id, now)) is False
+    db.transaction(lambda s: work.fail(s, OutboxRow, row_id, "too late", now))
+    assert (rows(db)[0].state, rows(db)[0].last_error) == ("done", None)
+
+
+def test_errors_are_kept_without_personal_data(db, clock):
+    put(db, clock, "a")
+
+    def handler(key, payload):
+        raise RuntimeError("550 <ana.o'brien@example.com> sk_live_51abc " + "x" * 2000)
+
+    drain(db, clock, handler)
+    kept = rows(db)[0].last_error
+    assert kept.startswith("RuntimeError: 550 <[email]> [secret] xxx")
+    assert len(kept) == 500
+
+
+def test_the_age_of_the_oldest_row_is_that_of_what_is_due(db, clock):
+    def age():
+        with db.reading() as session:
+            return work.age_of_oldest(session, OutboxRow, clock.now())
+
+    assert age() == timedelta()
+    put(db, clock, "a")
+    clock.move(minutes=11)
+    assert timedelta(minutes=11) <= age() < timedelta(minutes=12)
+    drain(db, clock, lambda key, payload: None)
+    assert age() == timedelta()
+
+
+def test_times_are_kept_in_utc(db):
+    moment = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
+    db.transaction(lambda session: outbox.put(session, "mail", "a", {}, moment))
+    assert rows(db)[0].created_at == moment
+    with db.reading() as session:
+        assert session.scalar(select(func.count()).where(OutboxRow.due_at == moment)) == 1
