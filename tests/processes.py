@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from sqlalchemy import event, update
+from sqlalchemy.orm import Session
 
 from tmt.catalog import listing, stock
 from tmt.catalog.stock import SoldOut
 from tmt.checkout.forms import CheckoutRequest
+from tmt.checkout.models import Order
 from tmt.checkout.orders import get_order, place_order
 from tmt.checkout.states import Cause
 from tmt.core.ids import new_token
@@ -76,7 +78,10 @@ def _guarded(shop: Shop, slug: str, wanted: Wanted) -> bool:
         name="Ana",
         email="ana@example.com",
     )
-    begin: Callable[..., None] = lambda s, order: start.begin(s, order, shop.clock.now())  # noqa: E731
+
+    def begin(session: Session, order: Order) -> None:
+        start.begin(session, order, shop.clock.now())
+
     try:
         place_order(shop, slug, request, "es", begin)
     except SoldOut:
@@ -93,7 +98,7 @@ def _look_then_take(shop: Shop, slug: str, wanted: Wanted) -> bool:
 
 def _turn_the_guard_off(shop: Shop) -> None:
     real = listing.offers
-    listing.offers = lambda *given, few: [  # type: ignore[assignment]
+    listing.offers = lambda *given, few: [
         replace(offer, state=listing.ON_SALE, left=99, max=99) for offer in real(*given, few=few)
     ]
     stock._hold_on = _taken_anyway

@@ -29,7 +29,7 @@ class StripeLine:
         self.calls: list[str] = []
         self.fate: Callable[[str], Fate] = lambda _call: None
         self._stripe = front.sandbox.wsgi.wsgi_app
-        front.sandbox.wsgi.wsgi_app = self._carry  # type: ignore[method-assign]
+        front.sandbox.wsgi.wsgi_app = self._carry
 
     def count(self, call: str) -> int:
         """How often this was called."""

@@ -46,13 +46,16 @@ class BareShop:
     def __init__(self, database_url: str, slug: str) -> None:
         self._slug = slug
         self._connection: Any
+        self._moment: Callable[[datetime], Any]
+        self._execute: Execute
         if database_url.startswith("sqlite:"):
             self._connection = connect_sqlite(database_url)
-            self._begin, self._moment = "BEGIN IMMEDIATE", datetime.isoformat
+            self._execute, self._moment = self._sqlite, _as_text
+            self._begin = "BEGIN IMMEDIATE"
         else:
             self._connection = psycopg.connect(database_url, autocommit=True, prepare_threshold=0)
-            self._begin, self._moment = "BEGIN", _unchanged
-        self._execute = self._sqlite if database_url.startswith("sqlite:") else self._postgres
+            self._execute, self._moment = self._postgres, _unchanged
+            self._begin = "BEGIN"
 
     def place(self, quantities: Mapping[int, int]) -> None:
         """Holds the places and writes order, lines and payment, in one transaction."""
@@ -68,6 +71,10 @@ class BareShop:
 
     def _postgres(self, statement: str, values: tuple[Any, ...]) -> Any:
         return self._connection.execute(statement.replace("?", "%s"), values)
+
+
+def _as_text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 def _unchanged(moment: datetime) -> Any:

@@ -1,4 +1,4 @@
-"""From `python -m flask run` to the first answered page, against a Flask application that is bare."""
+"""From `python -m flask run` to the first answered page, against a bare Flask application."""
 
 from __future__ import annotations
 

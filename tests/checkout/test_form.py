@@ -46,14 +46,14 @@ def test_a_good_form_is_a_request():
     "typed", ["-1", "+1", "1.5", "1e1", "two", "²", "٣", "０", "0x2", "1 0", "NaN", "9" * 13]
 )
 def test_a_quantity_that_is_no_whole_number_is_told_beside_its_field(typed):
-    wanted, form = read(**{"quantity_id_1": typed})
+    wanted, form = read(quantity_id_1=typed)
     assert wanted is None
     assert "whole number" in form.errors["quantity-1"]
 
 
 @pytest.mark.parametrize("typed", ["7", "99", "9999", "999999999999", "0007"])
 def test_a_quantity_above_what_can_be_chosen_is_told_with_the_most(typed):
-    wanted, form = read(**{"quantity_id_1": typed})
+    wanted, form = read(quantity_id_1=typed)
     assert wanted is None
     assert form.errors == {"quantity-1": "At most 6 places can be chosen here."}
 
@@ -67,7 +67,7 @@ def test_what_is_not_on_sale_cannot_be_chosen(type_id):
 
 @pytest.mark.parametrize("typed", ["0", "", " ", "00"])
 def test_no_place_at_all_is_told_once_for_all_fields(typed):
-    wanted, form = read(**{"quantity_id_1": typed})
+    wanted, form = read(quantity_id_1=typed)
     assert wanted is None
     assert set(form.errors) == {"quantities"}
 
@@ -130,7 +130,7 @@ def test_a_form_without_its_token_asks_to_begin_again(token):
 
 def test_a_price_that_was_not_shown_is_no_price():
     for shown in ("", "x", "-2500", "2500.0"):
-        wanted, _ = read(**{"shown_price_id_1": shown})
+        wanted, _ = read(shown_price_id_1=shown)
         assert wanted
         assert wanted.shown_prices == {1: -1}
 

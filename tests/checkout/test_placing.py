@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import pytest
 from sqlalchemy import select, update
@@ -64,9 +65,8 @@ def test_the_same_form_at_the_same_instant_is_one_order(shopfront, places_left):
     change(shopfront, Event, shopfront.event.id, capacity=places_left)
     for _round in range(1 if places_left == 1 else 4):
         token = new_token()
-        placed = together(
-            *[lambda: shopfront.place_directly(1, checkout_token=token)] * 4  # noqa: B023
-        )
+        placing = partial(shopfront.place_directly, 1, checkout_token=token)
+        placed = together(*[placing] * 4)
         assert len({order.id for order in placed}) == 1
     with shopfront.shop.db.reading() as session:
         payments = session.scalars(select(Payment)).all()

@@ -147,9 +147,9 @@ def test_what_one_worker_holds_no_other_takes_until_its_lease_ends(db, clock):
     assert [row.attempts for row in rows(db)] == [2, 2, 2]
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_workers_at_once_share_the_rows(db, clock):
-    if db.is_sqlite:
-        pytest.skip("SQLite has one writer at a time")
+    # SQLite has one writer at a time.
     put(db, clock, "a", "b")
     with db._writer.begin() as first, db._writer.begin() as second:
         mine = work.claim(first, OutboxRow, clock.now(), 1)

@@ -52,7 +52,7 @@ def test_pay03_paid_in_two_tabs_at_once_is_paid_once(shopfront):
     pi = buyer.open_pay_page(order)
     answers = together(*[lambda: pay_or_refusal(shopfront, pi)] * 2)
     assert sorted(answers) == ["payment_intent_unexpected_state", "succeeded"]
-    together(*[lambda: requests.get(f"{shopfront.url}/orders/{order.token}/return", timeout=20)] * 2)
+    together(*[lambda: buyer.get(f"/orders/{order.token}/return")] * 2)
     shopfront.run_jobs()
     assert shopfront.stock() == (0, 1)
     assert len(shopfront.mails()) == 1

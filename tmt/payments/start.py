@@ -1,4 +1,4 @@
-"""The PaymentIntent of an order: written down with the order, made at Stripe, handed to the page."""
+"""An order's PaymentIntent: written down with the order, made at Stripe, handed to the page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tmt.shop import Shop
 
 
 def begin(session: Session, order: Order, now: datetime) -> None:
-    """In the transaction that places the order: its Payment, or its settling when it costs nothing."""
+    """In the transaction that places the order: its Payment, or its settling if it is free."""
     if order.total == 0:
         settle_free(session, order, now)
         return

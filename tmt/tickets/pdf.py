@@ -26,12 +26,12 @@ Colour = tuple[int, int, int]
 Weight = Literal["", "B"]
 
 WHITE: Colour = (255, 255, 255)
-INK: Colour = (24, 27, 46)
-MUTED: Colour = (92, 97, 117)
-HAIRLINE: Colour = (205, 208, 219)
-TINT: Colour = (244, 244, 248)
-ACCENT: Colour = (255, 176, 92)
-ALARM: Colour = (178, 16, 46)
+INK: Colour = (23, 22, 28)
+MUTED: Colour = (90, 88, 98)
+HAIRLINE: Colour = (216, 215, 209)
+TINT: Colour = (244, 244, 241)
+ACCENT: Colour = (255, 207, 31)
+ALARM: Colour = (173, 15, 36)
 
 POINT = 25.4 / 72
 LEADING = 1.26
@@ -272,7 +272,7 @@ def _draw_band(sheet: _Sheet, page: TicketPage) -> None:
 def _draw_motif(sheet: _Sheet, middle: float) -> None:
     """Bars of sound at the right end of the band."""
     for place, height in enumerate((7, 15, 24, 12, 30, 19, 9, 22, 13, 5)):
-        colour = ACCENT if place % 3 == 1 else (70, 75, 105)
+        colour = ACCENT if place % 3 == 1 else (82, 80, 92)
         sheet.bar(161 + place * 3.1, middle - height / 2, 1.5, height, colour)
 
 
