@@ -23,11 +23,35 @@ function moneyFormat({ exponent = "2", numbers = "en", digits = "2", prefix = ""
   return (minor) => `${prefix}${format.format(minor / 10 ** Number(exponent))}${suffix}`;
 }
 
+/**
+ * A field for the name on one place; the page itself has only a box of lines, for browsers that
+ * do not run this.
+ * @param {HTMLElement} group @param {number} index
+ */
+function addHolder(group, index) {
+  const { holders: offer = "", label: text = "", given = "[]" } = group.dataset;
+  const field = document.createElement("div");
+  field.className = "field";
+  const label = document.createElement("label");
+  const input = document.createElement("input");
+  input.id = label.htmlFor = `holder-${offer}-${index + 1}`;
+  input.name = `holder-${offer}`;
+  input.autocomplete = "off";
+  input.maxLength = 120;
+  input.value = JSON.parse(given)[index] ?? "";
+  label.textContent = text.replace("#", String(index + 1));
+  field.append(label, input);
+  group.append(field);
+}
+
 /** @param {HTMLElement} form @param {HTMLInputElement} input @param {number} quantity */
 function showHolders(form, input, quantity) {
   const group = form.querySelector(`[data-holders="${input.dataset.offer}"]`);
   if (!(group instanceof HTMLElement)) return;
   group.hidden = quantity === 0;
+  for (let index = group.querySelectorAll("input").length; index < quantity; index += 1) {
+    addHolder(group, index);
+  }
   group.querySelectorAll("input").forEach((holder, index) => {
     // A disabled field is not sent, so a place that was taken back leaves no name behind.
     holder.disabled = index >= quantity;

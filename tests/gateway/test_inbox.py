@@ -108,7 +108,8 @@ def test_wh02_a_refusal_that_comes_late_takes_nothing_back(shopfront, buyer):
     order, pi = paid_order(shopfront, buyer)
     shopfront.deliver(stripes_own(shopfront, SUCCEEDED, pi))
     shopfront.run_jobs()
-    for type_, status in ((FAILED, "requires_payment_method"), ("payment_intent.canceled", "canceled")):
+    late = ((FAILED, "requires_payment_method"), ("payment_intent.canceled", "canceled"))
+    for type_, status in late:
         object_ = {"id": pi, "object": "payment_intent", "status": status, "amount": 7500}
         object_ |= {"amount_received": 0, "created": 1, "currency": "usd"}
         shopfront.deliver(rendered_event(shopfront, type_, object_))
@@ -244,7 +245,7 @@ def command(front, *arguments, fails=False):
 
 
 def test_wh07_replaying_repeats_no_effect(shopfront, buyer):
-    order, pi = paid_order(shopfront, buyer)
+    _, pi = paid_order(shopfront, buyer)
     body = stripes_own(shopfront, SUCCEEDED, pi)
     event_id = json.loads(body)["id"]
     shopfront.deliver(body)

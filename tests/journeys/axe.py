@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ _GROUND = """() => {
   while (node && getComputedStyle(node).backgroundColor === clear) node = node.parentElement;
   return node ? getComputedStyle(node).backgroundColor : null;
 }"""
-_ASK = """async () => {
-  const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
-  const found = await axe.run(document, { iframes: false, runOnly: tags, resultTypes: ["violations"] });
+EVERYTHING = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+COLOURS = ("color-contrast",)
+_ASK = """async (rules) => {
+  const options = { iframes: false, runOnly: rules, resultTypes: ["violations"] };
+  const found = await axe.run(document, options);
   return found.violations.map(({ id, impact, nodes }) => ({
     id, impact, where: nodes.map((node) => `${node.target} ${node.any.map((any) => any.message)}`),
   }));
@@ -42,7 +45,7 @@ def install(lock: Path) -> str:
     return _SOURCE.read_text()
 
 
-def grave_problems(page: Page, source: str) -> list[str]:
+def grave_problems(page: Page, source: str, rules: Sequence[str] = EVERYTHING) -> list[str]:
     """What axe-core calls serious or critical on the page and in its frames."""
     ground = page.evaluate(_GROUND)
     found: list[str] = []
@@ -51,14 +54,14 @@ def grave_problems(page: Page, source: str) -> list[str]:
             frame.evaluate("(ground) => { document.body.style.background = ground }", ground)
         found += [
             f"{frame.url} {one['id']}: {one['where']}"
-            for one in _ask(frame, source)
+            for one in _ask(frame, source, rules)
             if one["impact"] in _GRAVE
         ]
     return found
 
 
-def _ask(frame: Frame, source: str) -> list[dict[str, Any]]:
+def _ask(frame: Frame, source: str, rules: Sequence[str]) -> list[dict[str, Any]]:
     if not frame.evaluate("() => 'axe' in window"):
         frame.evaluate(f"() => {{ {source} }}")
-    answer: list[dict[str, Any]] = frame.evaluate(_ASK)
+    answer: list[dict[str, Any]] = frame.evaluate(_ASK, list(rules))
     return answer

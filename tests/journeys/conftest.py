@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
 from tests.actions import Shopfront
 from tests.journeys.axe import install
@@ -16,6 +16,15 @@ _TELL_VIOLATIONS = """
 addEventListener("securitypolicyviolation", (event) =>
   console.error(`securitypolicyviolation: ${event.effectiveDirective} ${event.blockedURI}`));
 """
+
+
+_HARMLESS = (
+    # An answer of 400 or more: forms and cards cause those.
+    "Failed to load resource",
+    # What the test itself runs in a page that allows no script, the mail's.
+    "Blocked script execution",
+)
+expect.set_options(timeout=10_000)
 
 
 class Watch:
@@ -37,8 +46,7 @@ class Watch:
         return context
 
     def _hear(self, message: ConsoleMessage) -> None:
-        # The browser writes a line for every answer of 400 and more; forms and cards cause those.
-        if message.type == "error" and not message.text.startswith("Failed to load resource"):
+        if message.type == "error" and not message.text.startswith(_HARMLESS):
             self.problems.append(f"{message.page.url if message.page else ''}: {message.text}")
 
     def close(self) -> None:

@@ -83,6 +83,7 @@ class Visitor:
         return self.page.locator("#payment-message")
 
     def type_card(self, number: str = VISA) -> None:
+        expect(self.pay_button).to_be_enabled()
         self.card.locator("#number").fill(number)
         self.card.locator("#expiry").fill("1234")
         self.card.locator("#cvc").fill("123")

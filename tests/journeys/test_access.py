@@ -59,7 +59,7 @@ def test_without_javascript_all_but_paying_works(visitors: Callable[..., Visitor
     ana.page.get_by_label("General", exact=True).fill("2")
     ana.introduce()
     ana.page.locator("#holders summary").click()
-    ana.page.get_by_label("General, ticket 2").fill("Berta Muestra")
+    ana.page.get_by_label("General, one name per line").fill("\nBerta Muestra")
     ana.reserve_button.click()
     ana.page.wait_for_url("**/pay")
     expect(ana.page.locator("noscript p")).to_contain_text("Paying needs JavaScript")
@@ -93,7 +93,8 @@ def test_errors_of_the_form_lead_to_their_fields(visitor: Visitor) -> None:
     alert.get_by_role("link", name="e-mail").click()
     expect(page.locator("#email")).to_be_focused()
     expect(page.locator("#email")).to_have_accessible_description(
-        "This is not a complete e-mail address, such as ana@example.com. Your tickets go to this address."
+        "This is not a complete e-mail address, such as ana@example.com."
+        " Your tickets go to this address."
     )
     visitor.choose(1)
     visitor.introduce()
@@ -101,7 +102,9 @@ def test_errors_of_the_form_lead_to_their_fields(visitor: Visitor) -> None:
     expect(visitor.pay_button).to_be_enabled()
 
 
-@pytest.mark.parametrize("path", ["/", "/?q=prueba&city=Madrid", "/events/concierto", "/orders/find"])
+@pytest.mark.parametrize(
+    "path", ["/", "/?q=prueba&city=Madrid", "/events/concierto", "/orders/find"]
+)
 def test_the_language_switch_keeps_the_page(visitor: Visitor, path: str) -> None:
     visitor.go(path)
     html = visitor.page.locator("html")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
-
 from playwright.sync_api import BrowserContext, Page, Request, expect
+from sqlalchemy import func, select
 
 from tests.actions import Shopfront, add_event
 from tests.journeys.steps import Visitor, eventually

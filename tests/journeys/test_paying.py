@@ -9,6 +9,7 @@ import pytest
 import zxingcpp
 from playwright.sync_api import BrowserContext, Route, expect
 
+from tests.actions import add_event
 from tests.journeys.steps import (
     DECLINED,
     POOR,
@@ -101,8 +102,6 @@ def test_pay05_the_browser_is_closed_right_after_paying(
 
 
 def test_a_free_order_needs_no_payment(visitor: Visitor) -> None:
-    from tests.actions import add_event
-
     free = add_event(visitor.front.shop.db, "gratis", prices=(0,), capacities=(5,))
     visitor.reserve(2, event=free)
     order = visitor.expect_tickets(2)

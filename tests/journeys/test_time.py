@@ -52,7 +52,8 @@ def test_more_time_can_be_asked_for(visitor: Visitor) -> None:
     before = visitor.order.expires_at
     expect(visitor.page.locator("#hold-warning")).to_contain_text("nearly up")
     visitor.page.get_by_role("button", name="Give me more time").click()
-    expect(visitor.page.get_by_role("status").filter(has_text="You have more time now.")).to_be_visible()
+    news = visitor.page.get_by_role("status").filter(has_text="You have more time now.")
+    expect(news).to_be_visible()
     expect(visitor.page.locator("#hold-left")).to_have_text(re.compile(r"1[45]:\d\d"))
     assert visitor.order.expires_at - before > timedelta(minutes=13)
     visitor.pay()
@@ -70,7 +71,7 @@ def test_more_time_is_not_given_without_end(visitor: Visitor) -> None:
 def test_the_hold_ends_while_the_pay_page_is_open(visitor: Visitor) -> None:
     pay_page_with(visitor, 3)
     expect(visitor.page.locator("#hold-warning")).to_contain_text("Your time is up.")
-    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Your time ran out", timeout=12_000)
+    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Your time ran out")
     assert visitor.front.stock() == (0, 0)
     assert visitor.order.status == "expired"
     visitor.page.get_by_role("link", name="Back to the event").click()
@@ -91,5 +92,5 @@ def test_an_order_whose_time_ran_out_says_so(visitor: Visitor, path: str) -> Non
     order = visitor.front.buyer().reserve(1)
     visitor.front.clock.move(minutes=16)
     visitor.go(f"/orders/{order.token}{path}")
-    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Your time ran out", timeout=12_000)
+    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Your time ran out")
     assert visitor.front.stock() == (0, 0)

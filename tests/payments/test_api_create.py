@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from fractions import Fraction
 
 import pytest
@@ -242,10 +242,8 @@ def half_up(amount, currency):
 
 @given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
 def test_no_body_breaks_the_reader(body):
-    try:
-        read_create(read_data(body))
-    except BadRequest as error:
-        assert str(error)
+    with suppress(BadRequest):
+        assert read_create(read_data(body)).amount > 0
 
 
 JSON = st.recursive(
@@ -259,10 +257,7 @@ JSON = st.recursive(
     ("amount", "currency", "description", "metadata"), JSON
 )))
 def test_no_json_breaks_the_reader(data):
-    try:
+    with suppress(BadRequest):
         wanted = read_create(read_data(json.dumps({"data": data}).encode()))
-    except BadRequest as error:
-        assert str(error)
-    else:
         assert wanted.amount > 0
-        assert Decimal(wanted.amount).is_finite()
+        assert all(isinstance(value, str) for value in wanted.metadata.values())

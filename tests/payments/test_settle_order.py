@@ -70,6 +70,7 @@ def test_wh02_declined_then_paid_in_every_order_of_the_events(quiet, first):
         assert quiet.order(order.token).status == "paid", (first, *types)
         assert quiet.payment(order).status == "succeeded"
         assert len(quiet.tickets(order)) == 1
+    quiet.run_jobs()
     check_money(quiet)
 
 
@@ -93,6 +94,8 @@ def test_wh02_an_old_decline_moves_a_paid_order_nowhere(quiet):
     deliver(quiet, events_of(quiet, pi, "payment_intent.payment_failed"))
     assert quiet.order(order.token).status == "paid"
     assert quiet.payment(order).error_code is None
+    quiet.run_jobs()
+    check_money(quiet)
 
 
 def test_wh02_a_refund_that_is_told_before_the_payment(quiet):

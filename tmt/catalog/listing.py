@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Select, select
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.orm import Session, joinedload, selectinload
 
 from tmt.catalog.models import CANCELED, DRAFT, PUBLISHED, Event, TicketType, folded
 from tmt.core.errors import NotFound
@@ -73,9 +73,11 @@ def cities(session: Session, now: datetime) -> Sequence[str]:
 
 def find_event(session: Session, slug: str) -> Event:
     """The event of this address with its ticket types; `NotFound` for none or a draft."""
-    query = select(Event).where(Event.slug == slug).options(selectinload(Event.ticket_types))
     # PostgreSQL takes no NUL in a text, and an address may hold one.
-    event = session.scalar(query) if slug.isprintable() else None
+    if not slug.isprintable():
+        raise NotFound("no event of this address")
+    query = select(Event).where(Event.slug == slug).options(joinedload(Event.ticket_types))
+    event = session.scalars(query).unique().one_or_none()
     if event is None or event.status == DRAFT:
         raise NotFound(f"no event '{slug[:80]}'")
     return event

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import CursorResult, or_, update
+from sqlalchemy import CursorResult, Integer, Update, bindparam, or_, update
 from sqlalchemy.orm import Session
 
 from tmt.catalog.models import Event, TicketType
+from tmt.core.db import table_of
 from tmt.core.errors import Refusal
 
 # How many places of which ticket type (by id).
 Places = Mapping[int, int]
+_Stocked = type[Event] | type[TicketType]
 
 
 class SoldOut(Refusal):
@@ -51,29 +53,40 @@ def take_back(session: Session, event_id: int, places: Places) -> None:
     _move(session, event_id, places, held=0, sold=-1)
 
 
-def _hold_on(
-    session: Session, table: type[Event] | type[TicketType], row_id: int, count: int
-) -> bool:
-    enough = or_(table.capacity.is_(None), table.held + table.sold + count <= table.capacity)
-    held = session.execute(
-        update(table)
-        .where(table.id == row_id, enough)
-        .values(held=table.held + count)
-        .execution_options(synchronize_session=False)
-    )
+def _hold_on(session: Session, table: _Stocked, row_id: int, count: int) -> bool:
+    held = session.execute(_HOLD[table], {"row": row_id, "count": count})
     assert isinstance(held, CursorResult)
     return held.rowcount == 1
 
 
 def _move(session: Session, event_id: int, places: Places, *, held: int, sold: int) -> None:
-    rows: list[tuple[type[Event] | type[TicketType], int, int]] = [
+    rows: list[tuple[_Stocked, int, int]] = [
         (Event, event_id, sum(places.values())),
         *((TicketType, type_id, count) for type_id, count in sorted(places.items())),
     ]
     for table, row_id, count in rows:
-        session.execute(
-            update(table)
-            .where(table.id == row_id)
-            .values(held=table.held + held * count, sold=table.sold + sold * count)
-            .execution_options(synchronize_session=False)
-        )
+        values = {"row": row_id, "held_by": held * count, "sold_by": sold * count}
+        session.execute(_MOVE[table], values)
+
+
+def _holding(table: _Stocked) -> Update:
+    count = bindparam("count", type_=Integer)
+    enough = or_(table.capacity.is_(None), table.held + table.sold + count <= table.capacity)
+    return (
+        update(table_of(table))
+        .where(table.id == bindparam("row"), enough)
+        .values(held=table.held + count)
+    )
+
+
+def _moving(table: _Stocked) -> Update:
+    return (
+        update(table_of(table))
+        .where(table.id == bindparam("row"))
+        .values(held=table.held + bindparam("held_by"), sold=table.sold + bindparam("sold_by"))
+    )
+
+
+# Built once: putting a statement together costs more than running it.
+_HOLD = {table: _holding(table) for table in (Event, TicketType)}
+_MOVE = {table: _moving(table) for table in (Event, TicketType)}

@@ -21,6 +21,7 @@ from tmt.core.ids import plausible_token
 _NAME_LENGTH = 120
 _EMAIL_LENGTH = 254
 _DIGITS = 4
+_MOST_HOLDERS = 100
 
 
 class Posted(Protocol):
@@ -108,8 +109,7 @@ def _typed(posted: Posted, offers: Sequence[Offer]) -> dict[str, Any]:
     values: dict[str, Any] = {name: posted.get(name, "")[:300] for name in ("name", "email")}
     for offer in offers:
         values[f"quantity-{offer.id}"] = posted.get(f"quantity-{offer.id}", "")[:_DIGITS]
-        holders = posted.getlist(f"holder-{offer.id}")
-        values[f"holder-{offer.id}"] = [holder[:_NAME_LENGTH] for holder in holders]
+        values[f"holder-{offer.id}"] = _typed_holders(posted, offer.id)
     return values
 
 
@@ -146,8 +146,13 @@ def _check_sum(chosen: Mapping[int, int], max_per_order: int, state: FormState) 
 
 
 def _holders(posted: Posted, type_id: int, count: int) -> list[str]:
-    typed = posted.getlist(f"holder-{type_id}")[:count]
-    return [_clean(holder)[:_NAME_LENGTH] for holder in typed]
+    return [_clean(holder) for holder in _typed_holders(posted, type_id)[:count]]
+
+
+def _typed_holders(posted: Posted, type_id: int) -> list[str]:
+    """The names on the places: a field for each, or without JavaScript a line for each."""
+    typed = posted.getlist(f"holder-{type_id}") or posted.get(f"holders-{type_id}", "").splitlines()
+    return [holder[:_NAME_LENGTH] for holder in typed[:_MOST_HOLDERS]]
 
 
 def _number(text: str) -> int:

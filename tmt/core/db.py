@@ -10,13 +10,23 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import DateTime, Dialect, Engine, create_engine, event, make_url
+from sqlalchemy import (
+    CursorResult,
+    DateTime,
+    Dialect,
+    Engine,
+    Table,
+    create_engine,
+    event,
+    make_url,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
@@ -55,6 +65,32 @@ class Base(DeclarativeBase):
     """What every table's class derives from."""
 
     type_annotation_map = {datetime: UtcDateTime}
+
+
+def table_of(mapped: type[Base]) -> Table:
+    """The table behind a mapped class, for statements that need no objects."""
+    return cast(Table, mapped.__table__)
+
+
+class InsertOnce:
+    """An INSERT of one row, which does nothing where a row with the same unique value stands.
+
+    Built once and run often: it costs a fraction of adding an object to a session.
+    """
+
+    def __init__(self, table: type[Base], unique: str) -> None:
+        into, column = table_of(table), [unique]
+        self._statements = {
+            "sqlite": sqlite.insert(into).on_conflict_do_nothing(index_elements=column),
+            "postgresql": postgresql.insert(into).on_conflict_do_nothing(index_elements=column),
+        }
+
+    def run(self, session: Session, values: Mapping[str, Any]) -> bool:
+        """Whether the row is new."""
+        dialect = session.get_bind().dialect.name
+        inserted = session.execute(self._statements[dialect], dict(values))
+        assert isinstance(inserted, CursorResult)
+        return inserted.rowcount == 1
 
 
 class Database:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from io import BytesIO
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -60,17 +60,17 @@ def format_datetime(moment: datetime, zone: str) -> str:
 
 def format_date(moment: datetime, zone: str) -> str:
     """The long local date: 'sábado, 12 de diciembre de 2026'."""
-    return dates.format_date(_local(moment, zone), "full", locale=current_locale())
+    return _formatted_date(moment, zone, "full", current_locale())
 
 
 def format_time(moment: datetime, zone: str) -> str:
     """The local time without seconds: '21:00' or '9:00 PM'."""
-    return dates.format_time(_local(moment, zone), "short", locale=current_locale())
+    return _formatted_time(moment, zone, current_locale())
 
 
 def format_part(moment: datetime, zone: str, pattern: str) -> str:
     """One part of the local date by its CLDR pattern: 'd', 'MMM', 'EEE'."""
-    return dates.format_date(_local(moment, zone), pattern, locale=current_locale())
+    return _formatted_date(moment, zone, pattern, current_locale())
 
 
 def zone_name(moment: datetime, zone: str) -> str:
@@ -79,6 +79,17 @@ def zone_name(moment: datetime, zone: str) -> str:
     if name[:1] in "+-":
         return f"GMT{name[0]}{name[1:].lstrip('0') or '0'}"
     return name
+
+
+# The same few moments are written on every page; Babel takes its time over each.
+@lru_cache(maxsize=2048)
+def _formatted_date(moment: datetime, zone: str, form: str, locale: str) -> str:
+    return dates.format_date(_local(moment, zone), form, locale=locale)
+
+
+@lru_cache(maxsize=2048)
+def _formatted_time(moment: datetime, zone: str, locale: str) -> str:
+    return dates.format_time(_local(moment, zone), "short", locale=locale)
 
 
 def _local(moment: datetime, zone: str) -> datetime:

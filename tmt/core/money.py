@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal, localcontext
+from functools import lru_cache
 
 from babel.numbers import format_decimal, get_currency_precision, get_currency_symbol
 
@@ -134,6 +135,12 @@ def money_format(currency: str, locale: str | None = None) -> MoneyFormat:
 
 def format_money(amount: int, currency: str, locale: str | None = None) -> str:
     """The amount (minor units) as people write it: '$150.00', '150,00 €', '12.000 ¥'."""
+    return _formatted(amount, known_currency(currency), locale or current_locale())
+
+
+# The same few prices are written on every page.
+@lru_cache(maxsize=2048)
+def _formatted(amount: int, currency: str, locale: str) -> str:
     form = money_format(currency, locale)
     major = to_major(amount, currency)
     # Where people leave the decimals out, an amount that has some still shows them all.

@@ -11,12 +11,12 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import JSON, String, select
+from sqlalchemy import JSON, String
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tmt.core import work
 from tmt.core.clock import Clock
-from tmt.core.db import Base, Database
+from tmt.core.db import Base, Database, InsertOnce
 
 log = structlog.get_logger(__name__)
 
@@ -34,10 +34,13 @@ class OutboxRow(work.Work, Base):
     payload: Mapped[dict[str, Any]] = mapped_column(JSON)
 
 
+_INSERT = InsertOnce(OutboxRow, "key")
+
+
 def put(session: Session, kind: str, key: str, payload: dict[str, Any], now: datetime) -> None:
     """Adds the row unless one of this key stands already; the payload holds ids, no names."""
-    if session.scalar(select(OutboxRow.id).where(OutboxRow.key == key)) is None:
-        session.add(OutboxRow(kind=kind, key=key, payload=payload, created_at=now, due_at=now))
+    row = {"kind": kind, "key": key, "payload": payload, "created_at": now, "due_at": now}
+    _INSERT.run(session, row | {"attempts": 0})
 
 
 def drain(db: Database, clock: Clock, handlers: Mapping[str, Handler]) -> int:

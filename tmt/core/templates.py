@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import (
+    Environment,
+    FileSystemLoader,
+    StrictUndefined,
+    pass_eval_context,
+    select_autoescape,
+)
+from jinja2.nodes import EvalContext
+from markupsafe import Markup
 
 from tmt.core import i18n
 from tmt.core.money import format_money
@@ -15,10 +24,7 @@ TEMPLATES = Path(__file__).parent.parent.parent / "templates"
 
 def prepare(environment: Environment) -> None:
     """Adds translations and filters to a Jinja environment; they follow the current locale."""
-    environment.add_extension("jinja2.ext.i18n")
-    environment.install_gettext_callables(  # type: ignore[attr-defined]
-        i18n.gettext, i18n.ngettext, newstyle=True
-    )
+    environment.globals.update(_=_gettext, ngettext=_ngettext)
     environment.filters.update(
         money=format_money,
         datetime=i18n.format_datetime,
@@ -29,6 +35,30 @@ def prepare(environment: Environment) -> None:
         weekday=lambda moment, zone: i18n.format_part(moment, zone, "EEE").rstrip("."),
         iso=datetime.isoformat,
     )
+
+
+@pass_eval_context
+def _gettext(context: EvalContext, message: str, **values: object) -> str:
+    """The message, with the values put in; in HTML it is markup and escapes them."""
+    if not context.autoescape:
+        return i18n.gettext(message) % values if values else i18n.gettext(message)
+    text = _markup(i18n.current_locale(), message)
+    return text % values if values else text
+
+
+@pass_eval_context
+def _ngettext(
+    context: EvalContext, singular: str, plural: str, num: int, **values: object
+) -> str:
+    """The message in the form that `num` asks for, with `%(num)d` and the values put in."""
+    text = i18n.ngettext(singular, plural, num)
+    return (Markup(text) if context.autoescape else text) % {"num": num, **values}  # noqa: S704
+
+
+@lru_cache(maxsize=1024)
+def _markup(_locale: str, message: str) -> Markup:
+    # Messages are the catalogue's own texts, so they need no escaping.
+    return Markup(i18n.gettext(message))  # noqa: S704
 
 
 def mail_environment() -> Environment:

@@ -12,12 +12,11 @@ from typing import Any
 
 import structlog
 from sqlalchemy import JSON, String, select, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tmt.core import work
 from tmt.core.clock import from_unix
-from tmt.core.db import Base
+from tmt.core.db import Base, InsertOnce
 from tmt.core.errors import NotFound
 from tmt.gateway.contract import Event, Gateway
 from tmt.shop import Shop
@@ -56,27 +55,23 @@ class StripeEvent(work.Work, Base):
 def receive(shop: Shop, event: Event) -> bool:
     """Stores the event; False when it was stored before."""
     now = shop.clock.now()
+    row = {
+        "event_id": event.id,
+        "type": event.type,
+        "object_id": event.object_id,
+        "api_version": event.api_version,
+        "livemode": event.livemode,
+        "stripe_created": from_unix(event.created),
+        "object": dict(event.object),
+        "created_at": now,
+        "due_at": now,
+        "attempts": 0,
+    }
+    return shop.db.transaction(lambda session: _INSERT.run(session, row))
 
-    def unit(session: Session) -> None:
-        session.add(
-            StripeEvent(
-                event_id=event.id,
-                type=event.type,
-                object_id=event.object_id,
-                api_version=event.api_version,
-                livemode=event.livemode,
-                stripe_created=from_unix(event.created),
-                object=dict(event.object),
-                created_at=now,
-                due_at=now,
-            )
-        )
 
-    try:
-        shop.db.transaction(unit)
-    except IntegrityError:
-        return False
-    return True
+# Built once: it runs for everything that Stripe says.
+_INSERT = InsertOnce(StripeEvent, "event_id")
 
 
 def drain(shop: Shop, gateway: Gateway, handlers: Mapping[str, Handler]) -> int:
@@ -143,7 +138,8 @@ def _handle(
             handler(shop, gateway, event, done)
         if not marked:
             shop.db.transaction(done)
-    except Exception as error:  # noqa: BLE001 - one bad event must not stop the others
+    except Exception as error:
+        # One bad event must not stop the others.
         text = f"{type(error).__name__}: {error}"
         shop.db.transaction(lambda s: work.fail(s, StripeEvent, row.id, text, now))
         log.exception("event.failed", stripe_event=event.id, type=event.type, attempts=row.attempts)

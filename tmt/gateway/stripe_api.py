@@ -212,9 +212,9 @@ def _translated(error: stripe.StripeError) -> GatewayError:
     kind: type[GatewayError] = Misused
     if isinstance(error, stripe.CardError):
         kind = CardDeclined
-    elif isinstance(error, stripe.APIConnectionError | stripe.RateLimitError):
-        kind = StripeUnavailable
-    elif isinstance(error, stripe.APIError):
+    elif isinstance(
+        error, stripe.APIConnectionError | stripe.RateLimitError | stripe.APIError
+    ):
         kind = StripeUnavailable
     elif code in _GONE:
         kind = Gone

@@ -38,10 +38,13 @@ def receive() -> ResponseReturnValue:
     try:
         new = inbox.receive(shop, event)
     except (SQLAlchemyError, Unavailable) as error:
-        log.error("webhook.not_stored", stripe_event=event.id, type=event.type, error=type(error).__name__)
+        name = type(error).__name__
+        log.error("webhook.not_stored", stripe_event=event.id, type=event.type, error=name)
         metrics.webhooks.labels("not_stored").inc()
         return {"error": "the event could not be stored"}, 503
-    log.info("webhook.received", stripe_event=event.id, type=event.type, object=event.object_id, new=new)
+    log.info(
+        "webhook.received", stripe_event=event.id, type=event.type, object=event.object_id, new=new
+    )
     metrics.webhooks.labels("new" if new else "repeated").inc()
     if new:
         shop.jobs.nudge("inbox")

@@ -48,7 +48,7 @@ _TEXTS = {
 
 
 def init_app(app: Flask) -> None:
-    """Registers the endpoints, opens them to other origins, and keeps their errors in the envelope."""
+    """Registers the endpoints, open to other origins, their errors in the envelope."""
     app.register_blueprint(api)
     web.answer_errors_with(app, PATHS, _error)
     CORS(
@@ -91,7 +91,7 @@ def create() -> ResponseReturnValue:
 
 @api.post("/stripe_confirm_payment")
 def confirm() -> ResponseReturnValue:
-    intent = gateway().retrieve_payment_intent(read_payment_intent_id(read_data(request.get_data())))
+    intent = _asked_for()
     settle(web.shop(), intent, Cause.API)
     told = _told(intent) | {
         "created": intent.created,
@@ -106,8 +106,14 @@ def confirm() -> ResponseReturnValue:
 
 @api.post("/stripe_get_payment_intent")
 def get() -> ResponseReturnValue:
-    intent = gateway().retrieve_payment_intent(read_payment_intent_id(read_data(request.get_data())))
+    intent = _asked_for()
     return _success({"payment_intent": _told(intent) | {"metadata": dict(intent.metadata)}})
+
+
+def _asked_for() -> PaymentIntent:
+    """The PaymentIntent that the request names, as Stripe has it now."""
+    data = read_data(request.get_data())
+    return gateway().retrieve_payment_intent(read_payment_intent_id(data))
 
 
 def _metadata(wanted: CreateRequest, moment: datetime) -> dict[str, str]:
