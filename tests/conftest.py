@@ -78,9 +78,7 @@ def settings() -> dict[str, Any]:
 
 
 @pytest.fixture
-def shopfront(
-    database_url: str, tmp_path: Path, settings: dict[str, Any]
-) -> Iterator[Shopfront]:
+def shopfront(database_url: str, tmp_path: Path, settings: dict[str, Any]) -> Iterator[Shopfront]:
     """A running shop with an event, on a running sandbox, over real HTTP.
 
     The jobs do not run by themselves: a test says when.

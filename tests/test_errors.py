@@ -63,9 +63,7 @@ def test_large_bodies_are_not_read(shopfront: Shopfront) -> None:
 def test_the_language_switch_leads_nowhere_else(
     shopfront: Shopfront, target: str, led_to: str
 ) -> None:
-    answer = shopfront.buyer().get(
-        "/language/en", params={"next": target}, allow_redirects=False
-    )
+    answer = shopfront.buyer().get("/language/en", params={"next": target}, allow_redirects=False)
     assert answer.headers["Location"] == led_to
     assert "HttpOnly" in answer.headers["Set-Cookie"]
 
@@ -97,7 +95,5 @@ def test_https_shops_insist_on_it(shopfront: Shopfront, settings: dict[str, str]
     [{"base_url": "https://tickets.example.org", "trusted_proxies": 1}],
 )
 def test_hsts_behind_a_trusted_proxy(shopfront: Shopfront, settings: dict[str, str]) -> None:
-    answer = requests.get(
-        f"{shopfront.url}/", headers={"X-Forwarded-Proto": "https"}, timeout=10
-    )
+    answer = requests.get(f"{shopfront.url}/", headers={"X-Forwarded-Proto": "https"}, timeout=10)
     assert "max-age=31536000" in answer.headers["Strict-Transport-Security"]

@@ -109,9 +109,7 @@ def markup_everywhere(shopfront):
         fields = {field: mark(field) for field in EVENT_FIELDS}
         session.execute(update(Event).where(Event.id == event.id).values(**fields))
         texts = {"name": mark("type"), "description": mark("about")}
-        session.execute(
-            update(TicketType).where(TicketType.id == general.id).values(**texts)
-        )
+        session.execute(update(TicketType).where(TicketType.id == general.id).values(**texts))
 
     shopfront.shop.db.transaction(unit)
 
@@ -203,9 +201,7 @@ class TestBehindOneProxy:
         return buyer.place(1).status_code
 
     def test_sec07_only_what_the_proxy_added_counts(self, shopfront):
-        codes = [
-            self.place(shopfront, f"{FORGED[n].format(n)}, 198.51.100.7", n) for n in range(4)
-        ]
+        codes = [self.place(shopfront, f"{FORGED[n].format(n)}, 198.51.100.7", n) for n in range(4)]
         assert codes == [303, 303, 429, 429]
         assert self.place(shopfront, "198.51.100.7, 198.51.100.8", 9) == 303
 

@@ -185,7 +185,7 @@ def _greeting(shop: Shop) -> str:
         lines.append(f"  Mode: {settings.mode}, on the Stripe account of STRIPE_SECRET_KEY.")
         return "\n".join([*lines, ""])
     lines += [
-        "  Mode: sandbox. No Stripe key is set, so a stand-in answers for Stripe and no money moves.",
+        "  Mode: sandbox. A stand-in answers for Stripe, as no Stripe key is set; no money moves.",
         f"  Look inside it at {settings.stripe_api_base}/",
         f"  Mails are written to {settings.mail_folder}",
         "",

@@ -7,10 +7,12 @@ at start, with a sentence that says what to set.
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from click import ClickException
+from limits import parse
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -76,6 +78,17 @@ class Settings(BaseSettings):
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator(
+        "orders_per_address", "orders_per_email", "finds_per_address", "api_per_address"
+    )
+    @classmethod
+    def _countable(cls, value: str) -> str:
+        try:
+            parse(value)
+        except ValueError:
+            raise ValueError(f"'{value}' is not a limit such as '20 per 10 minutes'") from None
         return value
 
     @field_validator("base_url", "stripe_api_base")
@@ -225,10 +238,9 @@ def _kept(instance: Path, name: str) -> str:
         draft = path.with_suffix(f".{secrets.token_hex(4)}")
         draft.touch(mode=0o600)
         draft.write_text(secrets.token_hex(24))
-        try:
+        # Another process may have been first: then its text counts.
+        with suppress(FileExistsError):
             path.hardlink_to(draft)
-        except FileExistsError:
-            pass  # Another process was first: its text counts.
         draft.unlink()
     return path.read_text().strip()
 

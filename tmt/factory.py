@@ -27,7 +27,7 @@ from tmt.gateway.contract import Gateway
 from tmt.gateway.stripe_api import StripeGateway
 from tmt.gateway.views import webhook
 from tmt.payments import api, handlers
-from tmt.payments.api_keys import ApiKey
+from tmt.payments.api_keys import forget_old_keys
 from tmt.payments.expiry import end_overdue_holds
 from tmt.payments.refunds import send_refund
 from tmt.payments.start import begin
@@ -35,8 +35,6 @@ from tmt.payments.views import payments
 from tmt.shop import Shop
 from tmt.tickets.mails import send_confirmation, send_found_orders, send_refunded_late
 from tmt.tickets.views import tickets
-
-__all__ = ["ApiKey", "create_app"]
 
 ROOT = Path(__file__).parent.parent
 _MAIL_TIMEOUT = 20.0
@@ -70,9 +68,7 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
 
 
 def _flask_app(shop: Shop, gateway: Gateway) -> Flask:
-    app = Flask(
-        "tmt", root_path=str(ROOT), static_folder="static", template_folder="templates"
-    )
+    app = Flask("tmt", root_path=str(ROOT), static_folder="static", template_folder="templates")
     web.init_app(app, shop)
     app.extensions[extension.KEY] = gateway
     app.extensions[PLACED] = partial(_placed, shop)
@@ -101,6 +97,7 @@ def _duties(shop: Shop, gateway: Gateway) -> dict[str, Any]:
         "inbox": partial(inbox.drain, shop, gateway, handlers.HANDLERS),
         "outbox": partial(outbox.drain, shop.db, shop.clock, outbox_handlers),
         "holds": partial(end_overdue_holds, shop, gateway),
+        "tidy": partial(forget_old_keys, shop),
     }
 
 

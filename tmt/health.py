@@ -66,7 +66,7 @@ def _may_see_metrics(token: str) -> bool:
         sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
         return hmac.compare_digest(sent.encode(), token.encode())
     try:
-        return ip_address(web.client_address()).is_loopback
+        return ip_address(request.remote_addr or "").is_loopback
     except ValueError:
         return False
 

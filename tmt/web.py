@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from ipaddress import ip_address, ip_network
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -22,7 +23,6 @@ from tmt.config import Settings
 from tmt.core import i18n, log, metrics
 from tmt.core import templates as core_templates
 from tmt.core.errors import NotFound, Refusal, TooMany, Unavailable
-from tmt.core.i18n import gettext as _
 from tmt.core.i18n import ngettext
 from tmt.core.ids import new_token
 from tmt.core.limits import Limits
@@ -51,8 +51,15 @@ def limits() -> Limits:
 
 
 def client_address() -> str:
-    """Who asks, as far as the configured number of trusted proxies tells."""
-    return request.remote_addr or "unknown"
+    """Who asks, as far as the configured number of trusted proxies tells; "unknown" otherwise.
+
+    An IPv6 client is known by its network: it has more addresses than there are limits.
+    """
+    try:
+        address = ip_address(request.remote_addr or "")
+    except ValueError:
+        return "unknown"
+    return str(ip_network((address, 64), strict=False)) if address.version == 6 else str(address)
 
 
 def init_app(app: Flask, a_shop: Shop) -> None:
@@ -106,9 +113,7 @@ def language(code: str) -> ResponseReturnValue:
         raise NotFound("no such language")
     answer = redirect(safe_path(request.args.get("next", "/")), 303)
     secure = bool(current_app.config["SESSION_COOKIE_SECURE"])
-    answer.set_cookie(
-        "language", code, max_age=_YEAR, httponly=True, samesite="Lax", secure=secure
-    )
+    answer.set_cookie("language", code, max_age=_YEAR, httponly=True, samesite="Lax", secure=secure)
     return cast(ResponseReturnValue, answer)
 
 
@@ -202,9 +207,7 @@ def _csp_nonce() -> str:
 def _init_templates(app: Flask, settings: Settings) -> None:
     core_templates.prepare(app.jinja_env)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.globals.update(
-        csrf_token=generate_csrf, csp_nonce=_csp_nonce, url_for=_url_for
-    )
+    app.jinja_env.globals.update(csrf_token=generate_csrf, csp_nonce=_csp_nonce, url_for=_url_for)
 
     def common() -> dict[str, Any]:
         return {
@@ -232,9 +235,7 @@ def _static_url(_root: str, filename: str) -> str:
 
 def _language_urls() -> dict[str, str]:
     here = request.full_path.rstrip("?") if request.method == "GET" else "/"
-    return {
-        code: flask_url_for("web.language", code=code, next=here) for code in i18n.LOCALES
-    }
+    return {code: flask_url_for("web.language", code=code, next=here) for code in i18n.LOCALES}
 
 
 def _on_error(error: Exception) -> ResponseReturnValue:
@@ -269,29 +270,9 @@ def _status(error: Exception) -> tuple[int, int | None]:
 
 
 def _error_page(status: int, wait: int | None) -> ResponseReturnValue:
-    title, message = _error_texts(status)
-    page = render_template(
-        "errors/error.html",
-        status=status,
-        title=title,
-        message=message,
-        retry_after=_waiting_time(wait) if wait and status == 429 else None,
-    )
+    again = _waiting_time(wait) if wait and status == 429 else None
+    page = render_template("errors/error.html", status=status, retry_after=again)
     return page, status
-
-
-def _error_texts(status: int) -> tuple[str, str]:
-    texts = {
-        400: (_("This did not work"), _("The page was too old or your browser blocks cookies. Go back, load it again and try once more.")),
-        404: (_("There is nothing here"), _("The address is wrong, or what was here is gone.")),
-        405: (_("This did not work"), _("This address cannot be used like that.")),
-        409: (_("This is not possible now"), _("Something has changed in the meantime. Go back, load the page again and look.")),
-        413: (_("This is too much"), _("More was sent than this page takes.")),
-        429: (_("A little too fast"), _("There were too many tries from here in a short time. Nothing is lost.")),
-        500: (_("Something broke"), _("It is our fault and we have been told. If you have just paid, your payment is safe: do not pay again.")),
-        503: (_("One moment, please"), _("We cannot answer just now. Wait a few seconds and load the page again.")),
-    }
-    return texts.get(status, texts[400] if status < 500 else texts[500])
 
 
 def _waiting_time(seconds: int) -> str:
@@ -299,4 +280,3 @@ def _waiting_time(seconds: int) -> str:
         return ngettext("in %(num)d second", "in %(num)d seconds", seconds) % {"num": seconds}
     minutes = -(-seconds // 60)
     return ngettext("in %(num)d minute", "in %(num)d minutes", minutes) % {"num": minutes}
-

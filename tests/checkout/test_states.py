@@ -96,9 +96,7 @@ def test_a_refusal_goes_by_its_name():
 
 def test_a_transition_is_recorded_with_its_cause(db):
     order_id, now = an_order(db, EXPIRED), Clock().now()
-    db.transaction(
-        lambda s: move(s, locked_order(s, order_id), PAID, Cause.RETURN_PAGE, now)
-    )
+    db.transaction(lambda s: move(s, locked_order(s, order_id), PAID, Cause.RETURN_PAGE, now))
     with db.reading() as session:
         written = session.scalars(select(OrderTransition)).one()
         order = session.get_one(Order, order_id)

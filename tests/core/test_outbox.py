@@ -61,9 +61,7 @@ def test_a_key_is_put_once(db, clock):
 
 def test_the_database_itself_keeps_keys_apart(db, clock):
     put(db, clock, "a")
-    double = OutboxRow(
-        kind="mail", key="a", payload={}, created_at=clock.now(), due_at=clock.now()
-    )
+    double = OutboxRow(kind="mail", key="a", payload={}, created_at=clock.now(), due_at=clock.now())
     with pytest.raises(IntegrityError):
         db.transaction(lambda session: session.add(double))
 

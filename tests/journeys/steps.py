@@ -113,9 +113,7 @@ class Visitor:
 
     def fits(self) -> bool:
         """Whether nothing sticks out sideways."""
-        return bool(
-            self.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-        )
+        return bool(self.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
 
 
 def eventually(happened: Callable[[], object], seconds: float = 10) -> None:

@@ -110,7 +110,7 @@ def test_places_that_go_meanwhile_leave_what_was_typed(visitor: Visitor) -> None
     front.buyer().reserve(2)
     visitor.reserve_button.click()
     problem = visitor.page.get_by_role("alert").get_by_role("link")
-    expect(problem).to_have_text("These places are not on sale now.")
+    expect(problem).to_have_text("These places are gone: somebody was faster.")
     problem.click()
     expect(visitor.page.locator(".offer-state")).to_be_focused()
     expect(visitor.page.locator("#name")).to_have_value("Berta Muestra")

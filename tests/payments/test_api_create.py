@@ -253,9 +253,11 @@ JSON = st.recursive(
 )
 
 
-@given(st.fixed_dictionaries({}, optional=dict.fromkeys(
-    ("amount", "currency", "description", "metadata"), JSON
-)))
+@given(
+    st.fixed_dictionaries(
+        {}, optional=dict.fromkeys(("amount", "currency", "description", "metadata"), JSON)
+    )
+)
 def test_no_json_breaks_the_reader(data):
     with suppress(BadRequest):
         wanted = read_create(read_data(json.dumps({"data": data}).encode()))

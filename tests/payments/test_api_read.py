@@ -66,7 +66,13 @@ def _not_completed(front, pi, status, charges):
     assert body["error"] == f"El pago no fue completado. Estado: {status}"
     told = body["data"]["payment_intent"]
     assert told.keys() == {
-        "id", "status", "amount", "currency", "created", "payment_method", "charges"
+        "id",
+        "status",
+        "amount",
+        "currency",
+        "created",
+        "payment_method",
+        "charges",
     }
     assert (told["status"], told["amount"], len(told["charges"])) == (status, 75, charges)
 

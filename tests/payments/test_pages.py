@@ -94,9 +94,7 @@ def test_the_pay_page_hands_over_the_secret_and_nobody_keeps_it(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
     answer = buyer.get(f"/orders/{order.token}/pay")
-    secret = shopfront.stripe.v1.payment_intents.retrieve(
-        buyer.open_pay_page(order)
-    ).client_secret
+    secret = shopfront.stripe.v1.payment_intents.retrieve(buyer.open_pay_page(order)).client_secret
     assert f'data-client-secret="{secret}"' in answer.text
     assert f'data-return-url="{shopfront.url}/orders/{order.token}/return"' in answer.text
     assert answer.headers["Cache-Control"] == "no-store"
@@ -138,9 +136,7 @@ def test_stripe_does_not_answer_on_the_way_back(shopfront, fate):
 
 def test_a_free_order_asks_nothing_of_stripe_on_any_page(shopfront):
     free = shopfront.event.ticket_types[0]
-    shopfront.shop.db.transaction(
-        lambda s: setattr(s.get_one(type(free), free.id), "price", 0)
-    )
+    shopfront.shop.db.transaction(lambda s: setattr(s.get_one(type(free), free.id), "price", 0))
     buyer = shopfront.buyer()
     line = StripeLine(shopfront)
     order = buyer.reserve(1)

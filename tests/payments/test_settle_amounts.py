@@ -18,9 +18,7 @@ pytestmark = pytest.mark.usefixtures("sound")
 
 def owed(shopfront):
     with shopfront.shop.db.reading() as session:
-        return [
-            (r.amount, r.currency, r.reason, r.status) for r in session.scalars(select(Refund))
-        ]
+        return [(r.amount, r.currency, r.reason, r.status) for r in session.scalars(select(Refund))]
 
 
 @pytest.mark.parametrize(

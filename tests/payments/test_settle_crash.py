@@ -23,9 +23,7 @@ def intents(shopfront):
     return [pi.id for pi in shopfront.stripe.v1.payment_intents.list().data]
 
 
-@pytest.mark.parametrize(
-    ("fate", "made"), [("refused", 0), ("lost", 0), ("unanswered", 1)]
-)
+@pytest.mark.parametrize(("fate", "made"), [("refused", 0), ("lost", 0), ("unanswered", 1)])
 def test_pay13_the_answer_is_lost_and_the_next_try_finds_the_same(shopfront, fate, made):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)

@@ -38,10 +38,16 @@ WRONG = [
     ({**NEW, "metadata": "text"}, None, "metadata"),
     ({**NEW, "metadata[" + "k" * 41 + "]": "v"}, None, "metadata"),
     ({**NEW, "off_session": "true"}, None, "off_session"),
-    ({**NEW, "automatic_payment_methods[on]": "1"}, "parameter_unknown",
-     "automatic_payment_methods[on]"),
-    ({**NEW, "payment_method_types[0]": "card"}, "payment_method_types_no_longer_supported",
-     "payment_method_types"),
+    (
+        {**NEW, "automatic_payment_methods[on]": "1"},
+        "parameter_unknown",
+        "automatic_payment_methods[on]",
+    ),
+    (
+        {**NEW, "payment_method_types[0]": "card"},
+        "payment_method_types_no_longer_supported",
+        "payment_method_types",
+    ),
     ({**NEW, "customer": "cus_none"}, "resource_missing", "customer"),
     ({**NEW, "payment_method": "pm_none"}, "resource_missing", "payment_method"),
     ({**NEW, "excluded_payment_method_types[0]": "card"}, None, "excluded_payment_method_types"),
@@ -54,7 +60,9 @@ def test_wrong_parameters(root: str, data: Any, code: str | None, param: str) ->
     error = answer.json()["error"]
     assert answer.status_code == (404 if code == "resource_missing" else 400)
     assert (error["type"], error.get("code"), error["param"]) == (
-        "invalid_request_error", code, param,
+        "invalid_request_error",
+        code,
+        param,
     )
 
 
@@ -166,7 +174,9 @@ def test_the_same_key_gives_the_same_answer_even_after_a_restart(
 
 def test_declines_are_replayed_and_validation_failures_are_not(root: str) -> None:
     declined = {
-        **NEW, "confirm": "true", "payment_method": "pm_card_visa_chargeDeclined",
+        **NEW,
+        "confirm": "true",
+        "payment_method": "pm_card_visa_chargeDeclined",
         "allowed_payment_method_types[0]": "card",
     }
     answers = [post(root, "payment_intents", declined, **{"Idempotency-Key": "k"}) for _ in "ab"]
@@ -220,8 +230,9 @@ def test_a_key_in_use_is_refused(root: str, store: Path) -> None:
 
 def test_other_machines_are_refused(store: Path, tmp_path: Path) -> None:
     for local_only, status in ((True, "403 FORBIDDEN"), (False, "200 OK")):
-        box = Sandbox(tmp_path / f"{local_only}.sqlite", SECRET_KEY, PUBLISHABLE_KEY,
-                      local_only=local_only)
+        box = Sandbox(
+            tmp_path / f"{local_only}.sqlite", SECRET_KEY, PUBLISHABLE_KEY, local_only=local_only
+        )
         client = box.wsgi.test_client()
         answer = client.get("/", environ_base={"REMOTE_ADDR": "192.0.2.7"})
         assert answer.status == status

@@ -22,7 +22,7 @@ _Stocked = type[Event] | type[TicketType]
 
 
 class SoldOut(Refusal):
-    """There are not as many places left; nothing is held. `ticket_type_id` is None for the event."""
+    """There are not as many places left, of a ticket type or (None) of the event; none is held."""
 
     def __init__(self, ticket_type_id: int | None) -> None:
         super().__init__("not enough places are left")

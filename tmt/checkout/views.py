@@ -107,9 +107,7 @@ def find() -> ResponseReturnValue:
     return render_template("orders/find_sent.html", mail_link=None)
 
 
-def _place(
-    shop: Shop, slug: str, wanted: CheckoutRequest, form: FormState
-) -> ResponseReturnValue:
+def _place(shop: Shop, slug: str, wanted: CheckoutRequest, form: FormState) -> ResponseReturnValue:
     placed = cast(Placed, current_app.extensions[PLACED])
     try:
         order = orders.place_order(shop, slug, wanted, current_locale(), placed)

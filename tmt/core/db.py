@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 from sqlalchemy import (
     CursorResult,
@@ -33,11 +33,14 @@ from sqlalchemy.types import TypeDecorator
 
 from tmt.core.errors import Unavailable
 
-_BUSY_SECONDS = 15
-_ATTEMPTS = 6
+_BUSY_SECONDS = 5
+_ATTEMPTS = 5
 _AGAIN_SQLSTATES = frozenset({"40001", "40P01", "55P03"})
 
 T = TypeVar("T")
+
+# Errors are logged without the values of a statement: names and addresses are among them.
+_POOL: dict[str, Any] = {"pool_size": 10, "max_overflow": 20, "hide_parameters": True}
 
 _open_transaction: ContextVar[bool] = ContextVar("open_transaction", default=False)
 
@@ -64,7 +67,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 class Base(DeclarativeBase):
     """What every table's class derives from."""
 
-    type_annotation_map = {datetime: UtcDateTime}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: UtcDateTime}
 
 
 def table_of(mapped: type[Base]) -> Table:
@@ -160,11 +163,10 @@ def _make_engine(url: str) -> Engine:
     if parsed.drivername in ("postgres", "postgresql"):
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_size=10, max_overflow=20, pool_pre_ping=True)
+        return create_engine(parsed, pool_pre_ping=True, **_POOL)
     engine = create_engine(
         parsed,
-        pool_size=10,
-        max_overflow=20,
+        **_POOL,
         connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
     )
     event.listen(engine, "connect", _prepare_sqlite)

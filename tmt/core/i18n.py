@@ -74,7 +74,7 @@ def format_part(moment: datetime, zone: str, pattern: str) -> str:
 
 
 def zone_name(moment: datetime, zone: str) -> str:
-    """The zone as the event's town calls it ('CET'), or its offset ('GMT-3') where it has no name."""
+    """The zone as the event's town calls it ('CET'), or its offset ('GMT-3') if it has no name."""
     name = _local(moment, zone).tzname() or zone
     if name[:1] in "+-":
         return f"GMT{name[0]}{name[1:].lstrip('0') or '0'}"

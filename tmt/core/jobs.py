@@ -50,7 +50,7 @@ class Jobs:
         """Runs one duty here and now; its failure is logged, the next minute is the retry."""
         try:
             self._duties[name]()
-        except Exception:  # noqa: BLE001 - one duty must not stop the others
+        except Exception:
             log.exception("jobs.duty_failed", duty=name)
 
     def nudge(self, name: str) -> None:

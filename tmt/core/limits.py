@@ -14,11 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
 from limits import parse
 from limits.storage import Storage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter
 
 from tmt.core.errors import TooMany
+
+log = structlog.get_logger(__name__)
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS counters (key TEXT PRIMARY KEY, count INT, expires REAL)"
 _COUNT = """
@@ -37,9 +40,19 @@ class Limits:
         """`url` names a Redis (redis://…) or is empty for a file in `instance`."""
         storage = storage_from_string(url) if url else _FileStorage(instance / "limits.sqlite")
         self._limiter = FixedWindowRateLimiter(storage)
+        self._broken = storage.base_exceptions
 
     def hit(self, limit: str, what: str, who: str) -> None:
-        """Counts one doing of `what` by `who`; `TooMany` when the limit ("20 per hour") is passed."""
+        """Counts one doing of `what` by `who`; `TooMany` when it passes the limit ("20 per hour").
+
+        A counter that cannot be reached stops nobody from buying: it is logged.
+        """
+        try:
+            self._hit(limit, what, who)
+        except self._broken as error:
+            log.error("limits.broken", what=what, error=type(error).__name__)
+
+    def _hit(self, limit: str, what: str, who: str) -> None:
         item = parse(limit)
         if not self._limiter.hit(item, what, who):
             reset = self._limiter.get_window_stats(item, what, who).reset_time
@@ -47,14 +60,15 @@ class Limits:
 
 
 class _FileStorage(Storage):
-    """Counters in an SQLite file, one connection a thread."""
+    """Counters in an SQLite file, on one connection that the threads take in turn."""
 
     STORAGE_SCHEME = None
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
-        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._opened: sqlite3.Connection | None = None
 
     @property
     def base_exceptions(self) -> type[Exception]:
@@ -73,7 +87,9 @@ class _FileStorage(Storage):
 
     def get_expiry(self, key: str) -> float:
         with self._connection() as connection:
-            row = connection.execute("SELECT expires FROM counters WHERE key = ?", (key,)).fetchone()
+            row = connection.execute(
+                "SELECT expires FROM counters WHERE key = ?", (key,)
+            ).fetchone()
         return float(row[0]) if row else time.time()
 
     def check(self) -> bool:
@@ -90,17 +106,20 @@ class _FileStorage(Storage):
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        """This thread's connection, in a transaction of its own."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self._path, timeout=5)
-            connection.execute("PRAGMA journal_mode=WAL")
-            # Counters that a power cut forgets do no harm.
-            connection.execute("PRAGMA synchronous=OFF")
-            connection.execute(_SCHEMA)
-            connection.execute("DELETE FROM counters WHERE expires < ?", (time.time(),))
-            connection.commit()
-            self._local.connection = connection
-        with connection:
-            yield connection
+        """The connection, in a transaction of its own."""
+        with self._lock:
+            if self._opened is None:
+                self._opened = self._open()
+            with self._opened:
+                yield self._opened
+
+    def _open(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self._path, timeout=5, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode=WAL")
+        # Counters that a power cut forgets do no harm.
+        connection.execute("PRAGMA synchronous=OFF")
+        connection.execute(_SCHEMA)
+        connection.execute("DELETE FROM counters WHERE expires < ?", (time.time(),))
+        connection.commit()
+        return connection

@@ -148,9 +148,9 @@ class FolderTransport:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-                os.replace(file.name, target)
+                Path(file.name).replace(target)
             except BaseException:
-                os.unlink(file.name)
+                Path(file.name).unlink()
                 raise
 
 

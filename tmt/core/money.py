@@ -92,7 +92,7 @@ def to_major(amount: int, currency: str) -> Decimal:
 
 
 def check_chargeable(amount: int, currency: str) -> None:
-    """Raises `AmountOutOfRange` unless Stripe can charge the amount; 0 needs no charge and passes."""
+    """`AmountOutOfRange` unless Stripe can charge the amount; 0 needs no charge and passes."""
     currency = known_currency(currency)
     if amount == 0:
         return

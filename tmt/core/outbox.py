@@ -23,7 +23,8 @@ log = structlog.get_logger(__name__)
 # A handler does the thing outside, with the row's key as its idempotency key, and may be run
 # again after it has done it: a crash can hide its success.
 Handler = Callable[[str, dict[str, Any]], None]
-_BATCH = 10
+# Few enough that a slow mail server cannot outlast their lease.
+_BATCH = 3
 
 
 class OutboxRow(work.Work, Base):
@@ -54,9 +55,7 @@ def drain(db: Database, clock: Clock, handlers: Mapping[str, Handler]) -> int:
             return done
 
 
-def _do(
-    db: Database, clock: Clock, handlers: Mapping[str, Handler], row: OutboxRow
-) -> bool:
+def _do(db: Database, clock: Clock, handlers: Mapping[str, Handler], row: OutboxRow) -> bool:
     try:
         handlers[row.kind](row.key, row.payload)
     except Exception as error:  # noqa: BLE001 - one bad row must not stop the others

@@ -47,9 +47,7 @@ def _gettext(context: EvalContext, message: str, **values: object) -> str:
 
 
 @pass_eval_context
-def _ngettext(
-    context: EvalContext, singular: str, plural: str, num: int, **values: object
-) -> str:
+def _ngettext(context: EvalContext, singular: str, plural: str, num: int, **values: object) -> str:
     """The message in the form that `num` asks for, with `%(num)d` and the values put in."""
     text = i18n.ngettext(singular, plural, num)
     return (Markup(text) if context.autoescape else text) % {"num": num, **values}  # noqa: S704

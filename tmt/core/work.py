@@ -110,8 +110,8 @@ def backoff(attempts: int) -> timedelta:
 
 
 def age_of_oldest(session: Session, kind: type[Work], now: datetime) -> timedelta:
-    """How long the oldest row that is due has been waiting; zero when there is none."""
+    """How long the oldest row that is not done has been waiting; zero when there is none."""
     oldest = session.scalar(
-        select(func.min(kind.due_at)).where(kind.done_at.is_(None), kind.parked_at.is_(None))
+        select(func.min(kind.created_at)).where(kind.done_at.is_(None), kind.parked_at.is_(None))
     )
     return max(now - oldest, timedelta()) if oldest else timedelta()

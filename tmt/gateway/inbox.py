@@ -78,9 +78,7 @@ def drain(shop: Shop, gateway: Gateway, handlers: Mapping[str, Handler]) -> int:
     """Handles every event that is due, each on its own; how many were done."""
     done = 0
     while True:
-        rows = shop.db.transaction(
-            lambda s: work.claim(s, StripeEvent, shop.clock.now(), _BATCH)
-        )
+        rows = shop.db.transaction(lambda s: work.claim(s, StripeEvent, shop.clock.now(), _BATCH))
         for row in rows:
             done += _handle(shop, gateway, handlers, row)
         if len(rows) < _BATCH:
@@ -129,9 +127,7 @@ def _handle(
         nonlocal marked
         marked = True
         work.finish(session, StripeEvent, row.id, now)
-        session.execute(
-            update(StripeEvent).where(StripeEvent.id == row.id).values(outcome=outcome)
-        )
+        session.execute(update(StripeEvent).where(StripeEvent.id == row.id).values(outcome=outcome))
 
     try:
         if handler:

@@ -159,8 +159,12 @@ def read_event(payload: bytes) -> Event:
 def _kept(whole: Any) -> dict[str, Any]:
     """What is kept of the event's object, whatever shape that has."""
     fields = whole.items() if isinstance(whole, dict) else ()
-    plain = ((k, v) for k, v in fields if k in _KEPT and not isinstance(v, dict | list))
-    return {k: v for k, v in plain if _storable(v)}
+    plain = {k: v for k, v in fields if k in _KEPT and not isinstance(v, dict | list)}
+    metadata = whole.get("metadata") if isinstance(whole, dict) else None
+    if isinstance(metadata, dict) and isinstance(metadata.get("order"), str):
+        # Decides nothing; it only tells an event that is early from one that is not ours.
+        plain["order"] = metadata["order"]
+    return {k: v for k, v in plain.items() if _storable(v)}
 
 
 def _storable(value: Any, longest: int = _LONGEST) -> bool:
@@ -212,9 +216,7 @@ def _translated(error: stripe.StripeError) -> GatewayError:
     kind: type[GatewayError] = Misused
     if isinstance(error, stripe.CardError):
         kind = CardDeclined
-    elif isinstance(
-        error, stripe.APIConnectionError | stripe.RateLimitError | stripe.APIError
-    ):
+    elif isinstance(error, stripe.APIConnectionError | stripe.RateLimitError | stripe.APIError):
         kind = StripeUnavailable
     elif code in _GONE:
         kind = Gone

@@ -144,9 +144,7 @@ def _success(data: dict[str, Any]) -> ResponseReturnValue:
     return jsonify(message="Procesado", status=200, data={"success": True, **data})
 
 
-def _failure(
-    status: int, text: str, data: dict[str, Any] | None = None
-) -> ResponseReturnValue:
+def _failure(status: int, text: str, data: dict[str, Any] | None = None) -> ResponseReturnValue:
     body = {
         "message": "Error",
         "status": status,

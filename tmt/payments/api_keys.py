@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime, timedelta
 
-from sqlalchemy import String
+from sqlalchemy import String, delete
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -59,3 +59,13 @@ def moment_of(shop: Shop, key: str | None) -> datetime:
     except IntegrityError:
         # The same key at the same instant: the other request's time counts.
         return shop.db.transaction(unit)
+
+
+def forget_old_keys(shop: Shop) -> None:
+    """Deletes keys that stand for nothing any more; for the jobs."""
+    limit = shop.clock.now() - 2 * _KEPT
+
+    def unit(session: Session) -> None:
+        session.execute(delete(ApiKey).where(ApiKey.first_used_at < limit))
+
+    shop.db.transaction(unit)

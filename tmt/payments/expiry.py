@@ -62,5 +62,3 @@ def _end_unpaid(session: Session, shop: Shop, order_id: int, cause: Cause) -> st
     move(session, order, EXPIRED if cause == Cause.EXPIRY else CANCELED, cause, now)
     log.info("hold.ended", order=order.code, cause=cause.value)
     return None
-
-

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from tmt.checkout.states import Cause
+from tmt.core.errors import Refusal
 from tmt.gateway import contract
 from tmt.gateway.contract import Event, Gateway, PaymentIntent
 from tmt.gateway.inbox import Done, Handler
-from tmt.payments.settle import is_ours, settle
+from tmt.payments.settle import is_awaited, is_ours, settle
 from tmt.shop import Shop
 
 # What can never be untrue later may be believed; anything else is read again.
 _FINAL = (contract.SUCCEEDED, contract.CANCELED)
 
 
+class NotStoredYet(Refusal):
+    """Stripe was faster than our own transaction: the event is handled when it is tried again."""
+
+
 def payment_intent_changed(shop: Shop, gateway: Gateway, event: Event, done: Done) -> None:
     """Settles the PaymentIntent that the event speaks of; other systems' ones are left alone."""
     if not is_ours(shop, event.object_id):
+        if is_awaited(shop, event.object.get("order")):
+            raise NotStoredYet(f"the PaymentIntent {event.object_id} of an order is not stored yet")
         return
     intent = _told(event) or gateway.retrieve_payment_intent(event.object_id)
     settle(shop, intent, Cause.WEBHOOK, also=done)

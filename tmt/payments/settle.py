@@ -112,6 +112,17 @@ def is_ours(shop: Shop, payment_intent: str) -> bool:
         return session.scalar(query) is not None
 
 
+def is_awaited(shop: Shop, code: object) -> bool:
+    """Whether the held order of this code waits for a PaymentIntent that it has not stored."""
+    query = (
+        select(Payment.id)
+        .join(Order, Order.id == Payment.order_id)
+        .where(Order.code == str(code), Order.status == HELD, Payment.payment_intent.is_(None))
+    )
+    with shop.db.reading() as session:
+        return session.scalar(query) is not None
+
+
 def settle_free(session: Session, order: Order, now: datetime) -> None:
     """Pays an order over nothing, in the transaction that places it."""
     _pay(session, order, Cause.FREE, now)

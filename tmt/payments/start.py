@@ -62,9 +62,7 @@ def current_intent(
     return intent
 
 
-def _make(
-    shop: Shop, gateway: Gateway, order: Order, payment: Payment
-) -> PaymentIntent | None:
+def _make(shop: Shop, gateway: Gateway, order: Order, payment: Payment) -> PaymentIntent | None:
     if order.status != HELD or order.expires_at <= shop.clock.now():
         return None
     intent = gateway.create_payment_intent(

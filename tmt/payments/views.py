@@ -58,9 +58,7 @@ def pay(token: str) -> ResponseReturnValue:
         intent = current_intent(shop, gateway(), found, Cause.PAGE)
     except GatewayError:
         problem = _("The payment service does not answer. Your places stay held meanwhile.")
-        page = render_template(
-            "orders/pay.html", **_common(shop, found), pay=None, problem=problem
-        )
+        page = render_template("orders/pay.html", **_common(shop, found), pay=None, problem=problem)
         return page, 503
     found = _find(shop, token)
     if intent is None or found.status != HELD:

@@ -127,9 +127,7 @@ class Api:
                 raise ApiError(413, "The request is too large.", executed=False)
             root = request.host_url.rstrip("/") + request.script_root
             version = request.headers.get("Stripe-Version", objects.API_VERSION)
-            call = Call(
-                self._store, int(time.time()), root, request_id, key, publishable, version
-            )
+            call = Call(self._store, int(time.time()), root, request_id, key, publishable, version)
             with self._replies.claim(key):
                 timers.run_due(self._store, time.time())
                 if route.method == "GET":
@@ -187,7 +185,11 @@ class Api:
             answer, executed = self._attempt(route, call, ids)
             if call.idempotency_key and executed:
                 self._replies.keep(
-                    call.idempotency_key, call.now, endpoint, body, answer.status_code,
+                    call.idempotency_key,
+                    call.now,
+                    endpoint,
+                    body,
+                    answer.status_code,
                     answer.get_data(as_text=True),
                 )
             return answer

@@ -29,7 +29,10 @@ def create(call: Call, p: Json) -> Json:
         message = f"The parameter `{foreign[0]}` can only be passed when `confirm` is true."
         raise invalid(message, foreign[0])
     intent = objects.payment_intent(
-        call.now, amount=p["amount"], currency=p["currency"], capture_method="automatic_async",
+        call.now,
+        amount=p["amount"],
+        currency=p["currency"],
+        capture_method="automatic_async",
         payment_method_types=list(_TYPES),
     )
     _method_types(intent, p, intent_is_new=True)
@@ -48,7 +51,10 @@ def update(call: Call, p: Json, id: str) -> Json:
     fixed = sorted(set(p) - _ALWAYS_EDITABLE)
     if fixed and intent["status"] not in _OPEN:
         raise _wrong_status(
-            call, intent, _OPEN, f"This PaymentIntent's {fixed[0]} could not be updated",
+            call,
+            intent,
+            _OPEN,
+            f"This PaymentIntent's {fixed[0]} could not be updated",
             f"You may only update the {fixed[0]} of a PaymentIntent with",
         )
     intent["last_payment_error"] = None
@@ -66,16 +72,23 @@ def confirm(call: Call, p: Json, id: str) -> Json:
     check_secret(call, intent, p)
     if intent["status"] == "succeeded":
         raise _state_error(
-            call, intent,
+            call,
+            intent,
             "You cannot confirm this PaymentIntent because it has already succeeded after being"
             " previously confirmed.",
         )
     if intent["status"] not in _OPEN:
-        raise _wrong_status(call, intent, _OPEN, "You cannot confirm this PaymentIntent",
-                            "Only a PaymentIntent may be confirmed with")
+        raise _wrong_status(
+            call,
+            intent,
+            _OPEN,
+            "You cannot confirm this PaymentIntent",
+            "Only a PaymentIntent may be confirmed with",
+        )
     if call.publishable and intent["confirmation_method"] == "manual":
         raise _state_error(
-            call, intent,
+            call,
+            intent,
             "This PaymentIntent cannot be confirmed using your publishable key because its"
             " `confirmation_method` is set to `manual`. Confirm it on your server.",
         )
@@ -92,8 +105,13 @@ def cancel(call: Call, p: Json, id: str) -> Json:
     """POST /v1/payment_intents/:id/cancel."""
     intent = call.fetch("payment_intent", id)
     if intent["status"] not in _CANCELABLE:
-        raise _wrong_status(call, intent, _CANCELABLE, "You cannot cancel this PaymentIntent",
-                            "Only a PaymentIntent may be canceled with")
+        raise _wrong_status(
+            call,
+            intent,
+            _CANCELABLE,
+            "You cannot cancel this PaymentIntent",
+            "Only a PaymentIntent may be canceled with",
+        )
     return attempts.cancel(call, intent, p.get("cancellation_reason"))
 
 
@@ -101,9 +119,13 @@ def capture(call: Call, p: Json, id: str) -> Json:
     """POST /v1/payment_intents/:id/capture."""
     intent = call.fetch("payment_intent", id)
     if intent["status"] != "requires_capture":
-        raise _wrong_status(call, intent, ("requires_capture",),
-                            "This PaymentIntent could not be captured",
-                            "Only a PaymentIntent may be captured with")
+        raise _wrong_status(
+            call,
+            intent,
+            ("requires_capture",),
+            "This PaymentIntent could not be captured",
+            "Only a PaymentIntent may be captured with",
+        )
     amount = p["amount_to_capture"] if "amount_to_capture" in p else intent["amount_capturable"]
     if not 0 < amount <= intent["amount_capturable"]:
         most = spelled(intent["amount_capturable"], intent["currency"])
@@ -167,7 +189,8 @@ def _method_types(intent: Json, p: Json, intent_is_new: bool = False) -> None:
     if excluded:
         intent["excluded_payment_method_types"] = excluded
     types = [
-        name for name in _TYPES
+        name
+        for name in _TYPES
         if name in (older or intent["allowed_payment_method_types"] or _TYPES)
         and name not in (intent["excluded_payment_method_types"] or ())
     ]
@@ -220,8 +243,9 @@ def _choose(call: Call, intent: Json, p: Json) -> None:
 
 def _typed_method(call: Call, data: Json) -> Json:
     if data["type"] not in _TYPES:
-        raise invalid(f"Invalid payment_method_data[type]: {data['type']}",
-                      "payment_method_data[type]")
+        raise invalid(
+            f"Invalid payment_method_data[type]: {data['type']}", "payment_method_data[type]"
+        )
     if not call.publishable:
         raise ApiError(
             402,

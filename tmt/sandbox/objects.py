@@ -136,8 +136,10 @@ def charge(now: int, intent: Json, method: Json, card: Card, three_d_secure: Jso
         paid=True,
         payment_intent=intent["id"],
         payment_method=method["id"],
-        payment_method_details={"type": "card", "card": _card_details(intent, method, card)
-                                | {"three_d_secure": three_d_secure}},
+        payment_method_details={
+            "type": "card",
+            "card": _card_details(intent, method, card) | {"three_d_secure": three_d_secure},
+        },
         refunded=False,
         status="succeeded",
         _card=card.key,
@@ -263,14 +265,17 @@ def event(now: int, kind: str, data: Json, request: Json) -> Json:
 
 def webhook_endpoint(now: int, url: str, events: list[str], secret: str, **fields: Any) -> Json:
     """A webhook endpoint; its signing secrets are shown once, by create."""
-    return _object(
-        "webhook_endpoint",
-        new_id("we_1"),
-        now,
-        "api_version application description",
-        url=url,
-        enabled_events=events,
-        metadata={},
-        status="enabled",
-        _secrets=[secret],
-    ) | fields
+    return (
+        _object(
+            "webhook_endpoint",
+            new_id("we_1"),
+            now,
+            "api_version application description",
+            url=url,
+            enabled_events=events,
+            metadata={},
+            status="enabled",
+            _secrets=[secret],
+        )
+        | fields
+    )

@@ -39,9 +39,7 @@ def pages(store: Store) -> Blueprint:
     views.add_url_rule("/elements/payment", "element", lambda: _page("element.html"))
     path = "/3ds/<id>/<secret>"
     views.add_url_rule(path, "ask", lambda **names: _ask(store, **names))
-    views.add_url_rule(
-        path, "answer", lambda **names: _answer(store, **names), methods=["POST"]
-    )
+    views.add_url_rule(path, "answer", lambda **names: _answer(store, **names), methods=["POST"])
     return views
 
 

@@ -41,8 +41,9 @@ def _charge_of(call: Call, p: Json) -> Json:
         if intent["status"] != "succeeded":
             which = f"This PaymentIntent ({intent['id']})"
             message = f"{which} does not have a successful charge to refund."
-            raise ApiError(400, message, param="payment_intent",
-                           code="payment_intent_unexpected_state")
+            raise ApiError(
+                400, message, param="payment_intent", code="payment_intent_unexpected_state"
+            )
         id = intent["latest_charge"]
     charge = call.fetch("charge", id)
     if not charge["captured"]:

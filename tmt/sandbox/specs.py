@@ -79,24 +79,32 @@ CONFIRM_ONLY: Spec = {
     "off_session": "bool",
     "return_url": "str",
 }
-INTENT_CREATE: Spec = INTENT_UPDATE | CONFIRM_ONLY | {
-    "amount": "int!",
-    "automatic_payment_methods": {"allow_redirects": ("always", "never"), "enabled": "bool!"},
-    "confirm": "bool",
-    "confirmation_method": ("automatic", "manual"),
-    "confirmation_token": "str",
-    "currency": "currency!",
-    "on_behalf_of": "str",
-    "radar_options": "hash",
-    "use_stripe_sdk": "bool",
-}
-INTENT_CONFIRM: Spec = _SHARED | CONFIRM_ONLY | {
-    "amount_to_confirm": "int",
-    "client_secret": "str",
-    "confirmation_token": "str",
-    "radar_options": "hash",
-    "use_stripe_sdk": "bool",
-}
+INTENT_CREATE: Spec = (
+    INTENT_UPDATE
+    | CONFIRM_ONLY
+    | {
+        "amount": "int!",
+        "automatic_payment_methods": {"allow_redirects": ("always", "never"), "enabled": "bool!"},
+        "confirm": "bool",
+        "confirmation_method": ("automatic", "manual"),
+        "confirmation_token": "str",
+        "currency": "currency!",
+        "on_behalf_of": "str",
+        "radar_options": "hash",
+        "use_stripe_sdk": "bool",
+    }
+)
+INTENT_CONFIRM: Spec = (
+    _SHARED
+    | CONFIRM_ONLY
+    | {
+        "amount_to_confirm": "int",
+        "client_secret": "str",
+        "confirmation_token": "str",
+        "radar_options": "hash",
+        "use_stripe_sdk": "bool",
+    }
+)
 INTENT_RETRIEVE: Spec = EXPAND | {"client_secret": "str"}
 INTENT_CAPTURE: Spec = EXPAND | {
     "amount_details": "hash",

@@ -26,8 +26,13 @@ def create(call: Call, p: Json) -> Json:
         raise invalid(message, "api_version")
     secret = "whsec_" + token(32)
     endpoint = objects.webhook_endpoint(
-        call.now, p["url"], p["enabled_events"], secret, api_version=version,
-        description=p.get("description"), metadata=merged_metadata({}, p.get("metadata", {})),
+        call.now,
+        p["url"],
+        p["enabled_events"],
+        secret,
+        api_version=version,
+        description=p.get("description"),
+        metadata=merged_metadata({}, p.get("metadata", {})),
     )
     return call.save(endpoint) | {"secret": secret}
 
