@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import structlog
 from flask import Blueprint, Flask, current_app, g, redirect, render_template, request
@@ -235,7 +235,8 @@ def _static_url(_root: str, filename: str) -> str:
 
 def _language_urls() -> dict[str, str]:
     here = request.full_path.rstrip("?") if request.method == "GET" else "/"
-    return {code: flask_url_for("web.language", code=code, next=here) for code in i18n.LOCALES}
+    root, target = request.script_root, quote(here)
+    return {code: f"{root}/language/{code}?next={target}" for code in i18n.LOCALES}
 
 
 def _on_error(error: Exception) -> ResponseReturnValue:

@@ -29,7 +29,8 @@ function moneyFormat({ exponent = "2", numbers = "en", digits = "2", prefix = ""
  * @param {HTMLElement} group @param {number} index
  */
 function addHolder(group, index) {
-  const { holders: offer = "", label: text = "", given = "[]" } = group.dataset;
+  const { holders: offer = "", place = "", given = "[]" } = group.dataset;
+  const text = group.parentElement?.dataset.label ?? "";
   const field = document.createElement("div");
   field.className = "field";
   const label = document.createElement("label");
@@ -39,7 +40,7 @@ function addHolder(group, index) {
   input.autocomplete = "off";
   input.maxLength = 120;
   input.value = JSON.parse(given)[index] ?? "";
-  label.textContent = text.replace("#", String(index + 1));
+  label.textContent = text.replace("{place}", place).replace("{number}", String(index + 1));
   field.append(label, input);
   group.append(field);
 }

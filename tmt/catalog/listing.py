@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, bindparam, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from tmt.catalog.models import CANCELED, DRAFT, PUBLISHED, Event, TicketType, folded
@@ -76,11 +76,16 @@ def find_event(session: Session, slug: str) -> Event:
     # PostgreSQL takes no NUL in a text, and an address may hold one.
     if not slug.isprintable():
         raise NotFound("no event of this address")
-    query = select(Event).where(Event.slug == slug).options(joinedload(Event.ticket_types))
-    event = session.scalars(query).unique().one_or_none()
+    event = session.scalars(_BY_SLUG, {"slug": slug}).unique().one_or_none()
     if event is None or event.status == DRAFT:
         raise NotFound(f"no event '{slug[:80]}'")
     return event
+
+
+# Built once: it runs for every look at an event.
+_BY_SLUG = (
+    select(Event).where(Event.slug == bindparam("slug")).options(joinedload(Event.ticket_types))
+)
 
 
 def offers(event: Event, now: datetime, *, few: int) -> list[Offer]:

@@ -55,6 +55,11 @@ class FormState:
     errors: dict[str, str] = field(default_factory=dict)
     problem: str | None = None
 
+    @property
+    def holders_given(self) -> bool:
+        """Whether a name for a place was typed."""
+        return any(any(names) for names in self.values.values() if isinstance(names, list))
+
 
 def read_checkout(
     posted: Posted, offers: Sequence[Offer], max_per_order: int

@@ -43,29 +43,25 @@ def place_order(
     `money.AmountOutOfRange` or `stock.SoldOut`, each with nothing held.
     """
 
-    def unit(session: Session) -> tuple[Order, bool]:
-        standing = find_by_checkout_token(session, request.checkout_token)
-        if standing:
-            return standing, False
+    def unit(session: Session) -> Order:
         event = listing.find_event(session, slug)
         order = _new_order(shop, event, request, locale)
         stock.hold(session, event.id, request.quantities)
         session.add(order)
         session.flush()
         placed(session, order)
-        return order, True
+        return order
 
     try:
-        order, new = shop.db.transaction(unit)
+        order = shop.db.transaction(unit)
     except (IntegrityError, Refusal):
-        # Two tabs at the same instant: the other one was first, perhaps with the last places.
+        # The token's order stands already, and perhaps it has the last places.
         with shop.db.reading() as reading:
             standing = find_by_checkout_token(reading, request.checkout_token)
         if standing is None:
             raise
-        order, new = standing, False
-    if new:
-        log.info("order.placed", order=order.code, amount=order.total, currency=order.currency)
+        return standing
+    log.info("order.placed", order=order.code, amount=order.total, currency=order.currency)
     return order
 
 

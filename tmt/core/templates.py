@@ -27,6 +27,7 @@ def prepare(environment: Environment) -> None:
     environment.globals.update(_=_gettext, ngettext=_ngettext)
     environment.filters.update(
         money=format_money,
+        price=_price,
         datetime=i18n.format_datetime,
         date=i18n.format_date,
         time=i18n.format_time,
@@ -35,6 +36,11 @@ def prepare(environment: Environment) -> None:
         weekday=lambda moment, zone: i18n.format_part(moment, zone, "EEE").rstrip("."),
         iso=datetime.isoformat,
     )
+
+
+def _price(amount: int, currency: str) -> str:
+    """The price of a thing (minor units), or that it has none."""
+    return format_money(amount, currency) if amount else i18n.gettext("Free")
 
 
 @pass_eval_context

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from tmt.checkout.models import Order
 from tmt.checkout.states import HELD, Cause, locked_order
+from tmt.core.db import InsertOnce
 from tmt.core.ids import new_token
 from tmt.gateway.contract import Gateway, PaymentIntent
 from tmt.payments.models import NEW, Payment
@@ -16,20 +17,24 @@ from tmt.payments.settle import settle, settle_free
 from tmt.shop import Shop
 
 
+_INSERT = InsertOnce(Payment, "idempotency_key")
+
+
 def begin(session: Session, order: Order, now: datetime) -> None:
     """In the transaction that places the order: its Payment, or its settling if it is free."""
     if order.total == 0:
         settle_free(session, order, now)
         return
-    session.add(
-        Payment(
-            order_id=order.id,
-            idempotency_key=f"order-{order.code}-{new_token()}",
-            status=NEW,
-            amount=order.total,
-            currency=order.currency,
-            created_at=now,
-        )
+    _INSERT.run(
+        session,
+        {
+            "order_id": order.id,
+            "idempotency_key": f"order-{order.code}-{new_token()}",
+            "status": NEW,
+            "amount": order.total,
+            "currency": order.currency,
+            "created_at": now,
+        },
     )
 
 
