@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any, ClassVar, TypeVar, cast
 
 from sqlalchemy import (
@@ -21,12 +22,12 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     Engine,
+    Executable,
     Table,
     create_engine,
     event,
     make_url,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
@@ -82,18 +83,23 @@ class InsertOnce:
     """
 
     def __init__(self, table: type[Base], unique: str) -> None:
-        into, column = table_of(table), [unique]
-        self._statements = {
-            "sqlite": sqlite.insert(into).on_conflict_do_nothing(index_elements=column),
-            "postgresql": postgresql.insert(into).on_conflict_do_nothing(index_elements=column),
-        }
+        self._table, self._unique = table_of(table), unique
+        self._statements: dict[str, Executable] = {}
 
     def run(self, session: Session, values: Mapping[str, Any]) -> bool:
         """Whether the row is new."""
         dialect = session.get_bind().dialect.name
+        if dialect not in self._statements:
+            self._statements[dialect] = self._build(dialect)
         inserted = session.execute(self._statements[dialect], dict(values))
         assert isinstance(inserted, CursorResult)
         return inserted.rowcount == 1
+
+    def _build(self, dialect: str) -> Executable:
+        # Each dialect spells it on its own, and loading the other one costs memory.
+        insert = import_module(f"sqlalchemy.dialects.{dialect}").insert
+        statement = insert(self._table).on_conflict_do_nothing(index_elements=[self._unique])
+        return cast(Executable, statement)
 
 
 class Database:

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tmt import web
 from tmt.core import metrics
 from tmt.core.errors import Unavailable
+from tmt.core.log import bind
 from tmt.gateway import inbox
 from tmt.gateway.contract import NotAnEvent, SignatureRefused
 from tmt.gateway.extension import gateway
@@ -34,17 +35,15 @@ def receive() -> ResponseReturnValue:
         log.warning("webhook.refused", reason=str(error))
         metrics.webhooks.labels("refused").inc()
         return {"error": f"Webhook Error: {error}"}, 400
+    # The request's own log line tells of the event, and any other that is written meanwhile.
+    bind(stripe_event=event.id, type=event.type, object=event.object_id)
     shop = web.shop()
     try:
         new = inbox.receive(shop, event)
     except (SQLAlchemyError, Unavailable) as error:
-        name = type(error).__name__
-        log.error("webhook.not_stored", stripe_event=event.id, type=event.type, error=name)
+        log.error("webhook.not_stored", error=type(error).__name__)
         metrics.webhooks.labels("not_stored").inc()
         return {"error": "the event could not be stored"}, 503
-    log.info(
-        "webhook.received", stripe_event=event.id, type=event.type, object=event.object_id, new=new
-    )
     metrics.webhooks.labels("new" if new else "repeated").inc()
     if new:
         shop.jobs.nudge("inbox")
