@@ -16,7 +16,6 @@ from tmt.payments.models import NEW, Payment
 from tmt.payments.settle import settle, settle_free
 from tmt.shop import Shop
 
-
 _INSERT = InsertOnce(Payment, "idempotency_key")
 
 
