@@ -61,7 +61,8 @@ def serve(app: Callable[..., Any]) -> Served:
     """Serves the application on a port of the system's choice; the caller stops it."""
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_QuietHandler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    arguments = {"poll_interval": 0.01}
+    thread = threading.Thread(target=server.serve_forever, kwargs=arguments, daemon=True)
     thread.start()
     return Served(server, thread)
 

@@ -37,11 +37,13 @@ class RunningCommand:
     """The flask command that this process runs, if it runs one.
 
     `address` is where `flask run` serves, or would by default; empty outside the flask command.
-    `serves` is true in the process that is about to serve.
+    `serves` is true in the process that is about to serve; `watched` where a person reads the
+    log, which is everywhere but in `flask jobs`, a server's companion.
     """
 
     address: str = ""
     serves: bool = False
+    watched: bool = False
 
 
 def running_command() -> RunningCommand:
@@ -50,14 +52,14 @@ def running_command() -> RunningCommand:
     if context is None or not isinstance(context.find_root().command, FlaskGroup):
         return RunningCommand()
     if context.info_name != "run":
-        return RunningCommand("http://127.0.0.1:5000")
+        return RunningCommand("http://127.0.0.1:5000", watched=context.info_name != "jobs")
     host, port = context.params["host"], context.params["port"]
     host = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host  # noqa: S104 - compared only
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     reloads = context.params.get("reload")
     if reloads is None:
         reloads = bool(context.find_root().params.get("debug"))
-    return RunningCommand(address, serves=not reloads or is_running_from_reloader())
+    return RunningCommand(address, not reloads or is_running_from_reloader(), watched=True)
 
 
 def begin_serving(shop: Shop) -> None:

@@ -162,8 +162,6 @@ def _completed(settings: Settings, flask_run: str) -> Settings:
         }
     if not settings.secret_key and (sandbox or flask_run):
         filled["secret_key"] = _kept(instance, "secret-key")
-    if flask_run and "log_format" not in settings.model_fields_set:
-        filled["log_format"] = "readable"
     completed = settings.model_copy(update=filled)
     _require_complete(completed)
     return completed

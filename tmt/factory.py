@@ -48,7 +48,9 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     """
     command = cli.running_command()
     settings = load_settings(overrides, flask_run=command.address)
-    log.configure(settings.log_format, settings.log_level)
+    told = "log_format" in settings.model_fields_set
+    style = "readable" if command.watched and not told else settings.log_format
+    log.configure(style, settings.log_level)
     if settings.metrics_folder:
         Path(settings.metrics_folder).mkdir(parents=True, exist_ok=True)
     shop = Shop(

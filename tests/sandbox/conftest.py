@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,52 +12,16 @@ from typing import Any
 
 import pytest
 import stripe
-from playwright.sync_api import Browser, Page, sync_playwright
-from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+from playwright.sync_api import Browser, Page
 from werkzeug.wrappers import Request, Response
 
+from tests.servers import serve
 from tmt.sandbox import Endpoint, Sandbox
 
 SECRET_KEY = "sk_test_sandboxtests0000001"
 PUBLISHABLE_KEY = "pk_test_sandboxtests0000001"
 SIGNING_SECRET = "whsec_sandboxtests"
 NO_REDIRECTS = {"enabled": True, "allow_redirects": "never"}
-
-
-class QuietHandler(WSGIRequestHandler):
-    """Keeps connections open and prints nothing."""
-
-    protocol_version = "HTTP/1.1"
-
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Tests read answers, not logs."""
-
-
-@dataclass
-class Served:
-    """A WSGI application on a free port of the loopback interface."""
-
-    server: BaseWSGIServer
-    thread: threading.Thread
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.port}"
-
-    def stop(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
-
-
-def serve(app: Any) -> Served:
-    """Serve in a thread; the caller stops it."""
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=QuietHandler)
-    server.daemon_threads = True
-    arguments = {"poll_interval": 0.01}
-    thread = threading.Thread(target=server.serve_forever, kwargs=arguments, daemon=True)
-    thread.start()
-    return Served(server, thread)
 
 
 @dataclass
@@ -152,17 +115,6 @@ def refused(call: Callable[[], Any]) -> stripe.StripeError:
     with pytest.raises(stripe.StripeError) as caught:
         call()
     return caught.value
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium")
-    flags = "--disable-gpu --disable-background-networking --disable-component-update"
-    arguments = ["--no-sandbox", "--disable-sync", "--no-first-run", *flags.split()]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=arguments)
-        yield browser
-        browser.close()
 
 
 SHOP_PAGE = """<!doctype html><html lang="en"><title>Shop</title>
