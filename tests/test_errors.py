@@ -45,6 +45,11 @@ def test_a_form_without_its_token_is_refused(shopfront: Shopfront) -> None:
     assert shopfront.stock() == (0, 0)
 
 
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31", "2027-02-30", "x"])
+def test_odd_dates_find_nothing_or_all(shopfront: Shopfront, day: str) -> None:
+    assert shopfront.buyer().get("/", params={"date": day}).status_code == 200
+
+
 def test_large_bodies_are_not_read(shopfront: Shopfront) -> None:
     answer = shopfront.buyer().post("/orders/find", {"email": "x" * 100_000})
     assert answer.status_code == 413
@@ -58,6 +63,8 @@ def test_large_bodies_are_not_read(shopfront: Shopfront) -> None:
         ("//elsewhere.example/", "/"),
         ("/\\elsewhere.example", "/"),
         ("javascript:alert(1)", "/"),
+        ("//[", "/"),
+        ("http://[", "/"),
     ],
 )
 def test_the_language_switch_leads_nowhere_else(

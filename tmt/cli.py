@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +17,7 @@ from werkzeug.serving import is_running_from_reloader
 
 from tmt.catalog.commands import catalog_commands
 from tmt.catalog.exchange import seed_demo
-from tmt.core import schema
+from tmt.core import outbox, schema
 from tmt.core.errors import Refusal
 from tmt.gateway import inbox
 from tmt.shop import Shop
@@ -73,13 +74,14 @@ def begin_serving(shop: Shop) -> None:
 
 def init_app(app: Flask) -> None:
     """Registers the commands."""
-    for command in (catalog_commands, inbox_commands, db_commands):
+    for command in (catalog_commands, inbox_commands, outbox_commands, db_commands):
         app.cli.add_command(command)
     app.cli.add_command(jobs_command)
     app.cli.add_command(sandbox_command)
 
 
 inbox_commands = AppGroup("inbox", help="What Stripe told us.")
+outbox_commands = AppGroup("outbox", help="What is still to be done outside: mails, refunds.")
 db_commands = AppGroup("db", help="The database's schema.")
 
 
@@ -129,12 +131,38 @@ def inbox_replay(event_ids: tuple[str, ...]) -> None:
     """Handles events again; what an event did already is not done twice."""
     shop = current_shop()
     for event_id in event_ids:
-        _or_fail(lambda one=event_id: inbox.replay(shop, one))  # type: ignore[misc]
+        _or_fail(partial(inbox.replay, shop, event_id))
     shop.jobs.run("inbox")
     for event_id in event_ids:
         with shop.db.reading() as session:
             row = inbox.find(session, event_id)
         click.echo(f"{event_id}  {row.outcome or row.state}  {row.last_error or ''}".rstrip())
+
+
+@outbox_commands.command("list")
+@click.option("--limit", default=50, show_default=True)
+@click.option("--open", "only_open", is_flag=True, help="Only what is not done yet.")
+def outbox_list(limit: int, only_open: bool) -> None:
+    """The newest rows, one a line, with their last error."""
+    with current_shop().db.reading() as session:
+        rows = outbox.newest(session, limit, only_open)
+    for row in rows:
+        click.echo(
+            f"{row.id:>6}  {row.created_at:%Y-%m-%d %H:%M:%S}  {row.state:<8} {row.attempts:>3}"
+            f"  {row.kind:<14} {row.last_error or ''}".rstrip()
+        )
+    if not rows:
+        click.echo("nothing")
+
+
+@outbox_commands.command("retry")
+@click.argument("row_ids", nargs=-1, required=True, type=int)
+def outbox_retry(row_ids: tuple[int, ...]) -> None:
+    """Tries rows again now, also those that are parked."""
+    shop = current_shop()
+    for row_id in row_ids:
+        _or_fail(partial(outbox.retry, shop.db, shop.clock, row_id))
+    shop.jobs.run("outbox")
 
 
 @db_commands.command("upgrade")
@@ -153,7 +181,7 @@ def db_revision(message: str) -> None:
 
 
 @click.command("jobs")
-@click.option("--workers", default=1, show_default=True, help="Threads that run jobs.")
+@click.option("--workers", default=3, show_default=True, help="Threads that run jobs.")
 @with_appcontext
 def jobs_command(workers: int) -> None:
     """Runs the jobs: mails, Stripe's events, the end of holds. As many processes as wanted."""

@@ -38,17 +38,24 @@ def healthz() -> ResponseReturnValue:
 
 @health.get("/readyz")
 def readyz() -> ResponseReturnValue:
-    """Whether the shop can sell: each check is "ok" or says what is wrong; 503 if any does."""
+    """Whether the shop can sell; each check is "ok" or says what is wrong.
+
+    503 if it cannot. Work that keeps failing does not stop the sale: it makes "degraded".
+    """
     shop = web.shop()
     checks = {"disk": _disk(shop)}
+    notes: dict[str, str] = {}
     try:
         checks["database"] = _database(shop)
         if checks["database"] == "ok":
-            checks |= {name: _queue(shop, kind) for name, kind in _QUEUES.items()}
+            for name, kind in _QUEUES.items():
+                checks[name], notes[name] = _queue(shop, kind)
     except SQLAlchemyError as error:
         checks["database"] = f"does not answer ({type(error).__name__})"
     ready = all(text == "ok" for text in checks.values())
-    return {"status": "ok" if ready else "failing", "checks": checks}, 200 if ready else 503
+    noted = {name: text for name, text in notes.items() if text}
+    status = ("degraded" if noted else "ok") if ready else "failing"
+    return {"status": status, "checks": checks | noted}, 200 if ready else 503
 
 
 @health.get("/metrics")
@@ -57,7 +64,7 @@ def exposed_metrics() -> ResponseReturnValue:
     shop = web.shop()
     if not _may_see_metrics(shop.settings.metrics_token):
         raise NotFound("metrics are for this machine or with TMT_METRICS_TOKEN")
-    body = metrics.exposition(bool(shop.settings.metrics_folder)) + _queue_lines(shop).encode()
+    body = metrics.exposition() + _queue_lines(shop).encode()
     return Response(body, content_type=metrics.CONTENT_TYPE)
 
 
@@ -83,13 +90,16 @@ def _disk(shop: Shop) -> str:
     return "ok" if free >= _LEAST_DISK else f"only {free // 1024**2} MiB are free"
 
 
-def _queue(shop: Shop, kind: type[work.Work]) -> str:
+def _queue(shop: Shop, kind: type[work.Work]) -> tuple[str, str]:
+    """What stops the sale, or "ok"; and what a person should look at, if anything."""
     with shop.db.reading() as session:
-        age = work.age_of_oldest(session, kind, shop.clock.now())
-        parked = session.scalar(select(func.count()).where(kind.parked_at.is_not(None)))
-    if parked:
-        return f"{parked} rows failed too often and wait for a person"
-    return "ok" if age < _PATIENCE else f"the oldest row has waited {age}: are the jobs running?"
+        standing = work.backlog(session, kind, shop.clock.now())
+    note = f"{standing.failing} rows fail and are tried again" if standing.failing else ""
+    if standing.parked:
+        note = f"{standing.parked} rows failed too often and wait for a person"
+    if standing.unclaimed < _PATIENCE:
+        return "ok", note
+    return f"the oldest row has waited {standing.unclaimed}: are the jobs running?", ""
 
 
 def _queue_lines(shop: Shop) -> str:

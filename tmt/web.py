@@ -82,11 +82,12 @@ def init_app(app: Flask, a_shop: Shop) -> None:
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
-    csrf.init_app(app)
     _init_headers(app, settings)
     _init_templates(app, settings)
     app.register_blueprint(pages)
     app.before_request(_begin)
+    # Behind `_begin`, so that a refused form is answered in its language and logged as itself.
+    csrf.init_app(app)
     app.after_request(_finish)
     app.teardown_request(_end)
     app.register_error_handler(Exception, _on_error)
@@ -100,7 +101,10 @@ def answer_errors_with(app: Flask, paths: Iterable[str], renderer: ErrorRenderer
 
 def safe_path(target: str) -> str:
     """The target if it is a path of this site, else the front page."""
-    parts = urlsplit(target)
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return "/"
     plain = target.startswith("/") and not target.startswith(("//", "/\\"))
     printable = target.isprintable() and "\\" not in target
     return target if plain and printable and not parts.netloc and not parts.scheme else "/"

@@ -28,6 +28,8 @@ CONTEXT = {
     "shop_name": "Sala Mirador",
     "order_url": "https://shop.example/orders/token",
     "test": False,
+    "amount": 15050,
+    "reason": "too_late",
     "order": {
         "code": "7KQ2MWXA",
         "name": "María <b>",

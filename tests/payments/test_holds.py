@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import stripe
+from sqlalchemy import update
 
 from tests.invariants import check_money
 from tests.stripe_line import StripeLine, change_at_stripe
+from tmt.catalog.models import Event
 from tmt.sandbox import intents
 
 pytestmark = pytest.mark.usefixtures("sound")
@@ -115,13 +117,52 @@ def test_pay11_stripe_is_silent_and_the_hold_is_kept(shopfront, fate):
     line.fate = lambda call: fate if call.endswith("/cancel") else None
     shopfront.clock.move(minutes=16)
     shopfront.run_jobs()
-    buyer.cancel(order)
     assert shopfront.order(order.token).status == "held"
     assert shopfront.stock() == (2, 0)
     line.fate = lambda _call: None
     shopfront.run_jobs()
     assert shopfront.order(order.token).status == "expired"
     assert shopfront.stock() == (0, 0)
+
+
+@pytest.mark.parametrize("cause", ["time", "buyer"])
+def test_pay12_a_debit_on_its_way_is_not_canceled(shopfront, cause):
+    buyer = shopfront.buyer()
+    order = buyer.reserve(1)
+    pi = buyer.open_pay_page(order)
+    change_at_stripe(shopfront, pi, status="processing")
+    if cause == "time":
+        shopfront.clock.move(minutes=16)
+        shopfront.run_jobs()
+    else:
+        buyer.cancel(order)
+    assert shopfront.order(order.token).status == "processing"
+    assert shopfront.stripe.v1.payment_intents.retrieve(pi).status == "processing"
+    assert shopfront.stock() == (1, 0)
+
+
+def test_an_event_that_was_canceled_takes_no_money(shopfront):
+    buyer = shopfront.buyer()
+    order = buyer.reserve(1)
+    pi = buyer.open_pay_page(order)
+    shopfront.confirm(pi)
+    shopfront.shop.db.transaction(lambda s: s.execute(update(Event).values(status="canceled")))
+    buyer.get(f"/orders/{order.token}/return")
+    shopfront.run_jobs()
+    assert shopfront.order(order.token).status == "refunded"
+    assert shopfront.tickets(order) == []
+    check_money(shopfront)
+
+
+def test_an_event_that_was_canceled_is_not_paid_for(shopfront):
+    buyer = shopfront.buyer()
+    order = buyer.reserve(1)
+    pi = buyer.open_pay_page(order)
+    shopfront.shop.db.transaction(lambda s: s.execute(update(Event).values(status="canceled")))
+    answer = buyer.get(f"/orders/{order.token}/pay", allow_redirects=False)
+    assert answer.headers["Location"] == f"/orders/{order.token}"
+    assert shopfront.order(order.token).status == "canceled"
+    assert shopfront.stripe.v1.payment_intents.retrieve(pi).status == "canceled"
 
 
 def test_one_order_that_stripe_is_silent_about_keeps_no_other(shopfront):

@@ -88,6 +88,11 @@ _BY_SLUG = (
 )
 
 
+def takes_place(event: Event, now: datetime) -> bool:
+    """Whether there is still something to pay for: the event is neither canceled nor over."""
+    return event.status == PUBLISHED and event.ends_at > now
+
+
 def offers(event: Event, now: datetime, *, few: int) -> list[Offer]:
     """The event's ticket types in their order, each with what can be bought of it now."""
     return [_offer(event, ticket_type, now, few) for ticket_type in event.ticket_types]

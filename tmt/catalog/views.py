@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import date
 
 from flask import Blueprint, Response, render_template, request
@@ -15,6 +16,8 @@ from tmt.core.i18n import format_date, use_locale
 catalog = Blueprint("catalog", __name__)
 
 _POSTER_SECONDS = 300
+# Far from the ends of the calendar, where no zone can lead over them.
+_YEARS = range(1970, 9000)
 
 
 @catalog.get("/")
@@ -45,9 +48,10 @@ def poster(slug: str) -> ResponseReturnValue:
 
 def _search() -> listing.Search:
     text, city = (_printable(request.args.get(name, "")) for name in ("q", "city"))
-    try:
+    day: date | None = None
+    with suppress(ValueError):
         day = date.fromisoformat(request.args.get("date", ""))
-    except ValueError:
+    if day and day.year not in _YEARS:
         day = None
     return listing.Search(text[:80], city[:120], day)
 

@@ -17,6 +17,7 @@ from tmt.catalog.listing import SOLD_OUT, Offer
 from tmt.core.i18n import gettext as _
 from tmt.core.i18n import ngettext
 from tmt.core.ids import plausible_token
+from tmt.core.mail import ascii_domain
 
 _NAME_LENGTH = 120
 _EMAIL_LENGTH = 254
@@ -98,16 +99,19 @@ def read_email(posted: Posted, state: FormState) -> str:
         state.errors["email"] = _("Please enter your e-mail address.")
         return ""
     try:
-        return validate_email(typed, check_deliverability=False).normalized
+        return validate_email(typed, check_deliverability=False, allow_smtputf8=False).normalized
     except EmailNotValidError:
         state.errors["email"] = _("This is not a complete e-mail address, such as ana@example.com.")
         return ""
 
 
 def email_key(email: str) -> str:
-    """What addresses are compared by: case does not make another buyer."""
-    # Folding can make a text longer than it was.
-    return unicodedata.normalize("NFKC", email).casefold()[:_EMAIL_LENGTH]
+    """What addresses are compared by: neither case nor a domain's spelling is another buyer."""
+    local, _at, domain = unicodedata.normalize("NFKC", email).rpartition("@")
+    try:
+        return f"{local.lower()}@{ascii_domain(domain)}"[:254]
+    except ValueError:
+        return f"{local.lower()}@{domain.lower()}"[:254]
 
 
 def _typed(posted: Posted, offers: Sequence[Offer]) -> dict[str, Any]:

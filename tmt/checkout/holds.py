@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from tmt.catalog.listing import takes_place
 from tmt.checkout.models import Order
 from tmt.checkout.states import HELD, locked_order
 from tmt.core.errors import Refusal
@@ -24,7 +25,8 @@ def extend(shop: Shop, order_id: int) -> datetime:
     def unit(session: Session) -> datetime:
         now = shop.clock.now()
         order = locked_order(session, order_id)
-        if order.status != HELD or order.expires_at <= now or not extensions_left(shop, order):
+        waits = order.status == HELD and order.expires_at > now and takes_place(order.event, now)
+        if not waits or not extensions_left(shop, order):
             raise NoMoreTime(f"order {order.code}")
         order.extensions += 1
         order.expires_at = now + timedelta(minutes=shop.settings.hold_minutes)
@@ -38,7 +40,9 @@ def extensions_left(shop: Shop, order: Order) -> int:
     return max(shop.settings.hold_extensions - order.extensions, 0)
 
 
-def overdue(session: Session, now: datetime, limit: int = 500) -> Sequence[int]:
-    """The ids of held orders whose time is up, oldest first."""
-    query = select(Order.id).where(Order.status == HELD, Order.expires_at <= now)
+def overdue(session: Session, now: datetime, livemode: bool, limit: int = 500) -> Sequence[int]:
+    """The ids of held orders whose time is up, oldest first; those of the keys in use only."""
+    query = select(Order.id).where(
+        Order.status == HELD, Order.expires_at <= now, Order.livemode == livemode
+    )
     return session.scalars(query.order_by(Order.expires_at).limit(limit)).all()

@@ -27,5 +27,9 @@ class TooMany(Refusal):
         self.retry_after = retry_after
 
 
+class Pointless(Exception):
+    """Trying again cannot help: what is to be done waits for a person."""
+
+
 class CommandError(Exception):
     """A command of the developer's or operator's cannot run: the message says what to do."""

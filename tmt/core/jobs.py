@@ -71,7 +71,7 @@ class Jobs:
 
     def start_thread(self) -> Callable[[], None]:
         """Starts a consumer in this process; returns what stops it."""
-        consumer = _ThreadConsumer(self._carrier(), workers=1, **_POLLING)
+        consumer = _ThreadConsumer(self._carrier(), workers=3, **_POLLING)
         consumer.start()
         return lambda: consumer.stop(graceful=True)
 

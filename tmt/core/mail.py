@@ -23,6 +23,10 @@ from email.utils import localtime
 from pathlib import Path
 from typing import Protocol
 
+import idna
+
+from tmt.core.errors import Pointless
+
 # RFC 3463: class.subject.detail, at the beginning of a server's answer.
 _ENHANCED_CODE = re.compile(rb"[245]\.\d{1,3}\.\d{1,3}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -34,7 +38,7 @@ _MESSAGE_ID = re.compile(r"<[^<>@\s]+@[^<>@\s]+>", re.ASCII)
 _TOO_BIG = 552
 
 
-class MailRefused(Exception):
+class MailRefused(Pointless):
     """This message will never be delivered: sending it again is pointless."""
 
 
@@ -299,13 +303,21 @@ def _address(text: str, whose: str) -> Address:
     return address
 
 
+def ascii_domain(domain: str) -> str:
+    """The domain as the net knows it (IDNA 2008, UTS 46); `ValueError` where that has none.
+
+    Python's own codec follows the older rules, by which straße.de is another domain.
+    """
+    return idna.encode(domain, uts46=True).decode()
+
+
 def _parsed(text: str) -> Address | None:
     """The bare address, its domain in the ASCII form that every mail server takes (RFC 3490)."""
     local, _, domain = text.rpartition("@")
     if not local or not domain:
         return None
     try:
-        spec = f"{local}@{domain.encode('idna').decode()}"
+        spec = f"{local}@{ascii_domain(domain)}"
         address = Address(addr_spec=spec)
     except (ValueError, IndexError, MessageError):
         return None

@@ -1,12 +1,19 @@
 """Counters for Prometheus.
 
-Behind several workers, set PROMETHEUS_MULTIPROC_DIR to a folder that all of them may write to;
-any of them then answers for all.
+Behind several workers, set PROMETHEUS_MULTIPROC_DIR in the environment (not in `.env`: the library
+reads it itself) to a folder that all of them may write to; any of them then answers for all.
 """
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+    multiprocess,
+    values,
+)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -18,9 +25,9 @@ settled = Counter("tmt_settled", "Payments settled", ["outcome", "cause"])
 orders = Counter("tmt_orders", "Attempts to place an order", ["result"])
 
 
-def exposition(shared: bool) -> bytes:
-    """All metrics in Prometheus' text format; `shared` gathers those of every worker."""
-    if not shared:
+def exposition() -> bytes:
+    """All metrics in Prometheus' text format, those of every worker where they share a folder."""
+    if values.ValueClass is values.MutexValue:
         return generate_latest()
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

@@ -2,13 +2,14 @@
 
 A worker claims due rows with a lease, does one after the other, and marks each done or failed.
 A worker that dies keeps nothing: its leases run out. A row that keeps failing waits longer each
-time, with jitter, and is parked after many attempts, to be looked at by a person.
+time, with jitter, and is parked after two weeks of that, to be looked at by a person.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from sqlalchemy.orm import Mapped, Session, declared_attr, mapped_column
 from tmt.core.log import redact_text
 
 LEASE = timedelta(minutes=5)
-PARKED_AFTER = 25
+PARKED_AFTER = 80
 _LONGEST_WAIT = timedelta(hours=6)
 _ERROR_LENGTH = 500
 
@@ -83,15 +84,23 @@ def finish(session: Session, kind: type[Work], row_id: int, now: datetime) -> bo
     return marked.rowcount == 1
 
 
-def fail(session: Session, kind: type[Work], row_id: int, error: str, now: datetime) -> None:
-    """Notes the error, redacted as in logs, and sets the time of the next attempt."""
+def fail(
+    session: Session,
+    kind: type[Work],
+    row_id: int,
+    error: str,
+    now: datetime,
+    *,
+    pointless: bool = False,
+) -> None:
+    """Notes the error, redacted as in logs, and sets the time of the next attempt, if any."""
     row = session.get_one(kind, row_id, with_for_update=True)
     if row.done_at:
         return
     row.last_error = redact_text(error)[:_ERROR_LENGTH]
     row.leased_until = None
     row.due_at = now + backoff(row.attempts)
-    if row.attempts >= PARKED_AFTER:
+    if pointless or row.attempts >= PARKED_AFTER:
         row.parked_at = now
 
 
@@ -109,9 +118,25 @@ def backoff(attempts: int) -> timedelta:
     return timedelta(seconds=longest * random.uniform(0.5, 1.0))
 
 
-def age_of_oldest(session: Session, kind: type[Work], now: datetime) -> timedelta:
-    """How long the oldest row that is not done has been waiting; zero when there is none."""
-    oldest = session.scalar(
-        select(func.min(kind.created_at)).where(kind.done_at.is_(None), kind.parked_at.is_(None))
+@dataclass(frozen=True)
+class Backlog:
+    """How a table of work stands: rows that failed and are tried again, rows that are parked, and
+    for how long the oldest row has been due without anybody claiming it."""
+
+    failing: int
+    parked: int
+    unclaimed: timedelta
+
+
+def backlog(session: Session, kind: type[Work], now: datetime) -> Backlog:
+    """How the table stands now."""
+    open_rows = kind.done_at.is_(None) & kind.parked_at.is_(None)
+    free = or_(kind.leased_until.is_(None), kind.leased_until < now)
+    due = session.scalar(select(func.min(kind.due_at)).where(open_rows, free))
+    count = select(func.count()).select_from(kind)
+    return Backlog(
+        failing=session.scalar(count.where(open_rows, kind.attempts > 0)) or 0,
+        parked=session.scalar(count.where(kind.done_at.is_(None), kind.parked_at.is_not(None)))
+        or 0,
+        unclaimed=max(now - due, timedelta()) if due else timedelta(),
     )
-    return max(now - oldest, timedelta()) if oldest else timedelta()

@@ -13,21 +13,31 @@ from tmt.catalog import stock
 from tmt.checkout.holds import overdue
 from tmt.checkout.states import CANCELED, EXPIRED, HELD, Cause, locked_order, move
 from tmt.gateway import contract
-from tmt.gateway.contract import Gateway, WrongState
+from tmt.gateway.contract import Gateway, StripeUnavailable, WrongState
 from tmt.payments.settle import settle
 from tmt.payments.start import newest_payment
 from tmt.shop import Shop
 
 log = structlog.get_logger(__name__)
 
+# So many orders that Stripe does not answer about are no longer about the orders.
+_PATIENCE = 3
+
 
 def end_overdue_holds(shop: Shop, gateway: Gateway) -> None:
     """Ends every hold whose time is up, each on its own; for the jobs, every minute."""
     with shop.db.reading() as session:
-        orders = overdue(session, shop.clock.now())
+        orders = overdue(session, shop.clock.now(), shop.settings.livemode)
+    silent = 0
     for order_id in orders:
         try:
             end_hold(shop, gateway, order_id, Cause.EXPIRY)
+        except StripeUnavailable:
+            silent += 1
+            if silent == _PATIENCE:
+                # The others would wait as long; the next minute is the next try.
+                log.warning("holds.stripe_silent", overdue=len(orders))
+                return
         except Exception as error:  # noqa: BLE001 - one bad order must not keep the others
             log.warning("hold.not_ended", order_id=order_id, error=f"{type(error).__name__}")
 
@@ -41,10 +51,13 @@ def end_hold(shop: Shop, gateway: Gateway, order_id: int, cause: Cause) -> None:
     unpaid = shop.db.transaction(lambda s: _end_unpaid(s, shop, order_id, cause))
     if unpaid is None:
         return
-    try:
-        intent = gateway.cancel_payment_intent(unpaid)
-    except WrongState:
-        intent = gateway.retrieve_payment_intent(unpaid)
+    # Looked at first: a bank debit on its way can be canceled too, and must not be.
+    intent = gateway.retrieve_payment_intent(unpaid)
+    if intent.status not in (contract.PROCESSING, contract.SUCCEEDED, contract.CANCELED):
+        try:
+            intent = gateway.cancel_payment_intent(unpaid)
+        except WrongState:
+            intent = gateway.retrieve_payment_intent(unpaid)
     settle(shop, intent, cause)
 
 

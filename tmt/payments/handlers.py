@@ -20,8 +20,10 @@ class NotStoredYet(Refusal):
 
 def payment_intent_changed(shop: Shop, gateway: Gateway, event: Event, done: Done) -> None:
     """Settles the PaymentIntent that the event speaks of; other systems' ones are left alone."""
+    # Asked first: once an id is stored it does not go away between the two questions.
+    awaited = is_awaited(shop, event.object.get("order"))
     if not is_ours(shop, event.object_id):
-        if is_awaited(shop, event.object.get("order")):
+        if awaited:
             raise NotStoredYet(f"the PaymentIntent {event.object_id} of an order is not stored yet")
         return
     intent = _told(event) or gateway.retrieve_payment_intent(event.object_id)

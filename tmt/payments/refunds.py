@@ -9,6 +9,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from tmt.core import outbox
+from tmt.core.errors import Refusal
 from tmt.core.ids import new_token
 from tmt.gateway.contract import Gateway, WrongState
 from tmt.payments.models import Payment, Refund
@@ -17,6 +18,10 @@ from tmt.shop import Shop
 log = structlog.get_logger(__name__)
 
 REQUESTED = "requested"
+
+
+class RefundFailed(Refusal):
+    """Stripe could not give the money back; the outbox row stays open for a person to see."""
 
 
 def owe_refund(
@@ -56,6 +61,8 @@ def send_refund(shop: Shop, gateway: Gateway, key: str, payload: dict[str, Any])
         row.refund, row.status = result
 
     shop.db.transaction(unit)
+    if result[1] in ("failed", "canceled"):
+        raise RefundFailed(f"refund {result[0]} of {payment.payment_intent} is {result[1]}")
     log.info(
         "refund.sent",
         payment_intent=payment.payment_intent,

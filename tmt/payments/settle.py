@@ -18,7 +18,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tmt.catalog import stock
-from tmt.catalog.models import PUBLISHED
+from tmt.catalog.listing import takes_place
 from tmt.checkout.models import Order
 from tmt.checkout.states import (
     CANCELED,
@@ -146,16 +146,16 @@ def _apply(case: _Case) -> Outcome:
         return _succeeded(case)
     if case.payment.status == contract.CANCELED:
         return Outcome.UNCHANGED
-    before = case.payment.status
+    before = case.payment.error_code
     case.payment.status = case.intent.status
     case.payment.error_code = case.intent.error_code
     if case.intent.status == contract.CANCELED:
         return _canceled(case)
     if case.intent.status == contract.PROCESSING:
         return _processing(case)
-    if case.intent.status == contract.REQUIRES_PAYMENT_METHOD and before == contract.PROCESSING:
+    if case.order.status == PROCESSING:
         return _bank_refused(case)
-    return Outcome.UNCHANGED if before == case.intent.status else Outcome.FAILED
+    return Outcome.FAILED if case.intent.error_code not in (None, before) else Outcome.UNCHANGED
 
 
 def _succeeded(case: _Case) -> Outcome:
@@ -166,6 +166,8 @@ def _succeeded(case: _Case) -> Outcome:
         return _give_back(case, "mismatch")
     if order.status in (PAID, REFUNDED):
         return _give_back(case, "paid_twice")
+    if not takes_place(order.event, case.now):
+        return _give_back(case, "no_event")
     if order.status in ENDED and not _taken_again(case):
         return _give_back(case, "too_late")
     _pay(case.session, order, case.cause, case.now)
@@ -173,10 +175,7 @@ def _succeeded(case: _Case) -> Outcome:
 
 
 def _taken_again(case: _Case) -> bool:
-    """Holds the places of an ended order again, if the event still takes place and has them."""
-    event = case.order.event
-    if event.status != PUBLISHED or event.ends_at <= case.now:
-        return False
+    """Holds the places of an ended order again, if there are as many."""
     try:
         with case.session.begin_nested():
             stock.hold(case.session, case.order.event_id, case.order.places)
@@ -203,7 +202,8 @@ def _give_back(case: _Case, reason: str) -> Outcome:
             stock.release(case.session, case.order.event_id, case.order.places)
         move(case.session, case.order, REFUNDED, case.cause, case.now)
         key = f"refunded-{case.order.token}"
-        outbox.put(case.session, "refunded_late", key, {"order": case.order.id}, case.now)
+        payload = {"order": case.order.id, "amount": received, "reason": reason}
+        outbox.put(case.session, "refunded_late", key, payload, case.now)
     return Outcome.REFUNDING
 
 

@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
 from tmt import web
+from tmt.catalog.listing import takes_place
 from tmt.checkout.holds import extensions_left
 from tmt.checkout.links import return_url
 from tmt.checkout.models import Order
@@ -51,9 +52,11 @@ def pay(token: str) -> ResponseReturnValue:
     found = _find(shop, token)
     if found.status != HELD:
         return _to_order(token)
+    now = shop.clock.now()
     try:
-        if found.expires_at <= shop.clock.now():
-            end_hold(shop, gateway(), found.id, Cause.EXPIRY)
+        if found.expires_at <= now or not takes_place(found.event, now):
+            cause = Cause.EXPIRY if found.expires_at <= now else Cause.PAGE
+            end_hold(shop, gateway(), found.id, cause)
             return _to_order(token)
         intent = current_intent(shop, gateway(), found, Cause.PAGE)
     except GatewayError:

@@ -59,7 +59,11 @@ def send_refunded_late(shop: Shop, letters: Letters, key: str, payload: dict[str
     """Tells a buyer whose payment could not be used that all of it comes back."""
     with shop.db.reading() as session:
         order = get_order(session, payload["order"])
-    letters.send("refunded_late", key, order.email, order.locale, _context(shop, order))
+    context = _context(shop, order) | {
+        "amount": payload["amount"],
+        "reason": payload["reason"],
+    }
+    letters.send("refunded_late", key, order.email, order.locale, context)
 
 
 def sent_mail(shop: Shop, order: Order) -> Path | None:
