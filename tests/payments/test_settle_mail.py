@@ -91,6 +91,7 @@ class TestNoMailServer:
             shopfront.clock.move(hours=7)
         (row,) = rows(shopfront)
         assert (row.state, row.attempts) == ("parked", work.PARKED_AFTER)
+        shopfront.shop.jobs.run("inbox")
         answer = shopfront.buyer().get("/readyz")
         assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
         assert "wait for a person" in answer.json()["checks"]["outbox"]
