@@ -69,7 +69,8 @@ def routes() -> list[Route]:
         path, browser = f"/v1/{row['path']}", row.get("browser", False)
         listing = partial(page, kind=kind, url=path)
         secret = {"client_secret": "str"} if browser else {}
-        found.append(Route("GET", path, listing, PAGE | row.get("by", {})))
+        if row.get("lists", True):
+            found.append(Route("GET", path, listing, PAGE | row.get("by", {})))
         found.append(Route("GET", f"{path}/<id>", partial(_one, kind=kind), secret, browser))
     return found
 
@@ -125,7 +126,7 @@ class Api:
         trouble: dict[str, Json] = {}
         try:
             with self._replies.claim(key):
-                trouble = self._faults.take(f"{request.method} {request.path}", api=True)
+                trouble = self._faults.take(f"{request.method} {request.path}", "answer")
                 answer = _refuse_early(trouble) or self._run(route, id, key, ids, "500" in trouble)
         except ApiError as error:
             answer = _error(error, id)

@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 from flask import Blueprint, abort, jsonify, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response as Answer
 
-from tmt.sandbox import delivery, disputes, faults, money, refunds, webhooks
+from tmt.sandbox import delivery, disputes, money, refunds, webhooks
 from tmt.sandbox.call import Call
 from tmt.sandbox.currencies import spelled
 from tmt.sandbox.errors import ApiError
-from tmt.sandbox.shape import Json
+from tmt.sandbox.faults import Faults
+from tmt.sandbox.shape import Json, known
 from tmt.sandbox.store import Store
 
 _POLICY = (
@@ -44,7 +45,7 @@ class Console:
     """The pages under the sandbox's root; its clock and faults are also served as JSON."""
 
     def __init__(
-        self, store: Store, ordered: faults.Faults, advance: Callable[[float], None], key: str
+        self, store: Store, ordered: Faults, advance: Callable[[float], None], key: str
     ) -> None:
         self._store, self._faults, self._advance, self._key = store, ordered, advance, key
 
@@ -166,7 +167,7 @@ class Console:
         armed = self._faults.armed()
         if _wants_json():
             return jsonify(armed)
-        return _page("faults.html", armed=armed, kinds={**faults.API, **faults.WEBHOOKS})
+        return _page("faults.html", armed=armed, kinds=known("faults"))
 
     def _order(self) -> Answer:
         given = {name: value for name, value in _given().items() if value not in ("", None)}

@@ -143,12 +143,12 @@ class Delivery:
         if not event or not endpoint or endpoint["status"] != "enabled":
             self._settle(row, None, False)
             return
-        trouble = self._faults.take(event["type"], False, (*_WAITS,) * row["delayed"])
-        for kind, seconds in _WAITS.items():
-            if kind in trouble:
-                late = float(trouble[kind].get("seconds", seconds))
+        if not row["delayed"]:
+            for kind, details in self._faults.take(event["type"], "webhook_time").items():
+                late = float(details.get("seconds", _WAITS[kind]))
                 self._settle(row, self._store.now() + late, False, tried=0)
                 return
+        trouble = self._faults.take(event["type"], "webhook_sent")
         if "drop" in trouble:
             self._record(row, self._store.now(), None, "Dropped: a fault was ordered.", 0.0)
             self._settle(row, None, False)

@@ -84,8 +84,8 @@ def update(call: Call, p: Json, id: str) -> Json:
         given = {name: value or None for name, value in p["evidence"].items()}
         dispute["evidence"] = {**dispute["evidence"], **given}
         dispute["evidence_details"]["has_evidence"] = True
-        if p.get("submit", True):
-            _submit(call, dispute)
+    if p.get("submit", "evidence" in p):
+        _submit(call, dispute)
     call.save(dispute)
     call.emit("charge.dispute.updated", dispute, before)
     return dispute
@@ -98,6 +98,7 @@ def _open(dispute: Json) -> None:
 
 
 def _submit(call: Call, dispute: Json) -> None:
+    _open(dispute)
     details, text = dispute["evidence_details"], dispute["evidence"]["uncategorized_text"]
     details |= {"submission_count": details["submission_count"] + 1, "submission_method": "manual"}
     dispute["status"] = dispute["status"].replace("needs_response", "under_review")

@@ -10,29 +10,9 @@ import random
 from fnmatch import fnmatchcase
 
 from tmt.sandbox.errors import problem
-from tmt.sandbox.shape import Json
+from tmt.sandbox.shape import Json, known
 from tmt.sandbox.store import Store
 
-API = {
-    "429": "answer 429 before anything else",
-    "500": "answer 500; the answer is kept for the idempotency key",
-    "502": "answer 502 as a proxy in front would, with HTML",
-    "hang": "wait (`seconds`, 30) and hang up without an answer",
-    "reset": "hang up at once, without doing it",
-    "lose_answer": "do it, and hang up without an answer",
-    "early_webhooks": "deliver the events before the call is answered",
-}
-WEBHOOKS = {
-    "delay": "deliver late (`seconds`, 60)",
-    "reorder": "deliver a second late, after those that follow",
-    "drop": "never deliver",
-    "double": "deliver twice",
-    "wrong_signature": "sign with a secret that nobody has",
-    "old_secret": "sign with the secret before the last roll",
-    "odd_json": "unusual but valid JSON: escapes, other order, unknown fields",
-    "api_version": "rendered for another API version (`version`)",
-    "clock_skew": "signed by a clock that is off (`seconds`, -600)",
-}
 _LONGEST_WAIT = 120.0
 
 
@@ -51,8 +31,8 @@ class Faults:
         It strikes `times` times (None: until it is cleared), each time with the probability
         `share`. Raises ApiError (400) for an unknown kind or a value that makes no sense.
         """
-        if kind not in API and kind not in WEBHOOKS:
-            raise problem("not_a_word", "kind", words=", ".join([*API, *WEBHOOKS]))
+        if kind not in known("faults"):
+            raise problem("not_a_word", "kind", words=", ".join(known("faults")))
         if not 0 < share <= 1 or (times is not None and times < 1):
             raise problem("invalid_value", "share", kind="share or times", value=f"{share} {times}")
         with self._store.transaction():
@@ -70,18 +50,22 @@ class Faults:
         with self._store.transaction():
             self._store.execute("DELETE FROM faults WHERE ? IN (id, 0)", (number or 0,))
 
-    def take(self, target: str, api: bool, without: tuple[str, ...] = ()) -> dict[str, Json]:
-        """What strikes this call or event, by kind, with its details; counted down."""
+    def take(self, target: str, families: str) -> dict[str, Json]:
+        """What strikes this call or event, by kind, with its details; counted down.
+
+        Only kinds of the families of data/faults.yaml whose names start so are looked for.
+        """
         if not self._store.rows("SELECT 1 FROM faults LIMIT 1"):
             return {}
         struck: dict[str, Json] = {}
+        taken: set[str] = set()
         with self._store.transaction():
             for row in self.armed():
-                kind = row["kind"]
-                fits = (kind in API) == api and kind not in {*without, *struck}
-                lucky = random.random() >= row["share"]
-                if fits and not lucky and fnmatchcase(target, row["match"]):
-                    struck[kind] = row["details"]
+                family = known("faults")[row["kind"]]["of"]
+                fits = family.startswith(families) and family not in taken
+                if fits and random.random() < row["share"] and fnmatchcase(target, row["match"]):
+                    taken.add(family)
+                    struck[row["kind"]] = row["details"]
                     sql = "UPDATE faults SET times = times - 1 WHERE id = ?"
                     self._store.execute(sql, (row["id"],))
             self._store.execute("DELETE FROM faults WHERE times < 1")

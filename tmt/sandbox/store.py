@@ -86,9 +86,9 @@ class Store:
         """The sandbox's time, in Unix seconds."""
         return time.time() + self.ahead()
 
-    def move_clock(self, now: float) -> None:
-        """Have it be `now` in the sandbox, unless it is later already."""
-        self.execute("UPDATE clock SET ahead = MAX(ahead, ?)", (now - time.time(),))
+    def move_clock(self, ahead: float) -> None:
+        """Have the sandbox's clock be so many seconds ahead, unless it is more already."""
+        self.execute("UPDATE clock SET ahead = MAX(ahead, ?)", (ahead,))
 
     @contextmanager
     def transaction(self, write: bool = True) -> Iterator[None]:
