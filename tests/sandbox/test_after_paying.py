@@ -21,13 +21,24 @@ def total(client: stripe.StripeClient) -> int:
     return sum(part.amount for part in [*balance.available, *balance.pending])
 
 
-@pytest.mark.parametrize(("text", "status"), [("winning_evidence", "won"), ("losing_evidence", "lost")])
+@pytest.mark.parametrize(
+    ("text", "status"), [("winning_evidence", "won"), ("losing_evidence", "lost")]
+)
 def test_a_dispute_is_decided(
-    client: stripe.StripeClient, pay: Pay, driver: Driver, receiver: Receiver, text: str, status: str
+    client: stripe.StripeClient,
+    pay: Pay,
+    driver: Driver,
+    receiver: Receiver,
+    text: str,
+    status: str,
 ) -> None:
     intent = pay("pm_card_createDispute")
     dispute = dispute_of(client, intent)
-    assert (dispute.status, dispute.reason, dispute.amount) == ("needs_response", "fraudulent", 2000)
+    assert (dispute.status, dispute.reason, dispute.amount) == (
+        "needs_response",
+        "fraudulent",
+        2000,
+    )
     assert total(client) == 2000 - 88 - 2000 - 1500
     draft: Any = {"evidence": {"uncategorized_text": text}, "submit": False}
     assert client.v1.disputes.update(dispute.id, draft).status == "needs_response"

@@ -148,7 +148,12 @@ def lived(client: stripe.StripeClient, pay: Pay, driver: Driver) -> stripe.Strip
     """An account in which everything has happened."""
     v1, offline = client.v1, {"customer_acceptance": {"type": "offline"}}
     debit: Any = {"payment_method_data": IBAN, "currency": "eur", "payment_method": None}
-    debit |= {"mandate_data": offline, "amount": 2000, "confirm": True, "return_url": "https://a.b/"}
+    debit |= {
+        "mandate_data": offline,
+        "amount": 2000,
+        "confirm": True,
+        "return_url": "https://a.b/",
+    }
     v1.payment_intents.create({name: value for name, value in debit.items() if value})
     ideal = {"payment_method_data": {"type": "ideal"}, "mandate_data": "", "payment_method": ""}
     v1.payment_intents.create({k: v for k, v in {**debit, **ideal}.items() if v})  # type: ignore[typeddict-item]

@@ -27,7 +27,9 @@ def test_the_clock_moves_on_over_http(root: str, box: Sandbox) -> None:
     after = requests.post(f"{root}/clock", json={"advance": "5d"}, headers=bearer).json()
     assert 5 * 86400 <= after["ahead"] < 5 * 86400 + 1
     assert box.ahead() == after["ahead"]
-    assert requests.post(f"{root}/clock", json={"advance": "soon"}, headers=bearer).status_code == 400
+    assert (
+        requests.post(f"{root}/clock", json={"advance": "soon"}, headers=bearer).status_code == 400
+    )
     assert "days ahead" in requests.get(f"{root}/clock", headers={"Accept": "text/html"}).text
     assert [span("2w"), span("1.5h"), span("7")] == [14 * 86400, 5400, 7]
 
@@ -102,9 +104,7 @@ def test_events_are_retried_for_three_days_then_the_endpoint_is_disabled(
 
 
 @pytest.mark.parametrize(("status", "again"), [(429, 200), (500, 500), (502, 200)])
-def test_answers_that_are_no_answers(
-    root: str, driver: Driver, status: int, again: int
-) -> None:
+def test_answers_that_are_no_answers(root: str, driver: Driver, status: int, again: int) -> None:
     driver.refuse("POST /v1/payment_intents", status)
     headers = {"Authorization": f"Bearer {SECRET_KEY}", "Idempotency-Key": "k"}
     url = f"{root}/v1/payment_intents"

@@ -15,18 +15,7 @@ from urllib.parse import parse_qsl
 
 from flask import Blueprint, Response, request
 
-from tmt.sandbox import (
-    charges,
-    clocks,
-    customers,
-    disputes,
-    intents,
-    money,
-    refunds,
-    saved,
-    setups,
-    webhooks,
-)
+from tmt.sandbox import clocks
 from tmt.sandbox.call import Call
 from tmt.sandbox.errors import ApiError, problem
 from tmt.sandbox.faults import Faults, wait_seconds
@@ -34,15 +23,12 @@ from tmt.sandbox.params import nest, read
 from tmt.sandbox.rendering import PAGE, page, render
 from tmt.sandbox.replies import Replies
 from tmt.sandbox.rules import check_secret
-from tmt.sandbox.shape import ACCOUNT_VERSION, Json, known, token
+from tmt.sandbox.shape import ACCOUNT_VERSION, Json, function, known, token
 from tmt.sandbox.store import Store
 
 log = logging.getLogger(__name__)
 _LONGEST_BODY = 1 << 20
 _FIRST_WITHOUT_TYPES = "2026-09-30"
-_PARTS = {module.__name__.rpartition(".")[2]: module for module in (
-    charges, clocks, customers, disputes, intents, money, refunds, saved, setups, webhooks,
-)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,9 +46,9 @@ def routes() -> list[Route]:
     """The methods of data/api.yaml."""
     table, found = known("api"), []
     for name, row in table["methods"].items():
-        part, _, function = row["does"].partition(".")
+        does, _, kind = row["does"].partition(" ")
+        handler = partial(function(does), **({"kind": kind} if kind else {}))
         takes = row.get("takes", {}) | ({**PAGE, **row["lists"]} if "lists" in row else {})
-        handler = getattr(_PARTS[part], function)
         method, _, path = name.partition(" ")
         found.append(Route(method, path, handler, takes, row.get("browser", False)))
     for kind, row in table["reads"].items():
@@ -195,9 +181,7 @@ class Api:
                 self._replies.keep(key, call.now, endpoint, body, answer.status_code, text)
             return answer
 
-    def _attempt(
-        self, route: Route, call: Call, ids: Json, outage: bool
-    ) -> tuple[Response, bool]:
+    def _attempt(self, route: Route, call: Call, ids: Json, outage: bool) -> tuple[Response, bool]:
         """The answer, and whether the request began to execute; errors undo what they should."""
         try:
             with self._store.part():

@@ -119,7 +119,7 @@ def _challenge(call: Call, intent: Json, method: Json, test: Behaviour, p: Json)
         action = {"type": "use_stripe_sdk", "use_stripe_sdk": {**sdk, "stripe_js": url}}
     intent |= {"status": "requires_action", "next_action": action}
     if test.redirect:
-        call.later(_REDIRECT_SECONDS, "expire_redirect", f"{intent['id']}/{secret}")
+        call.later(_REDIRECT_SECONDS, "attempts.expire_redirect", f"{intent['id']}/{secret}")
     call.save(intent)
     call.emit(f"{intent['object']}.requires_action", intent)
     return intent
@@ -184,5 +184,3 @@ def _proceed(
 def _told(call: Call, intent: Json, method: Json) -> Json:
     shown = publishable(intent) if call.publishable else public(intent)
     return {intent["object"]: shown, "payment_method": public(method)}
-
-

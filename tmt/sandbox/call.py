@@ -81,6 +81,10 @@ class Call:
             self.store.queue(sql, (event["id"], endpoint))
 
     def later(self, seconds: float, action: str, id: str) -> None:
-        """Have the timer `action` run on the object after so many seconds of sandbox time."""
+        """Have a function run on the object after so many seconds of sandbox time.
+
+        `action` is its name, such as `charges.expire_hold`, or `disputes.decide:won` where it
+        takes one more word.
+        """
         sql = "INSERT INTO timers (due, action, object) VALUES (?, ?, ?)"
         self.store.queue(sql, (self.now + seconds, action, id))

@@ -95,25 +95,12 @@ def _card_details(intent: Json, method: Json, test: Behaviour) -> Json:
 
 
 def _outcome(test: Behaviour) -> Json:
-    kind, network, reason = "authorized", "approved_by_network", None
-    message = "Payment complete."
+    told = {"risk_level": test.risk, "risk_score": _RISK_SCORE[test.risk]}
     if test.risk == "highest":
-        kind, network, reason = "blocked", "not_sent_to_network", "highest_risk_level"
-        message = "Stripe blocked this payment as too risky."
-    elif test.code and test.kind == "card":
-        kind, network = "issuer_declined", "declined_by_network"
-        reason = test.decline or test.code
-        message = f"The bank refused this payment: {reason}."
-    unknown = dict.fromkeys(("network_advice_code", "network_decline_code", "rule"))
-    return unknown | {
-        "advice_code": "try_again_later" if kind == "issuer_declined" else None,
-        "network_status": network,
-        "reason": reason,
-        "risk_level": test.risk,
-        "risk_score": _RISK_SCORE[test.risk],
-        "seller_message": message,
-        "type": kind,
-    }
+        return part("outcome_blocked") | told
+    if test.code and test.kind == "card":
+        return part("outcome_issuer_declined") | told | {"reason": test.decline or test.code}
+    return part("outcome_authorized") | told
 
 
 def _failed(call: Call, intent: Json, method: Json, charge: Json, test: Behaviour) -> Json:
@@ -132,9 +119,7 @@ def _failed(call: Call, intent: Json, method: Json, charge: Json, test: Behaviou
     return told
 
 
-def _declined(
-    call: Call, intent: Json, method: Json, charge: Json, test: Behaviour
-) -> ApiError:
+def _declined(call: Call, intent: Json, method: Json, charge: Json, test: Behaviour) -> ApiError:
     told = _failed(call, intent, method, charge, test)
     shown = publishable(intent) if call.publishable else public(intent)
     more = {"payment_intent": shown, "payment_method": public(method), **told}
@@ -147,7 +132,7 @@ def _debit(call: Call, intent: Json, charge: Json, test: Behaviour) -> Json:
     charge |= {"status": "pending", "paid": False, "captured": True}
     charge["amount_captured"] = charge["amount"]
     intent |= {"status": "processing", "next_action": None}
-    call.later(test.days * DAY, "settle_debit", charge["id"])
+    call.later(test.days * DAY, "charges.settle_debit", charge["id"])
     call.save(charge, intent)
     call.emit("charge.pending", charge)
     call.emit("payment_intent.processing", intent)
@@ -175,7 +160,7 @@ def _paid(call: Call, intent: Json, charge: Json, test: Behaviour) -> Json:
     if intent["capture_method"] == "automatic" or test.kind != "card":
         money.book_charge(call, charge, test)
     else:
-        call.later(0, "book_charge", charge["id"])
+        call.later(0, "charges.book_charge", charge["id"])
     call.save(charge, intent)
     call.emit("charge.succeeded", charge)
     call.emit("payment_intent.succeeded", intent)
@@ -195,7 +180,7 @@ def _hold(call: Call, intent: Json, charge: Json) -> Json:
     seconds = _HOLD_DAYS * DAY
     charge["payment_method_details"]["card"]["capture_before"] = call.now + seconds
     intent |= {"status": "requires_capture", "amount_capturable": charge["amount"]}
-    call.later(seconds, "expire_hold", intent["id"])
+    call.later(seconds, "charges.expire_hold", intent["id"])
     call.save(charge, intent)
     call.emit("charge.succeeded", charge)
     call.emit("payment_intent.amount_capturable_updated", intent)
@@ -224,19 +209,21 @@ def capture(call: Call, intent: Json, amount: int) -> Json:
 
 
 def cancel(call: Call, intent: Json, reason: str | None) -> Json:
-    """End a PaymentIntent that has not been paid; a held amount is released."""
-    before = intent["status"]
-    intent |= {"status": "canceled", "canceled_at": call.now, "cancellation_reason": reason}
-    intent |= {"amount_capturable": 0, "next_action": None, "_challenge": None}
+    """End an intent that has not succeeded; a held amount is released."""
+    before, id = intent["status"], intent.get("latest_charge")
+    intent |= {"status": "canceled", "cancellation_reason": reason}
+    intent |= {"next_action": None, "_challenge": None}
+    if intent["object"] == "payment_intent":
+        intent |= {"canceled_at": call.now, "amount_capturable": 0}
     call.save(intent)
-    charge = intent["latest_charge"] and call.store.get(intent["latest_charge"])
-    if charge and before == "requires_capture":
-        charge |= {"refunded": True, "amount_refunded": charge["amount"]}
+    if id and before in ("requires_capture", "processing"):
+        charge, told = call.fetch("charge", id), "charge.failed"
+        if before == "processing":
+            charge |= {"status": "failed", "failure_code": "payment_canceled", "captured": False}
+        else:
+            charge |= {"refunded": True, "amount_refunded": charge["amount"]}
+            told = "charge.expired" if reason == "automatic" else "charge.refunded"
         call.save(charge)
-        call.emit("charge.expired" if reason == "automatic" else "charge.refunded", charge)
-    elif charge and before == "processing":
-        charge |= {"status": "failed", "failure_code": "payment_canceled", "captured": False}
-        call.save(charge)
-        call.emit("charge.failed", charge)
-    call.emit("payment_intent.canceled", intent)
+        call.emit(told, charge)
+    call.emit(f"{intent['object']}.canceled", intent)
     return intent

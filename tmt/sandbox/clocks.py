@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from tmt.sandbox import attempts, charges, disputes, money, refunds
 from tmt.sandbox.call import Call
 from tmt.sandbox.errors import ApiError, problem
 from tmt.sandbox.params import apply
-from tmt.sandbox.shape import Json, new
+from tmt.sandbox.shape import Json, function, new
 from tmt.sandbox.store import Store
 
 log = logging.getLogger(__name__)
-_KEPT_SECONDS = 30 * 86400
+_DAY = 86400
+_KEPT_SECONDS = 30 * _DAY
 
 
 def run_due(store: Store) -> None:
@@ -33,7 +33,7 @@ def run_due(store: Store) -> None:
                 try:
                     # ApiError: what it was about has changed meanwhile.
                     with suppress(ApiError), store.part():
-                        ACTIONS[action](call, row["object"], *filter(None, [detail]))
+                        function(action)(call, row["object"], *filter(None, [detail]))
                 except Exception:
                     log.exception("The sandbox's timer %s failed", row["action"])
 
@@ -67,9 +67,9 @@ def advance(store: Store, seconds: float, send_due: Callable[[], None]) -> None:
 
 def start_days(store: Store) -> None:
     """See that every midnight is noticed, from now on."""
-    if not store.rows("SELECT 1 FROM timers WHERE action = 'midnight'"):
+    if not store.rows("SELECT 1 FROM timers WHERE action = 'money.midnight'"):
         now = int(store.now())
-        Call(store, now).later(money.DAY - now % money.DAY, "midnight", "")
+        Call(store, now).later(_DAY - now % _DAY, "money.midnight", "")
 
 
 def create(call: Call, p: Json) -> Json:
@@ -96,7 +96,7 @@ def advance_test_clock(call: Call, p: Json, id: str) -> Json:
     clock |= {"status": "advancing", "status_details": {"advancing": target}}
     call.save(clock)
     call.emit("test_helpers.test_clock.advancing", clock)
-    call.later(0, "test_clock_ready", id)
+    call.later(0, "clocks.test_clock_ready", id)
     return clock
 
 
@@ -115,22 +115,3 @@ def delete(call: Call, p: Json, id: str) -> Json:
     call.store.delete(id)
     call.emit("test_helpers.test_clock.deleted", clock)
     return {"id": id, "object": "test_helpers.test_clock", "deleted": True}
-
-
-ACTIONS: dict[str, Callable[..., object]] = {
-    "book_charge": charges.book_charge,
-    "decide_dispute": disputes.decide,
-    "dispute_unanswered": disputes.unanswered,
-    "escalate_inquiry": disputes.escalate,
-    "expire_hold": charges.expire_hold,
-    "expire_redirect": attempts.expire_redirect,
-    "fail_refund": refunds.fail,
-    "land_refund": refunds.land,
-    "midnight": money.midnight,
-    "open_dispute": disputes.open_dispute,
-    "pay_out": money.payout_arrives,
-    "pay_waiting_refunds": refunds.pay_waiting,
-    "settle_debit": charges.settle_debit,
-    "test_clock_ready": test_clock_ready,
-    "warn_of_fraud": disputes.warn_of_fraud,
-}

@@ -19,9 +19,9 @@ _REASON_CODES = {"fraudulent": "10.4", "product_not_received": "13.1"}
 def trouble_later(call: Call, charge: Json, test: Behaviour) -> None:
     """Have the trouble begin that the test card stands for, right after the payment."""
     if test.later == "fraud_warning":
-        call.later(0, "warn_of_fraud", charge["id"])
+        call.later(0, "disputes.warn_of_fraud", charge["id"])
     elif test.later:
-        call.later(0, f"open_dispute:{test.later}", charge["id"])
+        call.later(0, f"disputes.open_dispute:{test.later}", charge["id"])
 
 
 def warn_of_fraud(call: Call, id: str) -> None:
@@ -54,7 +54,7 @@ def open_dispute(call: Call, charge_id: str, reason: str) -> Json:
         dispute["network_reason_code"] = code
     dispute["evidence_details"]["due_by"] = call.now + _RESPOND_SECONDS
     charge |= {"disputed": True, "_refundable": inquiry}
-    call.later(_RESPOND_SECONDS, "dispute_unanswered", dispute["id"])
+    call.later(_RESPOND_SECONDS, "disputes.unanswered", dispute["id"])
     if not inquiry:
         _move_money(call, dispute, -amount, _FEE)
     call.save(dispute, charge)
@@ -103,11 +103,11 @@ def _submit(call: Call, dispute: Json) -> None:
     details |= {"submission_count": details["submission_count"] + 1, "submission_method": "manual"}
     dispute["status"] = dispute["status"].replace("needs_response", "under_review")
     if text == "escalate_inquiry_evidence" and dispute["status"].startswith("warning"):
-        call.later(0, "escalate_inquiry", dispute["id"])
+        call.later(0, "disputes.escalate", dispute["id"])
         return
     verdict = _DECISIVE.get(text or "")
     seconds = 0 if verdict else _DECIDE_SECONDS
-    call.later(seconds, f"decide_dispute:{verdict or 'lost'}", dispute["id"])
+    call.later(seconds, f"disputes.decide:{verdict or 'lost'}", dispute["id"])
 
 
 def close(call: Call, p: Json, id: str) -> Json:
@@ -158,7 +158,7 @@ def escalate(call: Call, id: str) -> None:
     dispute["payment_method_details"]["card"]["case_type"] = "chargeback"
     call.save(call.fetch("charge", dispute["charge"]) | {"_refundable": False})
     _move_money(call, dispute, -dispute["amount"], _FEE)
-    call.later(_RESPOND_SECONDS, "dispute_unanswered", id)
+    call.later(_RESPOND_SECONDS, "disputes.unanswered", id)
     call.save(dispute)
     call.emit("charge.dispute.updated", dispute, before)
     call.emit("charge.dispute.funds_withdrawn", dispute)

@@ -11,9 +11,7 @@ _PENDING_DAYS = 2
 _AVAILABLE = "json_extract(body, '$.available_on') <= ?"
 
 
-def book(
-    call: Call, source: Json, kind: str, amount: int, fee: int = 0, days: int = 0
-) -> Json:
+def book(call: Call, source: Json, kind: str, amount: int, fee: int = 0, days: int = 0) -> Json:
     """Write `amount - fee` (minor units) to the balance, available after so many days."""
     currency = source["currency"]
     detail = {"amount": fee, "currency": currency, "application": None, "type": "stripe_fee"}
@@ -36,7 +34,7 @@ def book_charge(call: Call, charge: Json, test: Behaviour) -> None:
     days = 0 if test.available_at_once else _PENDING_DAYS
     charge["balance_transaction"] = book(call, charge, kind, amount, fee, days)["id"]
     if call.store.select("refund", limit=1, pending_reason="insufficient_funds"):
-        call.later(0, "pay_waiting_refunds", charge["currency"])
+        call.later(0, "refunds.pay_waiting", charge["currency"])
 
 
 def covers(call: Call, amount: int, currency: str) -> bool:
@@ -70,7 +68,7 @@ def balance(call: Call, p: Json) -> Json:
 
 def midnight(call: Call, _: str) -> None:
     """Timer, each day at midnight UTC: payouts, and events older than thirty days are forgotten."""
-    call.later(DAY - call.now % DAY, "midnight", "")
+    call.later(DAY - call.now % DAY, "money.midnight", "")
     sql = "DELETE FROM objects WHERE kind = 'event' AND created < ?"
     call.store.execute(sql, (call.now - EVENTS_KEPT_SECONDS,))
     ripe = "json_extract(body, '$.status') = 'pending' AND " + _AVAILABLE
@@ -94,7 +92,7 @@ def _pay_out(call: Call, amount: int, currency: str) -> None:
     payout["balance_transaction"] = entry["id"]
     call.save(payout)
     call.emit("payout.created", payout)
-    call.later(DAY, "pay_out", payout["id"])
+    call.later(DAY, "money.payout_arrives", payout["id"])
 
 
 def payout_arrives(call: Call, id: str) -> None:

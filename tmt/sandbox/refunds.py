@@ -8,10 +8,9 @@ from tmt.sandbox.call import Call
 from tmt.sandbox.currencies import spelled
 from tmt.sandbox.errors import problem
 from tmt.sandbox.params import apply
-from tmt.sandbox.shape import Json, new
+from tmt.sandbox.shape import Json, new, part
 
 _LANDS_SECONDS = 3 * 86400
-_CARD = {"reference": None, "reference_status": "pending", "type": "refund"}
 
 
 def create(call: Call, p: Json) -> Json:
@@ -48,11 +47,8 @@ def _charge_of(call: Call, p: Json) -> Json:
 
 def _refund(call: Call, charge: Json, amount: int, p: Json) -> Json:
     test = behaviour(charge)
-    details: Json = {"type": test.kind if test.kind == "card" else "eu_bank_transfer"}
-    details |= {"card": {**_CARD, "reference_type": "acquirer_reference_number"}}
-    if test.kind != "card":
-        details = {"type": details["type"], details["type"]: {"reference": None,
-                   "reference_status": "pending"}}  # fmt: skip
+    way = "card" if test.kind == "card" else "eu_bank_transfer"
+    details = {"type": way, way: part(f"refund_{way}")}
     covered = money.covers(call, amount, charge["currency"])
     waits = None if covered else "insufficient_funds"
     if covered and (test.refund == "pending" or test.kind == "sepa_debit"):
@@ -85,9 +81,9 @@ def _take(call: Call, refund: Json, charge: Json) -> None:
     kind = "refund" if test.kind == "card" else "payment_refund"
     refund["balance_transaction"] = money.book(call, refund, kind, -refund["amount"])["id"]
     if test.refund == "fails":
-        call.later(_LANDS_SECONDS, "fail_refund", refund["id"])
+        call.later(_LANDS_SECONDS, "refunds.fail", refund["id"])
     elif refund["status"] == "pending" or test.refund == "pending":
-        call.later(_LANDS_SECONDS, "land_refund", refund["id"])
+        call.later(_LANDS_SECONDS, "refunds.land", refund["id"])
 
 
 def pay_waiting(call: Call, currency: str) -> None:

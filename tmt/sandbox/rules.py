@@ -42,14 +42,11 @@ def state_error(call: Call, intent: Json, name: str, **said: Any) -> ApiError:
     return about(name, intent, extra={intent["object"]: shown}, **said)
 
 
-def need_status(
-    call: Call, intent: Json, allowed: Sequence[str], refusal: str, rule: str
-) -> None:
+def need_status(call: Call, intent: Json, allowed: Sequence[str], doing: str) -> None:
     """Raises ApiError (400, …_unexpected_state) unless the status is one of the allowed ones."""
     if intent["status"] not in allowed:
-        said = {"refusal": refusal, "rule": rule, "status": intent["status"]}
-        listed = ", ".join(allowed)
-        raise state_error(call, intent, "unexpected_state", allowed=listed, **said)
+        said = {"doing": doing, "status": intent["status"], "allowed": ", ".join(allowed)}
+        raise state_error(call, intent, "unexpected_state", **said)
 
 
 def check_secret(call: Call, intent: Json, p: Json) -> None:

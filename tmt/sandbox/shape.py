@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import secrets
 import string
+from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from importlib.resources import files
 from typing import Any
 
@@ -32,14 +34,25 @@ def names(text: str) -> list[str]:
 @cache
 def known(name: str) -> Json:
     """The tables of `data/<name>.yaml`, read once; callers change nothing in them."""
-    text = files(__package__).joinpath(f"data/{name}.yaml").read_text("utf-8")
-    tables: Json = yaml.load(text, Loader)
+    tables: Json = yaml.load(read_data(f"{name}.yaml"), Loader)
     return tables
+
+
+def read_data(file: str) -> str:
+    """The text of a file of `data/`."""
+    return files(__package__).joinpath("data", file).read_text("utf-8")
+
+
+def function(name: str) -> Callable[..., Any]:
+    """The function of this package that data or a timer names: `charges.expire_hold`."""
+    module, _, attribute = name.rpartition(".")
+    found: Callable[..., Any] = getattr(import_module(f"{__package__}.{module}"), attribute)
+    return found
 
 
 def token(length: int) -> str:
     """A random base-62 string; 24 characters carry more than 128 bits."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+    return "".join(_ALPHABET[byte % 62] for byte in secrets.token_bytes(length))
 
 
 @cache
