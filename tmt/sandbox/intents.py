@@ -42,7 +42,7 @@ def update(call: Call, p: Json, id: str, kind: str) -> Json:
     """POST /v1/payment_intents/:id, POST /v1/setup_intents/:id."""
     intent = call.fetch(kind, id)
     if fixed := sorted(set(p) - _ALWAYS_EDITABLE):
-        need_status(call, intent, OPEN, f"update the {fixed[0]} of")
+        need_status(call, intent, OPEN, "update", fixed[0])
     if kind == "payment_intent":
         intent["last_payment_error"] = None
     _settle(call, intent, p)

@@ -42,11 +42,11 @@ def state_error(call: Call, intent: Json, name: str, **said: Any) -> ApiError:
     return about(name, intent, extra={intent["object"]: shown}, **said)
 
 
-def need_status(call: Call, intent: Json, allowed: Sequence[str], doing: str) -> None:
+def need_status(call: Call, intent: Json, allowed: Sequence[str], doing: str, field: str = "") -> None:
     """Raises ApiError (400, …_unexpected_state) unless the status is one of the allowed ones."""
     if intent["status"] not in allowed:
-        said = {"doing": doing, "status": intent["status"], "allowed": ", ".join(allowed)}
-        raise state_error(call, intent, "unexpected_state", **said)
+        said = {"status": intent["status"], "allowed": ", ".join(allowed), "field": field}
+        raise state_error(call, intent, f"cannot_{doing}", **said)
 
 
 def check_secret(call: Call, intent: Json, p: Json) -> None:
