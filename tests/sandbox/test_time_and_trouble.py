@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -94,7 +95,7 @@ def test_events_are_retried_for_three_days_then_the_endpoint_is_disabled(
     driver.advance(days=2)
     assert 6 <= len(receiver.events) <= 9
     stamps = [int(line[2:].partition(",")[0]) for line in receiver.signatures]
-    gaps = [after - before for before, after in zip(stamps, stamps[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(stamps)]
     assert gaps == sorted(gaps)
     driver.advance(days=2)
     assert client.v1.webhook_endpoints.list().data[0].status == "enabled"
@@ -245,3 +246,14 @@ def test_test_clocks(client: stripe.StripeClient) -> None:
     assert refused(lambda: clocks.advance(clock.id, {"frozen_time": 5})).http_status == 400
     clocks.delete(clock.id)
     assert clocks.list().data == []
+
+
+def test_strangers_may_look_at_a_public_console_and_change_nothing(tmp_path: Any) -> None:
+    box = Sandbox(tmp_path / "public.sqlite", SECRET_KEY, PUBLISHABLE_KEY, local_only=False)
+    client = box.wsgi.test_client()
+    assert client.get("/clock").status_code == 200
+    own = {"Origin": "http://localhost"}
+    assert client.post("/clock", data={"advance": "1d"}, headers=own).status_code == 403
+    own["Authorization"] = f"Bearer {SECRET_KEY}"
+    assert client.post("/clock", data={"advance": "1d"}, headers=own).status_code == 200
+    box.close()

@@ -120,9 +120,7 @@ def _challenge(call: Call, intent: Json, method: Json, test: Behaviour, p: Json)
     intent |= {"status": "requires_action", "next_action": action}
     if test.redirect:
         call.later(_REDIRECT_SECONDS, "attempts.expire_redirect", f"{intent['id']}/{secret}")
-    call.save(intent)
-    call.emit(f"{intent['object']}.requires_action", intent)
-    return intent
+    return call.tell(intent, f"{intent['object']}.requires_action")
 
 
 def challenged(call: Call, id: str, secret: str) -> Json:
@@ -176,9 +174,7 @@ def _proceed(
         saved.save_for(call, method, intent["customer"])
     call.save(method | {"_set_up": True})
     intent |= {"status": "succeeded", "mandate": method.get("_mandate")}
-    call.save(intent)
-    call.emit("setup_intent.succeeded", intent)
-    return intent
+    return call.tell(intent, "setup_intent.succeeded")
 
 
 def _told(call: Call, intent: Json, method: Json) -> Json:

@@ -71,7 +71,7 @@ class Sandbox:
         api = Api(self._store, self.faults, keys, self._delivery.flush)
         app.register_blueprint(api.blueprint())
         app.register_blueprint(pages(self._store))
-        console = Console(self._store, self.faults, self.advance, self.secret_key)
+        console = Console(self._store, self.faults, self.advance, self.secret_key, local_only)
         app.register_blueprint(console.blueprint())
         if local_only:
             app.before_request(_refuse_strangers)

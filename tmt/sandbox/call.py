@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from tmt.sandbox.errors import problem
+from tmt.sandbox.params import apply
 from tmt.sandbox.shape import ACCOUNT_VERSION, API_VERSION, Json, new, public
 from tmt.sandbox.store import Store
 
@@ -37,10 +39,6 @@ class Call:
     idempotency_key: str | None = None
     publishable: bool = False
     version: str = ACCOUNT_VERSION
-
-    def by_server(self) -> Call:
-        """The same call with the rights of a secret key, for what a page of Stripe's does."""
-        return replace(self, publishable=False)
 
     def fetch(self, kind: str, id: str, param: str | None = None) -> Json:
         """The object, or ApiError (404, resource_missing)."""
@@ -79,6 +77,19 @@ class Call:
         for endpoint in wanting:
             sql = "INSERT INTO deliveries (event, endpoint, due) VALUES (?, ?, 0)"
             self.store.queue(sql, (event["id"], endpoint))
+
+    def tell(self, body: Json, *events: str, before: Json | None = None) -> Json:
+        """Store the object and record events about it; returns it."""
+        self.store.put(body)
+        for event in events:
+            self.emit(event, body, before)
+        return body
+
+    def change(self, body: Json, p: Json, copied: Iterable[str], *events: str) -> Json:
+        """Put the given ones of the `copied` parameters on the object, and tell of it."""
+        before = {name: body[name] for name in p if name in body}
+        apply(body, p, copied)
+        return self.tell(body, *events, before=before)
 
     def later(self, seconds: float, action: str, id: str) -> None:
         """Have a function run on the object after so many seconds of sandbox time.

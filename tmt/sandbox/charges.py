@@ -8,7 +8,6 @@ from tmt.sandbox import disputes, money, saved
 from tmt.sandbox.behaviours import Behaviour, behaviour
 from tmt.sandbox.call import Call
 from tmt.sandbox.errors import ApiError, card_error, refusal
-from tmt.sandbox.params import apply
 from tmt.sandbox.rules import refuse
 from tmt.sandbox.shape import Json, names, new, part, public, publishable, token
 
@@ -22,13 +21,8 @@ _RISK_SCORE = {"normal": 20, "elevated": 70, "highest": 90}
 
 def update(call: Call, p: Json, id: str) -> Json:
     """POST /v1/charges/:id."""
-    charge = call.fetch("charge", id)
-    before = {name: charge[name] for name in p if name in charge}
-    copied = ("customer", "description", "receipt_email", "shipping", "transfer_group")
-    apply(charge, p, (*copied, "fraud_details"))
-    call.save(charge)
-    call.emit("charge.updated", charge, before)
-    return charge
+    copied = names("customer description fraud_details receipt_email shipping transfer_group")
+    return call.change(call.fetch("charge", id), p, copied, "charge.updated")
 
 
 def pay(
@@ -133,10 +127,8 @@ def _debit(call: Call, intent: Json, charge: Json, test: Behaviour) -> Json:
     charge["amount_captured"] = charge["amount"]
     intent |= {"status": "processing", "next_action": None}
     call.later(test.days * DAY, "charges.settle_debit", charge["id"])
-    call.save(charge, intent)
-    call.emit("charge.pending", charge)
-    call.emit("payment_intent.processing", intent)
-    return intent
+    call.tell(charge, "charge.pending")
+    return call.tell(intent, "payment_intent.processing")
 
 
 def settle_debit(call: Call, id: str) -> None:
@@ -161,9 +153,8 @@ def _paid(call: Call, intent: Json, charge: Json, test: Behaviour) -> Json:
         money.book_charge(call, charge, test)
     else:
         call.later(0, "charges.book_charge", charge["id"])
-    call.save(charge, intent)
-    call.emit("charge.succeeded", charge)
-    call.emit("payment_intent.succeeded", intent)
+    call.tell(charge, "charge.succeeded")
+    call.tell(intent, "payment_intent.succeeded")
     disputes.trouble_later(call, charge, test)
     return intent
 
@@ -172,8 +163,7 @@ def book_charge(call: Call, id: str) -> None:
     """Timer: an asynchronous capture reaches the balance."""
     charge = call.fetch("charge", id)
     money.book_charge(call, charge, behaviour(charge))
-    call.save(charge)
-    call.emit("charge.updated", charge, {"balance_transaction": None})
+    call.tell(charge, "charge.updated", before={"balance_transaction": None})
 
 
 def _hold(call: Call, intent: Json, charge: Json) -> Json:
@@ -181,10 +171,8 @@ def _hold(call: Call, intent: Json, charge: Json) -> Json:
     charge["payment_method_details"]["card"]["capture_before"] = call.now + seconds
     intent |= {"status": "requires_capture", "amount_capturable": charge["amount"]}
     call.later(seconds, "charges.expire_hold", intent["id"])
-    call.save(charge, intent)
-    call.emit("charge.succeeded", charge)
-    call.emit("payment_intent.amount_capturable_updated", intent)
-    return intent
+    call.tell(charge, "charge.succeeded")
+    return call.tell(intent, "payment_intent.amount_capturable_updated")
 
 
 def expire_hold(call: Call, id: str) -> None:
@@ -201,9 +189,8 @@ def capture(call: Call, intent: Json, amount: int) -> Json:
     intent |= {"status": "succeeded", "amount_received": amount, "amount_capturable": 0}
     test = behaviour(charge)
     money.book_charge(call, charge, test)
-    call.save(charge, intent)
-    call.emit("charge.captured", charge)
-    call.emit("payment_intent.succeeded", intent)
+    call.tell(charge, "charge.captured")
+    call.tell(intent, "payment_intent.succeeded")
     disputes.trouble_later(call, charge, test)
     return intent
 
@@ -223,7 +210,6 @@ def cancel(call: Call, intent: Json, reason: str | None) -> Json:
         else:
             charge |= {"refunded": True, "amount_refunded": charge["amount"]}
             told = "charge.expired" if reason == "automatic" else "charge.refunded"
-        call.save(charge)
-        call.emit(told, charge)
+        call.tell(charge, told)
     call.emit(f"{intent['object']}.canceled", intent)
     return intent

@@ -80,9 +80,7 @@ def create(call: Call, p: Json) -> Json:
     if "customer" in p:
         customer = call.fetch("customer", p["customer"])
         call.save(customer | {"test_clock": clock["id"]})
-    call.save(clock)
-    call.emit("test_helpers.test_clock.created", clock)
-    return clock
+    return call.tell(clock, "test_helpers.test_clock.created")
 
 
 def advance_test_clock(call: Call, p: Json, id: str) -> Json:
@@ -94,8 +92,7 @@ def advance_test_clock(call: Call, p: Json, id: str) -> Json:
         raise problem("clock_backwards")
     target = {"target_frozen_time": p["frozen_time"]}
     clock |= {"status": "advancing", "status_details": {"advancing": target}}
-    call.save(clock)
-    call.emit("test_helpers.test_clock.advancing", clock)
+    call.tell(clock, "test_helpers.test_clock.advancing")
     call.later(0, "clocks.test_clock_ready", id)
     return clock
 
@@ -105,8 +102,7 @@ def test_clock_ready(call: Call, id: str) -> None:
     clock = call.fetch("test_helpers.test_clock", id)
     target = clock["status_details"]["advancing"]["target_frozen_time"]
     clock |= {"status": "ready", "status_details": {}, "frozen_time": target}
-    call.save(clock)
-    call.emit("test_helpers.test_clock.ready", clock)
+    call.tell(clock, "test_helpers.test_clock.ready")
 
 
 def delete(call: Call, p: Json, id: str) -> Json:

@@ -42,12 +42,21 @@ def span(text: str) -> float:
 
 
 class Console:
-    """The pages under the sandbox's root; its clock and faults are also served as JSON."""
+    """The pages under the sandbox's root; its clock and faults are also served as JSON.
+
+    Where strangers are served too (no `local_only`), only who knows the secret key changes things.
+    """
 
     def __init__(
-        self, store: Store, ordered: Faults, advance: Callable[[float], None], key: str
+        self,
+        store: Store,
+        ordered: Faults,
+        advance: Callable[[float], None],
+        key: str,
+        local_only: bool,
     ) -> None:
-        self._store, self._faults, self._advance, self._key = store, ordered, advance, key
+        self._store, self._faults, self._advance = store, ordered, advance
+        self._key, self._local_only = key, local_only
 
     def blueprint(self) -> Blueprint:
         """The views."""
@@ -77,6 +86,8 @@ class Console:
         def guarded(**ids: str) -> Answer:
             given = request.headers.get("Authorization", "").removeprefix("Bearer ")
             if not hmac.compare_digest(given.encode(), self._key.encode()):
+                if not self._local_only:
+                    abort(403)
                 _refuse_foreign_origin()
             try:
                 return change(**ids)

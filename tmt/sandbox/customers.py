@@ -19,8 +19,7 @@ def create(call: Call, p: Json) -> Json:
         call.fetch("test_helpers.test_clock", p["test_clock"], "test_clock")
     customer = new("customer", call.now)
     _apply(call, customer, p)
-    call.save(customer)
-    call.emit("customer.created", customer)
+    call.tell(customer, "customer.created")
     if "payment_method" in p:
         saved.attach(call, {"customer": customer["id"]}, p["payment_method"])
     return customer
@@ -31,9 +30,7 @@ def update(call: Call, p: Json, id: str) -> Json:
     customer = call.fetch("customer", id)
     before = {name: customer[name] for name in p if name in customer}
     _apply(call, customer, p)
-    call.save(customer)
-    call.emit("customer.updated", customer, before)
-    return customer
+    return call.tell(customer, "customer.updated", before=before)
 
 
 def _apply(call: Call, customer: Json, p: Json) -> None:

@@ -28,8 +28,7 @@ def warn_of_fraud(call: Call, id: str) -> None:
     """Timer: the card's bank suspects fraud."""
     intent = call.fetch("charge", id)["payment_intent"]
     warning = new("radar.early_fraud_warning", call.now, charge=id, payment_intent=intent)
-    call.save(warning)
-    call.emit("radar.early_fraud_warning.created", warning)
+    call.tell(warning, "radar.early_fraud_warning.created")
 
 
 def open_dispute(call: Call, charge_id: str, reason: str) -> Json:
@@ -57,11 +56,9 @@ def open_dispute(call: Call, charge_id: str, reason: str) -> Json:
     call.later(_RESPOND_SECONDS, "disputes.unanswered", dispute["id"])
     if not inquiry:
         _move_money(call, dispute, -amount, _FEE)
-    call.save(dispute, charge)
-    call.emit("charge.dispute.created", dispute)
-    if not inquiry:
-        call.emit("charge.dispute.funds_withdrawn", dispute)
-    return dispute
+    call.save(charge)
+    withdrawn = () if inquiry else ("charge.dispute.funds_withdrawn",)
+    return call.tell(dispute, "charge.dispute.created", *withdrawn)
 
 
 def _move_money(call: Call, dispute: Json, amount: int, fee: int) -> None:
@@ -86,9 +83,7 @@ def update(call: Call, p: Json, id: str) -> Json:
         dispute["evidence_details"]["has_evidence"] = True
     if p.get("submit", "evidence" in p):
         _submit(call, dispute)
-    call.save(dispute)
-    call.emit("charge.dispute.updated", dispute, before)
-    return dispute
+    return call.tell(dispute, "charge.dispute.updated", before=before)
 
 
 def _open(dispute: Json) -> None:
@@ -133,8 +128,7 @@ def _decide(call: Call, dispute: Json, verdict: str) -> Json:
     if inquiry or verdict == "won":
         charge = call.fetch("charge", dispute["charge"])
         call.save(charge | {"_refundable": True})
-    call.save(dispute)
-    call.emit("charge.dispute.closed", dispute, before)
+    call.tell(dispute, "charge.dispute.closed", before=before)
     if verdict == "won" and not inquiry:
         call.emit("charge.dispute.funds_reinstated", dispute)
     return dispute
@@ -159,6 +153,4 @@ def escalate(call: Call, id: str) -> None:
     call.save(call.fetch("charge", dispute["charge"]) | {"_refundable": False})
     _move_money(call, dispute, -dispute["amount"], _FEE)
     call.later(_RESPOND_SECONDS, "disputes.unanswered", id)
-    call.save(dispute)
-    call.emit("charge.dispute.updated", dispute, before)
-    call.emit("charge.dispute.funds_withdrawn", dispute)
+    call.tell(dispute, "charge.dispute.updated", "charge.dispute.funds_withdrawn", before=before)

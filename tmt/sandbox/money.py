@@ -90,8 +90,7 @@ def _pay_out(call: Call, amount: int, currency: str) -> None:
     for other in (entry, *covered):
         call.save(other | {"_payout": payout["id"]})
     payout["balance_transaction"] = entry["id"]
-    call.save(payout)
-    call.emit("payout.created", payout)
+    call.tell(payout, "payout.created")
     call.later(DAY, "money.payout_arrives", payout["id"])
 
 
@@ -100,7 +99,6 @@ def payout_arrives(call: Call, id: str) -> None:
     payout = call.fetch("payout", id)
     before = {"status": payout["status"], "reconciliation_status": payout["reconciliation_status"]}
     payout |= {"status": "paid", "reconciliation_status": "completed"}
-    call.save(payout)
-    call.emit("payout.updated", payout, before)
-    call.emit("payout.paid", payout)
-    call.emit("payout.reconciliation_completed", payout)
+    call.tell(
+        payout, "payout.updated", "payout.paid", "payout.reconciliation_completed", before=before
+    )

@@ -64,9 +64,8 @@ def _refund(call: Call, charge: Json, amount: int, p: Json) -> Json:
         _take(call, refund, charge)
     before = {name: charge[name] for name in ("amount_refunded", "refunded")}
     _count(charge, amount)
-    call.save(refund, charge)
-    call.emit("refund.created", refund)
-    call.emit("charge.refunded", charge, before)
+    call.tell(refund, "refund.created")
+    call.tell(charge, "charge.refunded", before=before)
     return refund
 
 
@@ -108,7 +107,7 @@ def land(call: Call, id: str) -> None:
     if refund["status"] == "pending":
         before = {"status": "pending", "pending_reason": refund["pending_reason"]}
         refund |= {"status": "succeeded", "pending_reason": None}
-        _told(call, refund, before, "refund.updated", "charge.refund.updated")
+        call.tell(refund, "refund.updated", "charge.refund.updated", before=before)
 
 
 def fail(call: Call, id: str) -> None:
@@ -120,25 +119,16 @@ def fail(call: Call, id: str) -> None:
     refund["failure_balance_transaction"] = entry["id"]
     _count(charge, -refund["amount"])
     call.save(charge)
-    _told(call, refund, before, "refund.updated", "refund.failed", "charge.refund.updated")
+    events = ("refund.updated", "refund.failed", "charge.refund.updated")
+    call.tell(refund, *events, before=before)
 
 
 def update(call: Call, p: Json, id: str) -> Json:
     """POST /v1/refunds/:id."""
     refund = call.fetch("refund", id)
-    if "metadata" in p:
-        before = {"metadata": refund["metadata"]}
-        apply(refund, p, ())
-        _told(call, refund, before, "refund.updated", "charge.refund.updated")
-    return refund
+    return call.change(refund, p, (), "refund.updated", "charge.refund.updated") if p else refund
 
 
 def cancel(call: Call, p: Json, id: str) -> Json:
     """POST /v1/refunds/:id/cancel; only for kinds that ask the buyer, which are not here."""
     raise problem("refund_not_cancelable", status=call.fetch("refund", id)["status"])
-
-
-def _told(call: Call, refund: Json, before: Json, *events: str) -> None:
-    call.save(refund)
-    for event in events:
-        call.emit(event, refund, before)

@@ -42,7 +42,9 @@ def state_error(call: Call, intent: Json, name: str, **said: Any) -> ApiError:
     return about(name, intent, extra={intent["object"]: shown}, **said)
 
 
-def need_status(call: Call, intent: Json, allowed: Sequence[str], doing: str, field: str = "") -> None:
+def need_status(
+    call: Call, intent: Json, allowed: Sequence[str], doing: str, field: str = ""
+) -> None:
     """Raises ApiError (400, …_unexpected_state) unless the status is one of the allowed ones."""
     if intent["status"] not in allowed:
         said = {"status": intent["status"], "allowed": ", ".join(allowed), "field": field}
@@ -137,8 +139,8 @@ def refuse(call: Call, intent: Json, method: Json, error: Json) -> Json:
     """Back to the start, with the reason; the same intent can be tried again."""
     intent |= {"status": "requires_payment_method", "payment_method": None, "next_action": None}
     error = {**error, "payment_method": public(method)}
-    paying = intent["object"] == "payment_intent"
-    intent["last_payment_error" if paying else "last_setup_error"] = error
-    call.save(intent)
-    call.emit("payment_intent.payment_failed" if paying else "setup_intent.setup_failed", intent)
-    return intent
+    if intent["object"] == "payment_intent":
+        intent["last_payment_error"] = error
+        return call.tell(intent, "payment_intent.payment_failed")
+    intent["last_setup_error"] = error
+    return call.tell(intent, "setup_intent.setup_failed")

@@ -35,9 +35,7 @@ def update(call: Call, p: Json, id: str) -> Json:
     if "card" in p and method["type"] == "card":
         expiry = {name: p["card"][name] for name in ("exp_month", "exp_year") if name in p["card"]}
         method["card"] |= expiry
-    call.save(method)
-    call.emit("payment_method.updated", method, before)
-    return method
+    return call.tell(method, "payment_method.updated", before=before)
 
 
 def attach(call: Call, p: Json, id: str) -> Json:
@@ -61,9 +59,7 @@ def save_for(call: Call, method: Json, customer: str) -> Json:
     if method["customer"] == customer:
         return method
     method["customer"] = customer
-    call.save(method)
-    call.emit("payment_method.attached", method)
-    return method
+    return call.tell(method, "payment_method.attached")
 
 
 def detach(call: Call, p: Json, id: str) -> Json:
@@ -80,6 +76,9 @@ def detach(call: Call, p: Json, id: str) -> Json:
 
 def chosen(call: Call, p: Json, customer: str | None) -> Json | None:
     """The payment method that a call names or types, if it does; ApiError if it may not be used."""
+    if token := p.get("confirmation_token"):
+        label = "confirmation_token"
+        raise problem("resource_missing", label, label=label, id=token)
     if p.get("payment_method") and p.get("payment_method_data"):
         both = "payment_method, payment_method_data"
         raise problem("only_one", "payment_method", both=both)
