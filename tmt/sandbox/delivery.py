@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from sqlite3 import Row
 from urllib.parse import urlsplit
 
@@ -27,7 +27,6 @@ _ANSWER_KEPT = 2000
 _THREADS = 2
 _DISABLED_AFTER = 3 * 86400
 _WAITS = {"delay": 60.0, "reorder": 1.0}
-Connections = dict[str, http.client.HTTPConnection]
 
 
 class Delivery:
@@ -93,13 +92,10 @@ class Delivery:
             self.wake()
 
     def _send_due(self) -> None:
-        connections: Connections = {}
         while self._threads and (row := self._claim()):
-            self._send(row, connections)
-        _close(connections)
+            self._send(row)
 
     def _work(self) -> None:
-        connections: Connections = {}
         while not self._stopping:
             with self._wake:
                 self._wake.wait_for(lambda: not self._held or self._stopping)
@@ -108,17 +104,16 @@ class Delivery:
             try:
                 clocks.run_due(self._store)
                 if claimed := self._claim():
-                    self._send(claimed, connections)
+                    self._send(claimed)
             except Exception:
                 log.exception("The sandbox's delivery failed; it goes on in a moment")
             pause = 0.0 if claimed else self._pause()
             with self._wake:
                 self._working -= 1
-                self._wake.notify_all()
+                if self._held:
+                    self._wake.notify_all()
                 if not (claimed or self._stopping or self._news != seen):
-                    self._wake.wait_for(lambda seen=seen: self._news != seen or self._stopping,  # type: ignore[misc]
-                                        pause)  # fmt: skip
-        _close(connections)
+                    self._wake.wait(pause)
 
     def _pause(self) -> float:
         """Seconds until something is due."""
@@ -138,7 +133,7 @@ class Delivery:
                 self._store.execute(sql, (time.time() + _LEASE, row["event"], row["endpoint"]))
         return found[0] if found else None
 
-    def _send(self, row: Row, connections: Connections) -> None:
+    def _send(self, row: Row) -> None:
         event, endpoint = self._store.get(row["event"]), self._store.get(row["endpoint"])
         if not event or not endpoint or endpoint["status"] != "enabled":
             self._settle(row, None, False)
@@ -154,17 +149,15 @@ class Delivery:
             self._settle(row, None, False)
             return
         for _ in range(2 if "double" in trouble else 1):
-            received = self._attempt(row, event, endpoint, trouble, connections)
+            received = self._attempt(row, event, endpoint, trouble)
         self._after(row, endpoint, received)
 
-    def _attempt(
-        self, row: Row, event: Json, endpoint: Json, trouble: dict[str, Json], kept: Connections
-    ) -> bool:
+    def _attempt(self, row: Row, event: Json, endpoint: Json, trouble: dict[str, Json]) -> bool:
         now, started = self._store.now(), time.monotonic()
         body = _rendered(event, endpoint, trouble)
         skew = float(trouble["clock_skew"].get("seconds", -600)) if "clock_skew" in trouble else 0
         header = signature(body, int(now + skew), _signing(endpoint, now, trouble))
-        status, answer = _post(endpoint["url"], body, header, kept)
+        status, answer = _post(endpoint["url"], body, header)
         self._record(row, now, status, answer, time.monotonic() - started)
         return status is not None and 200 <= status < 300
 
@@ -229,38 +222,21 @@ def signature(body: bytes, timestamp: int, secrets: list[str]) -> str:
     return ",".join([f"t={timestamp}", *(f"v1={digest}" for digest in made)])
 
 
-def _post(
-    address: str, body: bytes, signed: str, connections: Connections
-) -> tuple[int | None, str]:
+def _post(address: str, body: bytes, signed: str) -> tuple[int | None, str]:
     """The receiver's status and answer, or None and what went wrong."""
     url = urlsplit(address)
     headers = {
         "Content-Type": "application/json; charset=utf-8",
         "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
         "Stripe-Signature": signed,
+        "Connection": "close",
     }
     target = (url.path or "/") + (f"?{url.query}" if url.query else "")
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    while True:
-        # A kept connection may have been closed by the receiver: one new one is tried.
-        kept = connections.pop(url.netloc, None)
-        connection = kept or kind(url.netloc, timeout=_TIMEOUT)
+    with closing(kind(url.netloc, timeout=_TIMEOUT)) as connection:
         try:
             connection.request("POST", target, body, headers)
             answer = connection.getresponse()
-            text = answer.read(1 << 16).decode(errors="replace")[:_ANSWER_KEPT]
+            return answer.status, answer.read(1 << 16).decode(errors="replace")[:_ANSWER_KEPT]
         except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            if kept is None:
-                return None, f"{type(error).__name__}: {error}"
-            continue
-        if answer.isclosed():
-            connections[url.netloc] = connection
-        else:
-            connection.close()
-        return answer.status, text
-
-
-def _close(connections: Connections) -> None:
-    for connection in connections.values():
-        connection.close()
+            return None, f"{type(error).__name__}: {error}"
