@@ -184,15 +184,20 @@ def test_everything_that_is_listed_keeps_the_shape(lived: stripe.StripeClient, r
             listed = {"data": [lived.v1.mandates.retrieve(mandate_of(lived)).to_dict()]}
         assert listed["data"], kind
         for body in listed["data"]:
+            if kind == "webhook_endpoint":  # Stripe shows it in the answer to create alone
+                assert body.setdefault("secret", "whsec_") == "whsec_"
             assert body["object"] == kind
-            cls = get_object_class("v1", kind)
-            assert object_problems(body, cls, kind, top=True) == []
+            assert wrong_fields(body, kind) == []
             if kind == "event":
-                about = body["data"]["object"]
-                cls = get_object_class("v1", about["object"])
-                assert object_problems(about, cls, body["type"], top=True) == []
+                assert wrong_fields(body["data"]["object"], body["type"]) == []
     balance = lived.v1.balance.retrieve().to_dict()
     assert object_problems(balance, stripe.Balance, "balance", top=True) == []
+
+
+def wrong_fields(body: dict[str, Any], path: str) -> list[str]:
+    cls = get_object_class("V1", body["object"])
+    assert hints(cls), f"the SDK knows no {body['object']}"
+    return object_problems(body, cls, path, top=True)
 
 
 def mandate_of(client: stripe.StripeClient) -> str:

@@ -49,6 +49,18 @@ def test_what_is_due_happens_in_its_order_and_at_its_time(
     assert canceled.created == held.created + 7 * 86400
 
 
+def test_a_laptop_that_slept_catches_up_in_order(
+    client: stripe.StripeClient, driver: Driver, pay: Pay
+) -> None:
+    held = pay(capture_method="manual")
+    refund = client.v1.refunds.create({"payment_intent": pay("pm_card_pendingRefund").id})
+    driver.box._store.move_clock(10 * 86400)
+    types = ["payment_intent.canceled", "refund.updated"]
+    last, first = client.v1.events.list({"types": types}).data  # type: ignore[typeddict-item]
+    assert (first.type, first.created) == ("refund.updated", refund.created + 3 * 86400)
+    assert last.created == held.created + 7 * 86400
+
+
 def test_the_clock_survives_and_old_events_are_forgotten(
     client: stripe.StripeClient, driver: Driver, store: Any
 ) -> None:

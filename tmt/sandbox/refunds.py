@@ -112,7 +112,8 @@ def land(call: Call, id: str) -> None:
 
 def fail(call: Call, id: str) -> None:
     """Timer: the buyer's bank sent the money back; the charge can be refunded again."""
-    refund, before = call.fetch("refund", id), {"status": "succeeded"}
+    refund = call.fetch("refund", id)
+    before = {"status": refund["status"]}
     charge = call.fetch("charge", refund["charge"])
     entry = money.book(call, refund, "refund_failure", refund["amount"])
     refund |= {"status": "failed", "failure_reason": "expired_or_canceled_card"}
