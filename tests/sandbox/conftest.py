@@ -18,6 +18,8 @@ from werkzeug.wrappers import Request, Response
 from tests.servers import serve
 from tmt.sandbox import Endpoint, Sandbox
 
+from .driver import Driver
+
 SECRET_KEY = "sk_test_sandboxtests0000001"
 PUBLISHABLE_KEY = "pk_test_sandboxtests0000001"
 SIGNING_SECRET = "whsec_sandboxtests"
@@ -235,3 +237,10 @@ def until(check: Callable[[], bool]) -> None:
     while not check():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.01)
+
+
+@pytest.fixture
+def driver(box: Sandbox) -> Driver:
+    """The sandbox, delivering, as a test drives it."""
+    box.start()
+    return Driver(box)

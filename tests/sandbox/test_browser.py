@@ -7,11 +7,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import stripe
+from playwright.sync_api import expect
 
-from .conftest import Till, until
+from .conftest import Pay, Till, refused, until
 
 VISA, DECLINED = "4242424242424242", "4000000000009995"
 CHALLENGED = "4000002760003184"
+FITS = "document.documentElement.scrollWidth <= innerWidth"
 
 
 def test_a_card_is_paid_in_place_under_a_strict_policy(
@@ -200,11 +202,41 @@ def test_the_console_shows_a_payment_and_its_events(
     till: Till, intent: stripe.PaymentIntent
 ) -> None:
     page = till.page
-    page.set_viewport_size({"width": 360, "height": 700})
+    page.set_viewport_size({"width": 320, "height": 700})
     page.goto(f"{till.shop.root}/")
     page.get_by_role("link", name=intent.id).click()
     assert page.get_by_role("heading", level=1).text_content() == "$20.00"
     page.get_by_role("link", name="payment_intent.created").click()
     page.get_by_role("button", name="Send again").click()
-    assert page.get_by_role("heading", level=1).text_content() == "payment_intent.created"
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    expect(page.get_by_role("heading", level=1)).to_have_text("payment_intent.created")
+    assert page.evaluate(FITS)
+
+
+def test_the_console_moves_the_clock_and_orders_trouble(
+    till: Till, pay: Pay, client: stripe.StripeClient
+) -> None:
+    page, id = till.page, pay().id
+    page.set_viewport_size({"width": 320, "height": 700})
+    page.goto(f"{till.shop.root}/payments/{id}")
+    page.get_by_label("Refund").fill("500")
+    page.get_by_role("button", name="Refund").click()
+    page.get_by_role("button", name="Dispute").click()
+    page.get_by_role("button", name="Decide: won").click()
+    expect(page.get_by_role("link", name="charge.dispute.closed")).to_be_visible()
+    assert page.evaluate(FITS)
+    page.get_by_role("link", name="Clock").click()
+    page.get_by_label("Move on by").fill("5d")
+    page.get_by_role("button", name="Advance").click()
+    expect(page.get_by_text("5.0 days ahead")).to_be_visible()
+    assert page.evaluate(FITS)
+    page.get_by_role("link", name="Trouble").click()
+    page.get_by_label("What goes wrong").select_option("429")
+    page.get_by_label("For which call").fill("GET /v1/refunds")
+    page.get_by_role("button", name="Order it").click()
+    expect(page.get_by_role("button", name="Clear")).to_be_visible()
+    assert page.evaluate(FITS)
+    assert refused(client.v1.refunds.list).http_status == 429
+    page.get_by_role("link", name="Events").click()
+    page.get_by_role("button", name="Disable").click()
+    expect(page.get_by_role("button", name="Enable")).to_be_visible()
+    assert page.evaluate(FITS)

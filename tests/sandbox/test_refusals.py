@@ -12,6 +12,7 @@ import requests
 import stripe
 
 from tmt.sandbox import Sandbox
+from tmt.sandbox.shape import API_VERSION
 
 from .conftest import PUBLISHABLE_KEY, SECRET_KEY, Pay, refused, serve, until
 
@@ -19,7 +20,7 @@ NEW = {"amount": "2000", "currency": "usd"}
 
 
 def post(root: str, path: str, data: Any, key: str = SECRET_KEY, **headers: str) -> Any:
-    headers = {"Authorization": f"Bearer {key}", **headers}
+    headers = {"Authorization": f"Bearer {key}", "Stripe-Version": API_VERSION, **headers}
     return requests.post(f"{root}/v1/{path}", data, headers=headers)
 
 

@@ -12,9 +12,14 @@ import typing
 from typing import Any
 
 import pytest
+import requests
 import stripe
+from stripe._object_classes import get_object_class
 
-from .conftest import Pay, refused
+from tmt.sandbox.shape import API_VERSION, known
+
+from .conftest import SECRET_KEY, Pay, refused
+from .driver import Driver
 
 
 class _Names(dict[str, Any]):
@@ -129,3 +134,73 @@ def test_the_walk_notices_a_missing_and_a_wrong_field(pay: Pay) -> None:
         "PaymentIntent.amount",
         "PaymentIntent.latest_charge",
     ]
+
+
+IBAN: Any = {
+    "type": "sepa_debit",
+    "sepa_debit": {"iban": "DE89370400440532013000"},
+    "billing_details": {"name": "Ana Ejemplo", "email": "ana@example.com"},
+}
+
+
+@pytest.fixture
+def lived(client: stripe.StripeClient, pay: Pay, driver: Driver) -> stripe.StripeClient:
+    """An account in which everything has happened."""
+    v1, offline = client.v1, {"customer_acceptance": {"type": "offline"}}
+    debit: Any = {"payment_method_data": IBAN, "currency": "eur", "payment_method": None}
+    debit |= {
+        "mandate_data": offline,
+        "amount": 2000,
+        "confirm": True,
+        "return_url": "https://a.b/",
+    }
+    v1.payment_intents.create({name: value for name, value in debit.items() if value})
+    ideal = {"payment_method_data": {"type": "ideal"}, "mandate_data": "", "payment_method": ""}
+    v1.payment_intents.create({k: v for k, v in {**debit, **ideal}.items() if v})  # type: ignore[typeddict-item]
+    pay("pm_card_authenticationRequired", return_url="https://a.b/")
+    refused(lambda: pay("pm_card_visa_chargeDeclined"))
+    for token in ("createDispute", "createDisputeInquiry", "createIssuerFraudRecord"):
+        pay(f"pm_card_{token}")
+    for token in ("visa", "pendingRefund", "refundFail"):
+        v1.refunds.create({"payment_intent": pay(f"pm_card_{token}").id, "amount": 500})
+    customer = v1.customers.create({"address": {"city": "Madrid"}, "name": "Ana"})
+    setup: Any = {"customer": customer.id, "payment_method": "pm_card_visa", "confirm": True}
+    v1.setup_intents.create({**setup, "return_url": "https://a.b/"})
+    refused(lambda: v1.setup_intents.create({**setup, "payment_method": "pm_card_chargeDeclined"}))
+    v1.setup_intents.create({"usage": "on_session"})
+    v1.test_helpers.test_clocks.create({"frozen_time": 1800000000})
+    driver.advance(days=6)
+    evidence: Any = {"evidence": {"uncategorized_text": "winning_evidence"}}
+    v1.disputes.update(v1.disputes.list().data[-1].id, evidence)
+    return client
+
+
+def test_everything_that_is_listed_keeps_the_shape(lived: stripe.StripeClient, root: str) -> None:
+    headers = {"Authorization": f"Bearer {SECRET_KEY}", "Stripe-Version": API_VERSION}
+    for kind, row in known("api")["reads"].items():
+        if row.get("lists", True):
+            listed = requests.get(f"{root}/v1/{row['path']}?limit=100", headers=headers).json()
+        else:
+            listed = {"data": [lived.v1.mandates.retrieve(mandate_of(lived)).to_dict()]}
+        assert listed["data"], kind
+        for body in listed["data"]:
+            if kind == "webhook_endpoint":  # Stripe shows it in the answer to create alone
+                assert body.setdefault("secret", "whsec_") == "whsec_"
+            assert body["object"] == kind
+            assert wrong_fields(body, kind) == []
+            if kind == "event":
+                assert wrong_fields(body["data"]["object"], body["type"]) == []
+    balance = lived.v1.balance.retrieve().to_dict()
+    assert object_problems(balance, stripe.Balance, "balance", top=True) == []
+
+
+def wrong_fields(body: dict[str, Any], path: str) -> list[str]:
+    cls = get_object_class("V1", body["object"])
+    assert hints(cls), f"the SDK knows no {body['object']}"
+    return object_problems(body, cls, path, top=True)
+
+
+def mandate_of(client: stripe.StripeClient) -> str:
+    charges: Any = client.v1.charges.list({"limit": 100}).data
+    details = [charge.payment_method_details for charge in charges]
+    return str(next(d.sepa_debit.mandate for d in details if d.type == "sepa_debit"))

@@ -1,24 +1,29 @@
-"""The sandbox as one object: a WSGI application, its store, its delivery threads."""
+"""The sandbox as one object: a WSGI application, its store, its clock, its delivery threads."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 from flask import Flask, Response, request
 
-from tmt.sandbox import webhooks
+from tmt.sandbox import clocks, webhooks
 from tmt.sandbox.api import Api
-from tmt.sandbox.console import console
+from tmt.sandbox.console import Console
 from tmt.sandbox.delivery import Delivery
+from tmt.sandbox.faults import Faults
 from tmt.sandbox.pages import pages
 from tmt.sandbox.store import Store
 
-# Stripe's test mode sends again three times, over a few hours.
-RETRY_DELAYS = (300.0, 3600.0, 10800.0)
+_MINUTE, _HOUR = 60.0, 3600.0
+# As live: further and further apart, for three days.
+RETRY_DELAYS = (
+    5 * _MINUTE, 30 * _MINUTE, 2 * _HOUR, 5 * _HOUR, *[10 * _HOUR] * 2, *[14 * _HOUR] * 3,
+)  # fmt: skip
+# As in Stripe's own sandboxes: three times, over a few hours.
+TEST_RETRY_DELAYS = (5 * _MINUTE, _HOUR, 3 * _HOUR)
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,8 @@ class Sandbox:
 
     `store` is the path of its SQLite file, created when absent. The endpoints are registered by
     their URL, for all events. Constructing starts no thread; events wait until `start`. With
-    `local_only`, only clients on the loopback interface are served, others get 403.
+    `local_only`, only clients on the loopback interface are served, others get 403. `faults` is
+    where trouble is ordered.
     """
 
     def __init__(
@@ -50,17 +56,23 @@ class Sandbox:
         self.publishable_key = publishable_key
         self._store = Store(os.fspath(store))
         with self._store.transaction():
+            clocks.start_days(self._store)
             for endpoint in endpoints:
-                webhooks.register(self._store, int(time.time()), endpoint.url, endpoint.secret)
-        self._delivery = Delivery(self._store, tuple(retry_delays))
+                now = int(self._store.now())
+                webhooks.register(self._store, now, endpoint.url, endpoint.secret)
+        self.faults = Faults(self._store)
+        self._delivery = Delivery(self._store, self.faults, tuple(retry_delays))
         self.wsgi = self._application(local_only)
 
     def _application(self, local_only: bool) -> Flask:
         app = Flask(__name__, static_folder=None, template_folder="templates")
         app.url_map.strict_slashes = True
-        app.register_blueprint(Api(self._store, self.secret_key, self.publishable_key).blueprint())
+        keys = self.secret_key, self.publishable_key
+        api = Api(self._store, self.faults, keys, self._delivery.flush)
+        app.register_blueprint(api.blueprint())
         app.register_blueprint(pages(self._store))
-        app.register_blueprint(console(self._store))
+        console = Console(self._store, self.faults, self.advance, self.secret_key, local_only)
+        app.register_blueprint(console.blueprint())
         if local_only:
             app.before_request(_refuse_strangers)
         return app
@@ -68,6 +80,22 @@ class Sandbox:
     def start(self) -> None:
         """Start delivering events."""
         self._delivery.start()
+
+    def advance(self, seconds: float) -> None:
+        """Move the sandbox's clock on by so many seconds; there is no way back.
+
+        What is due in between is done before this returns, in order: debits and refunds settle,
+        holds run out, disputes are decided, events are delivered and delivered again.
+        """
+        self._delivery.advance(seconds)
+
+    def ahead(self) -> float:
+        """Seconds by which the sandbox's clock is ahead of the machine's."""
+        return self._store.ahead()
+
+    def deliver(self) -> None:
+        """Return once every event that is due has been sent (after `start`)."""
+        self._delivery.flush()
 
     def close(self) -> None:
         """Stop delivering and close the store."""

@@ -9,12 +9,14 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from sqlite3 import Row
 from urllib.parse import urlsplit
 
-from tmt.sandbox import timers
-from tmt.sandbox.objects import API_VERSION, public
-from tmt.sandbox.shape import Json
+from tmt.sandbox import clocks, webhooks
+from tmt.sandbox.faults import Faults, odd
+from tmt.sandbox.shape import ACCOUNT_VERSION, API_VERSION, Json, public
 from tmt.sandbox.store import Store
 
 log = logging.getLogger(__name__)
@@ -23,17 +25,22 @@ _LEASE = 30.0
 _LONGEST_WAIT = 60.0
 _ANSWER_KEPT = 2000
 _THREADS = 2
+_DISABLED_AFTER = 3 * 86400
+_WAITS = {"delay": 60.0, "reorder": 1.0}
 
 
 class Delivery:
     """The background threads. A delivery is leased while it is sent, so that neither a second
     thread nor a second process sends it too, and a killed process leaves it to be sent again."""
 
-    def __init__(self, store: Store, retry_delays: tuple[float, ...]) -> None:
+    def __init__(self, store: Store, faults: Faults, retry_delays: tuple[float, ...]) -> None:
         self._store = store
+        self._faults = faults
         self._retry_delays = retry_delays
         self._wake = threading.Condition()
         self._news = 0
+        self._working = 0
+        self._held = 0
         self._stopping = False
         self._threads: list[threading.Thread] = []
         store.on_work = self.wake
@@ -62,73 +69,123 @@ class Delivery:
             self._news += 1
             self._wake.notify_all()
 
+    def advance(self, seconds: float) -> None:
+        """Move the sandbox's clock; the threads rest while this one does all that is due."""
+        with self._resting_threads():
+            clocks.advance(self._store, seconds, self._send_due)
+
+    def flush(self) -> None:
+        """Send what is due before returning."""
+        with self._resting_threads():
+            self._send_due()
+
+    @contextmanager
+    def _resting_threads(self) -> Iterator[None]:
+        with self._wake:
+            self._held += 1
+            self._wake.wait_for(lambda: not self._working)
+        try:
+            yield
+        finally:
+            with self._wake:
+                self._held -= 1
+            self.wake()
+
+    def _send_due(self) -> None:
+        while self._threads and (row := self._claim()):
+            self._send(row)
+
     def _work(self) -> None:
-        connections: dict[str, http.client.HTTPConnection] = {}
         while not self._stopping:
-            seen = self._news
+            with self._wake:
+                self._wake.wait_for(lambda: not self._held or self._stopping)
+                seen, self._working = self._news, self._working + 1
+            claimed = None
             try:
-                timers.run_due(self._store, time.time())
-                claimed = self._claim()
-                if claimed:
-                    self._send(claimed, connections)
-                    continue
+                clocks.run_due(self._store)
+                if claimed := self._claim():
+                    self._send(claimed)
             except Exception:
                 log.exception("The sandbox's delivery failed; it goes on in a moment")
-            pause = self._pause()
+            pause = 0.0 if claimed else self._pause()
             with self._wake:
-                if not self._stopping and self._news == seen:
+                self._working -= 1
+                if self._held:
+                    self._wake.notify_all()
+                if not (claimed or self._stopping or self._news != seen):
                     self._wake.wait(pause)
-        for connection in connections.values():
-            connection.close()
 
     def _pause(self) -> float:
         """Seconds until something is due."""
-        due = self._store.rows(
-            "SELECT MIN(due) FROM (SELECT MIN(due) AS due FROM deliveries"
-            " UNION ALL SELECT MIN(due) FROM timers)"
-        )[0][0]
-        left = _LONGEST_WAIT if due is None else due - time.time()
+        due = clocks.next_due(self._store)
+        left = _LONGEST_WAIT if due is None else due - self._store.now()
         return min(max(left, 0.05), _LONGEST_WAIT)
 
     def _claim(self) -> Row | None:
-        now = time.time()
         with self._store.transaction():
             found = self._store.rows(
                 "SELECT deliveries.* FROM deliveries JOIN objects ON objects.id = event"
-                " WHERE due <= ? ORDER BY due, objects.seq LIMIT 1",
-                (now,),
+                " WHERE due <= ? AND leased < ? ORDER BY due, objects.seq LIMIT 1",
+                (self._store.now(), time.time()),
             )
-            if found:
-                sql = "UPDATE deliveries SET due = ? WHERE event = ? AND endpoint = ?"
-                self._store.execute(sql, (now + _LEASE, found[0]["event"], found[0]["endpoint"]))
+            for row in found:
+                sql = "UPDATE deliveries SET leased = ? WHERE event = ? AND endpoint = ?"
+                self._store.execute(sql, (time.time() + _LEASE, row["event"], row["endpoint"]))
         return found[0] if found else None
 
-    def _send(self, row: Row, connections: dict[str, http.client.HTTPConnection]) -> None:
+    def _send(self, row: Row) -> None:
         event, endpoint = self._store.get(row["event"]), self._store.get(row["endpoint"])
         if not event or not endpoint or endpoint["status"] != "enabled":
             self._settle(row, None, False)
             return
-        body = json.dumps(
-            {**public(event), "api_version": endpoint["api_version"] or API_VERSION}, indent=2
-        ).encode()
-        started = time.time()
-        status, answer = _post(endpoint, body, int(started), connections)
-        with self._store.transaction():
-            self._store.execute(
-                "INSERT INTO attempts (event, endpoint, at, status, answer, duration)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (row["event"], row["endpoint"], started, status, answer, time.time() - started),
-            )
-            received = status is not None and 200 <= status < 300
-            done = received or row["attempts"] >= len(self._retry_delays)
-            due = None if done else time.time() + self._retry_delays[row["attempts"]]
-            self._settle(row, due, received)
+        if not row["delayed"]:
+            for kind, details in self._faults.take(event["type"], "webhook_time").items():
+                late = float(details.get("seconds", _WAITS[kind]))
+                self._settle(row, self._store.now() + late, False, tried=0)
+                return
+        trouble = self._faults.take(event["type"], "webhook_sent")
+        if "drop" in trouble:
+            self._record(row, self._store.now(), None, "Dropped: a fault was ordered.", 0.0)
+            self._settle(row, None, False)
+            return
+        for _ in range(2 if "double" in trouble else 1):
+            received = self._attempt(row, event, endpoint, trouble)
+        self._after(row, endpoint, received)
 
-    def _settle(self, row: Row, due: float | None, received: bool) -> None:
+    def _attempt(self, row: Row, event: Json, endpoint: Json, trouble: dict[str, Json]) -> bool:
+        now, started = self._store.now(), time.monotonic()
+        body = _rendered(event, endpoint, trouble)
+        skew = float(trouble["clock_skew"].get("seconds", -600)) if "clock_skew" in trouble else 0
+        header = signature(body, int(now + skew), _signing(endpoint, now, trouble))
+        status, answer = _post(endpoint["url"], body, header)
+        self._record(row, now, status, answer, time.monotonic() - started)
+        return status is not None and 200 <= status < 300
+
+    def _record(
+        self, row: Row, at: float, status: int | None, answer: str, duration: float
+    ) -> None:
+        sql = "INSERT INTO attempts (event, endpoint, at, status, answer, duration)"
+        values = (row["event"], row["endpoint"], at, status, answer, duration)
+        self._store.execute(f"{sql} VALUES (?, ?, ?, ?, ?, ?)", values)
+
+    def _after(self, row: Row, endpoint: Json, received: bool) -> None:
+        """Plan the next attempt; an endpoint that has failed for days is told nothing more."""
+        with self._store.transaction():
+            now = self._store.now()
+            done = received or row["attempts"] >= len(self._retry_delays)
+            self._settle(row, None if done else now + self._retry_delays[row["attempts"]], received)
+            since = endpoint.get("_failing_since")
+            if (since is None) != received:
+                fresh = self._store.get(endpoint["id"]) or endpoint
+                self._store.put(fresh | {"_failing_since": None if received else now})
+            elif since is not None and now - since >= _DISABLED_AFTER:
+                self._store.put(endpoint | {"status": "disabled"})
+
+    def _settle(self, row: Row, due: float | None, received: bool, tried: int = 1) -> None:
         self._store.execute(
-            "UPDATE deliveries SET due = ?, attempts = attempts + 1, delivered = delivered OR ?"
-            " WHERE event = ? AND endpoint = ?",
-            (due, received, row["event"], row["endpoint"]),
+            "UPDATE deliveries SET due = ?, attempts = attempts + ?, delayed = ?, leased = 0,"
+            " delivered = delivered OR ? WHERE event = ? AND endpoint = ?",
+            (due, tried, not tried, received, row["event"], row["endpoint"]),
         )
 
 
@@ -142,6 +199,22 @@ def resend(store: Store, event: str, endpoint: str) -> None:
         )
 
 
+def _rendered(event: Json, endpoint: Json, trouble: dict[str, Json]) -> bytes:
+    version = endpoint["api_version"] or API_VERSION
+    if "api_version" in trouble:
+        version = trouble["api_version"].get("version", ACCOUNT_VERSION)
+    body = {**public(event), "api_version": version}
+    return odd(body) if "odd_json" in trouble else json.dumps(body, indent=2).encode()
+
+
+def _signing(endpoint: Json, now: float, trouble: dict[str, Json]) -> list[str]:
+    if "wrong_signature" in trouble:
+        return ["whsec_nobody_has_this_one"]
+    if "old_secret" in trouble:
+        return [endpoint.get("_former") or "whsec_before_the_last_roll"]
+    return webhooks.active_secrets(endpoint, now)
+
+
 def signature(body: bytes, timestamp: int, secrets: list[str]) -> str:
     """The Stripe-Signature header: one v1 for each active secret."""
     payload = b"%d." % timestamp + body
@@ -149,36 +222,21 @@ def signature(body: bytes, timestamp: int, secrets: list[str]) -> str:
     return ",".join([f"t={timestamp}", *(f"v1={digest}" for digest in made)])
 
 
-def _post(
-    endpoint: Json, body: bytes, now: int, connections: dict[str, http.client.HTTPConnection]
-) -> tuple[int | None, str]:
+def _post(address: str, body: bytes, signed: str) -> tuple[int | None, str]:
     """The receiver's status and answer, or None and what went wrong."""
-    url = urlsplit(endpoint["url"])
+    url = urlsplit(address)
     headers = {
         "Content-Type": "application/json; charset=utf-8",
         "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
-        "Stripe-Signature": signature(body, now, endpoint["_secrets"]),
+        "Stripe-Signature": signed,
+        "Connection": "close",
     }
     target = (url.path or "/") + (f"?{url.query}" if url.query else "")
-    for fresh in (False, True):
-        # A kept connection may have been closed by the receiver: one new one is tried.
-        kept = connections.pop(url.netloc, None) if not fresh else None
-        if kept is None and not fresh:
-            continue
-        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-        connection = kept or kind(url.netloc, timeout=_TIMEOUT)
+    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    with closing(kind(url.netloc, timeout=_TIMEOUT)) as connection:
         try:
             connection.request("POST", target, body, headers)
             answer = connection.getresponse()
-            text = answer.read(1 << 16).decode(errors="replace")[:_ANSWER_KEPT]
+            return answer.status, answer.read(1 << 16).decode(errors="replace")[:_ANSWER_KEPT]
         except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            if kept is None:
-                return None, f"{type(error).__name__}: {error}"
-            continue
-        if answer.isclosed():
-            connections[url.netloc] = connection
-        else:
-            connection.close()
-        return answer.status, text
-    raise AssertionError("unreachable: the second round always returns")
+            return None, f"{type(error).__name__}: {error}"

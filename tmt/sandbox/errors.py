@@ -1,8 +1,10 @@
-"""The errors of the API, with Stripe's types, codes, statuses and wording."""
+"""The errors of the API; their statuses, codes and wording are data/errors.yaml."""
 
 from __future__ import annotations
 
-from tmt.sandbox.shape import Json
+from typing import Any
+
+from tmt.sandbox.shape import Json, known
 
 
 class ApiError(Exception):
@@ -13,92 +15,46 @@ class ApiError(Exception):
     before it began to execute, in which case its idempotency key stays free.
     """
 
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        type: str = "invalid_request_error",
-        code: str | None = None,
-        param: str | None = None,
-        keep: bool = False,
-        executed: bool = True,
-        extra: Json | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.keep = keep
-        self.executed = executed
-        fields = {"type": type, "code": code, "message": message, "param": param, **(extra or {})}
-        if code:
-            fields["doc_url"] = "https://docs.stripe.com/error-codes#" + code.replace("_", "-")
+    def __init__(self, status: int, fields: Json, keep: bool = False, executed: bool = True):
+        super().__init__(fields["message"])
+        self.status, self.keep, self.executed = status, keep, executed
         self.fields = {name: value for name, value in fields.items() if value is not None}
 
     def body(self, request_id: str) -> Json:
         """The JSON document that Stripe answers."""
-        log = f"https://dashboard.stripe.com/test/logs/{request_id}"
-        return {"error": {**self.fields, "request_log_url": log}}
+        more = {"request_log_url": f"https://dashboard.stripe.com/test/logs/{request_id}"}
+        if code := self.fields.get("code"):
+            more["doc_url"] = "https://docs.stripe.com/error-codes#" + code.replace("_", "-")
+        return {"error": {**self.fields, **more}}
 
 
-def invalid(message: str, param: str | None = None, code: str | None = None) -> ApiError:
-    """A request refused before it began to execute."""
-    return ApiError(400, message, code=code, param=param, executed=False)
+def problem(
+    name: str, param: str | None = None, extra: Json | None = None, **said: Any
+) -> ApiError:
+    """The error of data/errors.yaml, about `param`, with `said` in its message and code."""
+    row = known("errors")[name]
+    said["param"] = param or row.get("param")
+    code = row.get("code", name)
+    fields = {
+        "type": row.get("type", "invalid_request_error"),
+        "code": code and code.format(**said),
+        "message": row["message"].format(**said),
+        "param": said["param"],
+        **(extra or {}),
+    }
+    return ApiError(row.get("status", 400), fields, executed=row.get("begun", False))
 
 
-def missing(label: str, id: str, param: str) -> ApiError:
-    """An id that names no object of this account."""
-    message = f"No such {label}: '{id}'"
-    return ApiError(404, message, code="resource_missing", param=param)
+def refusal(code: str, decline_code: str | None = None) -> str:
+    """Stripe's sentence for a refused payment."""
+    sentences = known("errors")["refusals"]
+    told = (sentences.get(name) for name in (decline_code, code, "generic_decline"))
+    return str(next(filter(None, told)))
 
 
-def unexpected_state(message: str, payment_intent: Json) -> ApiError:
-    """An action that the PaymentIntent's status does not allow."""
-    code = "payment_intent_unexpected_state"
-    return ApiError(400, message, code=code, extra={"payment_intent": payment_intent})
-
-
-def unknown_url(method: str, path: str) -> ApiError:
-    """A route that does not exist (here)."""
-    return ApiError(
-        404,
-        f"Unrecognized request URL ({method}: {path}). If you are trying to list objects, remove"
-        " the trailing slash. If you are trying to retrieve an object, make sure you passed a"
-        " valid (non-empty) identifier in your code. Please see https://stripe.com/docs or we can"
-        " help at https://support.stripe.com/.",
-        executed=False,
-    )
-
-
-def no_key() -> ApiError:
-    """No credentials at all."""
-    return ApiError(
-        401,
-        "You did not provide an API key. You need to provide your API key in the Authorization"
-        " header, using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY'). See"
-        " https://stripe.com/docs/api#authentication for details, or we can help at"
-        " https://support.stripe.com/.",
-        executed=False,
-    )
-
-
-def wrong_key(key: str) -> ApiError:
-    """A key that is not this account's, shown masked."""
-    shown = key[:8] + "*" * 8 + key[-4:] if len(key) > 16 else "*" * len(key)
-    return ApiError(401, f"Invalid API Key provided: {shown}", executed=False)
-
-
-def secret_key_required() -> ApiError:
-    """A publishable key where only a secret one may act."""
-    return ApiError(
-        403,
-        "This API call cannot be made with a publishable API key. Please use a secret API key."
-        " You can find a list of your API keys at https://dashboard.stripe.com/account/apikeys.",
-        code="secret_key_required",
-        executed=False,
-    )
-
-
-def internal() -> ApiError:
-    """A defect of the sandbox itself; the traceback is in its log."""
-    message = "An unexpected error occurred in the sandbox; its log has the traceback."
-    return ApiError(500, message, type="api_error")
+def card_error(
+    code: str, decline_code: str | None = None, keep: bool = False, **more: Any
+) -> ApiError:
+    """A refused payment method (402); with `keep`, what it changed stays."""
+    said = {"type": "card_error", "code": code, "decline_code": decline_code}
+    return ApiError(402, {**said, "message": refusal(code, decline_code), **more}, keep=keep)

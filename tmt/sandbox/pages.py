@@ -1,8 +1,7 @@
-"""What a buyer's browser loads: stripe.js, the Payment Element's frame, the 3-D Secure pages."""
+"""What a buyer's browser loads: stripe.js, the Payment Element's frame, the bank's pages."""
 
 from __future__ import annotations
 
-import time
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from flask import (
@@ -20,10 +19,8 @@ from tmt.sandbox import attempts
 from tmt.sandbox.call import Call
 from tmt.sandbox.currencies import spelled
 from tmt.sandbox.errors import ApiError
-from tmt.sandbox.ids import new_id
-from tmt.sandbox.shape import Json
+from tmt.sandbox.shape import Json, known, token
 from tmt.sandbox.store import Store
-from tmt.sandbox.texts import TEXTS
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self';"
@@ -38,8 +35,8 @@ def pages(store: Store) -> Blueprint:
     views.add_url_rule("/static/<name>", "file", _file)
     views.add_url_rule("/elements/payment", "element", lambda: _page("element.html"))
     path = "/3ds/<id>/<secret>"
-    views.add_url_rule(path, "ask", lambda **names: _ask(store, **names))
-    views.add_url_rule(path, "answer", lambda **names: _answer(store, **names), methods=["POST"])
+    views.add_url_rule(path, "ask", lambda **ids: _ask(store, **ids))
+    views.add_url_rule(path, "answer", lambda **ids: _answer(store, **ids), methods=["POST"])
     return views
 
 
@@ -51,35 +48,41 @@ def _file(name: str) -> Response:
 
 
 def _page(template: str, status: int = 200, **values: object) -> Response:
-    asked = request.args.get("locale") or request.accept_languages.best_match(TEXTS) or "en"
-    language = asked if asked in TEXTS else "en"
-    texts = TEXTS[language]
-    answer = make_response(render_template(template, lang=language, t=texts, **values), status)
+    texts = known("texts")
+    asked = request.args.get("locale") or request.accept_languages.best_match(texts) or "en"
+    language = asked if asked in texts else "en"
+    html = render_template(template, lang=language, t=texts[language], **values)
+    answer = make_response(html, status)
     answer.headers["Content-Security-Policy"] = _POLICY
     answer.headers["Cache-Control"] = "no-store"
     answer.headers["Referrer-Policy"] = "no-referrer"
     return answer
 
 
+def _call(store: Store) -> Call:
+    root = request.host_url.rstrip("/") + request.script_root
+    return Call(store, int(store.now()), root, f"req_{token(14)}")
+
+
 def _ask(store: Store, id: str, secret: str) -> Response:
     try:
-        intent = attempts.challenge(Call(store, int(time.time())), id, secret)
+        intent = attempts.challenged(_call(store), id, secret)
     except ApiError:
-        return _page("challenge.html", 404, amount=None)
-    return _page("challenge.html", amount=spelled(intent["amount"], intent["currency"]))
+        return _page("challenge.html", 404, open=False)
+    paying = "amount" in intent
+    amount = spelled(intent["amount"], intent["currency"]) if paying else None
+    return _page("challenge.html", open=True, amount=amount)
 
 
 def _answer(store: Store, id: str, secret: str) -> Answer:
-    root = request.host_url.rstrip("/") + request.script_root
-    call = Call(store, int(time.time()), root, new_id("req_"))
+    call = _call(store)
     try:
         with store.transaction():
-            intent = attempts.challenge(call, id, secret)
+            intent = attempts.challenged(call, id, secret)
             return_url = intent["_challenge"]["return_url"]
-            passed = request.form.get("outcome") == "complete"
-            intent = attempts.answer_challenge(call, intent, passed)
+            intent = attempts.answer(call, intent, request.form.get("outcome") == "complete")
     except ApiError:
-        return _page("challenge.html", 404, amount=None)
+        return _page("challenge.html", 404, open=False)
     if return_url:
         return redirect(_returning(return_url, intent), 303)
     answer = Response(status=204)
@@ -88,12 +91,12 @@ def _answer(store: Store, id: str, secret: str) -> Answer:
 
 
 def _returning(url: str, intent: Json) -> str:
-    parts = urlsplit(url)
+    parts, kind = urlsplit(url), intent["object"]
     failed = intent["status"] == "requires_payment_method"
     query = [
         *parse_qsl(parts.query, keep_blank_values=True),
-        ("payment_intent", intent["id"]),
-        ("payment_intent_client_secret", intent["client_secret"]),
+        (kind, intent["id"]),
+        (f"{kind}_client_secret", intent["client_secret"]),
         ("redirect_status", "failed" if failed else "succeeded"),
     ]
     return urlunsplit(parts._replace(query=urlencode(query)))

@@ -1,9 +1,7 @@
 """Form-encoded parameters: nested keys to trees, trees to typed values, strictly.
 
-A specification is a dict of parameter name to kind. A kind is "int", "bool", "str", "list",
-"hash" (not looked into), "meta", "range" or "currency"; a tuple of the allowed words; or a dict
-(a nested specification). A "!" after the name of a kind makes it required, a "?" lets an empty
-value unset it; in a tuple, an empty word does the latter. Unset values arrive as None.
+data/api.yaml says which parameters a method takes, and what their kinds mean. Unset values
+arrive as None.
 """
 
 from __future__ import annotations
@@ -12,15 +10,13 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tmt.sandbox.currencies import SUPPORTED
-from tmt.sandbox.errors import ApiError, invalid
+from tmt.sandbox.currencies import check_currency
+from tmt.sandbox.errors import problem
 from tmt.sandbox.shape import Json
-
-Spec = dict[str, Any]
 
 _NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 _PART = re.compile(r"\[([^\[\]]*)\]")
-_RANGE: Spec = dict.fromkeys(("gt", "gte", "lt", "lte"), "int")
+_RANGE = dict.fromkeys(("gt", "gte", "lt", "lte"), "int")
 
 
 def nest(pairs: Iterable[tuple[str, str]]) -> Json:
@@ -29,108 +25,79 @@ def nest(pairs: Iterable[tuple[str, str]]) -> Json:
     for name, value in pairs:
         match = _NAME.fullmatch(name)
         if match is None:
-            raise invalid(f"Invalid parameter name: {name[:80]}", code="parameter_unknown")
+            raise problem("malformed_name", name[:80])
         node = tree
         *path, last = [match[1], *_PART.findall(match[2])]
         for part in path:
             node = node.setdefault(part or str(len(node)), {})
             if not isinstance(node, dict):
-                raise invalid(f"Conflicting values for parameter: {name}", name)
+                raise problem("conflicting", name)
         last = last or str(len(node))
         if last in node:
-            raise invalid(f"Parameter given more than once: {name}", name)
+            raise problem("given_twice", name)
         node[last] = value
     return tree
 
 
-def read(tree: Json, spec: Spec, prefix: str = "") -> Json:
+def read(tree: Json, takes: Json, prefix: str = "") -> Json:
     """The typed parameters. Raises ApiError (400) naming the first wrong one."""
     values: Json = {}
     for key, raw in tree.items():
         name = f"{prefix}[{key}]" if prefix else key
-        if key not in spec:
-            raise _unknown(name)
-        values[key] = _value(raw, spec[key], name)
-    for key, kind in spec.items():
+        if name.startswith("payment_method_types") and key not in takes:
+            raise problem("payment_method_types_no_longer_supported")
+        if key not in takes or not key:
+            raise problem("parameter_unknown", name)
+        values[key] = _value(raw, takes[key], name)
+    for key, kind in takes.items():
         if key not in values and isinstance(kind, str) and kind.endswith("!"):
-            name = f"{prefix}[{key}]" if prefix else key
-            raise invalid(f"Missing required param: {name}.", name, "parameter_missing")
+            raise problem("parameter_missing", f"{prefix}[{key}]" if prefix else key)
     return values
-
-
-def _unknown(name: str) -> ApiError:
-    if name.startswith("payment_method_types"):
-        return invalid(
-            "The parameter `payment_method_types` is no longer supported in this API version. Use"
-            " dynamic payment methods, `allowed_payment_method_types` or"
-            " `excluded_payment_method_types` instead.",
-            "payment_method_types",
-            "payment_method_types_no_longer_supported",
-        )
-    return invalid(f"Received unknown parameter: {name}", name, "parameter_unknown")
 
 
 def _value(raw: Any, kind: Any, name: str) -> Any:
     if raw == "":
-        if kind == "meta" or (kind[-1:] == "?" if isinstance(kind, str) else "" in kind):
+        if kind == "meta" or (kind.endswith("~") if isinstance(kind, str) else "" in kind):
             return None
-        raise _empty(name)
+        raise problem("parameter_invalid_empty", name)
     if isinstance(kind, dict):
-        if not isinstance(raw, dict):
-            raise invalid("Invalid object", name)
-        return read(raw, {k: v for k, v in kind.items() if k}, name)
-    if isinstance(kind, tuple):
-        return _word(raw, kind, name)
-    return _READERS[kind.rstrip("!?")](raw, name)
-
-
-def _empty(name: str) -> ApiError:
-    return invalid(
-        f"You passed an empty string for '{name}'. We assume empty values are an attempt to unset"
-        f" a parameter; however '{name}' cannot be unset. You should remove '{name}' from your"
-        " request or supply a non-empty value.",
-        name,
-        "parameter_invalid_empty",
-    )
-
-
-def _word(raw: Any, words: tuple[str, ...], name: str) -> str:
-    known = [word for word in words if word]
-    if raw not in known:
-        listed = ", ".join(known[:-1]) + (", or " if len(known) > 1 else "") + known[-1]
-        raise invalid(f"Invalid {name}: must be one of {listed}", name)
-    return str(raw)
+        return read(_hash(raw, name), kind, name)
+    if isinstance(kind, list):
+        words = [word for word in kind if word]
+        if raw not in words:
+            listed = ", ".join([*words[:-1], "or " * (len(words) > 1) + words[-1]])
+            raise problem("not_a_word", name, words=listed)
+        return raw
+    return _READERS[kind.rstrip("!~")](raw, name)
 
 
 def _text(raw: Any, name: str) -> str:
-    if not isinstance(raw, str):
-        raise invalid(f"Invalid string: {raw}", name)
-    if len(raw) > 5000:
-        raise invalid(f"Invalid string: {raw[:20]}…; must be at most 5000 characters", name)
+    if not isinstance(raw, str) or len(raw) > 5000:
+        raise problem("invalid_value", name, kind="string", value=str(raw)[:80])
     return raw
 
 
 def _integer(raw: Any, name: str) -> int:
     if not isinstance(raw, str) or not re.fullmatch(r"-?[0-9]{1,18}", raw):
-        raise invalid(f"Invalid integer: {raw}", name, "parameter_invalid_integer")
+        raise problem("parameter_invalid_integer", name, value=raw)
     return int(raw)
 
 
 def _boolean(raw: Any, name: str) -> bool:
     if raw not in ("true", "false"):
-        raise invalid(f"Invalid boolean: {raw}", name)
+        raise problem("invalid_value", name, kind="boolean", value=raw)
     return bool(raw == "true")
 
 
 def _array(raw: Any, name: str) -> list[str]:
     if not isinstance(raw, dict) or not all(key.isdigit() for key in raw):
-        raise invalid("Invalid array", name)
+        raise problem("invalid_value", name, kind="array", value=raw)
     return [_text(raw[key], f"{name}[{key}]") for key in sorted(raw, key=int)]
 
 
 def _hash(raw: Any, name: str) -> Json:
     if not isinstance(raw, dict):
-        raise invalid("Invalid object", name)
+        raise problem("invalid_value", name, kind="object", value=raw)
     return raw
 
 
@@ -140,9 +107,7 @@ def _range(raw: Any, name: str) -> Json:
 
 def _currency(raw: Any, name: str) -> str:
     code = _text(raw, name).lower()
-    if code not in SUPPORTED:
-        listed = ", ".join(sorted(SUPPORTED))
-        raise invalid(f"Invalid currency: {code}. Stripe currently supports: {listed}", name)
+    check_currency(code, name)
     return code
 
 
@@ -150,30 +115,26 @@ def _metadata(raw: Any, name: str) -> dict[str, str]:
     values = {key: _text(value, f"{name}[{key}]") for key, value in _hash(raw, name).items()}
     for key, value in values.items():
         if len(key) > 40:
-            raise invalid(f"Metadata keys can have up to 40 characters: {key[:40]}…", name)
+            raise problem("metadata_key", name, value=key[:40])
         if len(value) > 500:
-            message = f"Metadata values can have up to 500 characters; {key} has {len(value)}."
-            raise invalid(message, f"{name}[{key}]")
+            raise problem("metadata_value", f"{name}[{key}]", key=key, length=len(value))
     return values
 
 
 _READERS: dict[str, Callable[[Any, str], Any]] = {
-    "str": _text,
-    "int": _integer,
-    "bool": _boolean,
-    "list": _array,
-    "hash": _hash,
-    "range": _range,
-    "currency": _currency,
-    "meta": _metadata,
-}
+    "str": _text, "int": _integer, "bool": _boolean, "list": _array, "hash": _hash,
+    "range": _range, "currency": _currency, "meta": _metadata,
+}  # fmt: skip
 
 
-def merged_metadata(old: dict[str, str], given: dict[str, str] | None) -> dict[str, str]:
-    """The old metadata with the given keys set, or removed when empty; None clears all of it."""
-    if given is None:
-        return {}
-    merged = {key: value for key, value in {**old, **given}.items() if value}
-    if len(merged) > 50:
-        raise invalid("You can only have up to 50 metadata keys.", "metadata")
-    return merged
+def apply(body: Json, p: Json, copied: Iterable[str]) -> None:
+    """Put the given ones of the `copied` parameters, and the metadata, on an object."""
+    body |= {name: p[name] for name in copied if name in p}
+    if "metadata" not in p:
+        return
+    # An empty value removes its key; an empty hash (None) removes them all.
+    given = p["metadata"]
+    merged = {} if given is None else {**body["metadata"], **given}
+    body["metadata"] = {key: value for key, value in merged.items() if value}
+    if len(body["metadata"]) > 50:
+        raise problem("metadata_many", "metadata")

@@ -1,80 +1,135 @@
-"""Refunds of captured charges."""
+"""Refunds: at once, days later, refused by the bank, or waiting for money on the balance."""
 
 from __future__ import annotations
 
-from tmt.sandbox import objects
+from tmt.sandbox import money
+from tmt.sandbox.behaviours import behaviour
 from tmt.sandbox.call import Call
-from tmt.sandbox.cards import BY_KEY
 from tmt.sandbox.currencies import spelled
-from tmt.sandbox.errors import ApiError, invalid
-from tmt.sandbox.params import merged_metadata
-from tmt.sandbox.shape import Json
+from tmt.sandbox.errors import problem
+from tmt.sandbox.params import apply
+from tmt.sandbox.shape import Json, new, part
+
+_LANDS_SECONDS = 3 * 86400
 
 
 def create(call: Call, p: Json) -> Json:
     """POST /v1/refunds."""
     charge = _charge_of(call, p)
     left = charge["amount_captured"] - charge["amount_refunded"]
+    if charge["disputed"] and not charge.get("_refundable"):
+        raise problem("charge_disputed", id=charge["id"])
     if left <= 0:
-        message = f"Charge {charge['id']} has already been refunded."
-        raise ApiError(400, message, code="charge_already_refunded")
-    amount = p.get("amount", left)
+        raise problem("charge_already_refunded", id=charge["id"])
+    amount, currency = p.get("amount", left), charge["currency"]
     if amount < 1:
-        message = "This value must be greater than or equal to 1."
-        raise invalid(message, "amount", "parameter_invalid_integer")
+        raise problem("too_low", "amount")
     if amount > left:
-        message = (
-            f"Refund amount ({spelled(amount, charge['currency'])}) is greater than unrefunded"
-            f" amount on charge ({spelled(left, charge['currency'])})"
-        )
-        raise ApiError(400, message, param="amount")
+        most = spelled(left, currency)
+        raise problem("refund_too_large", amount=spelled(amount, currency), left=most)
     return _refund(call, charge, amount, p)
 
 
 def _charge_of(call: Call, p: Json) -> Json:
     if ("charge" in p) == ("payment_intent" in p):
-        message = "One of the following params should be provided: payment_intent or charge."
-        raise invalid(message, "charge", "parameter_missing")
+        raise problem("one_needed", "charge", both="payment_intent or charge")
     id = p.get("charge")
     if id is None:
         intent = call.fetch("payment_intent", p["payment_intent"], "payment_intent")
         if intent["status"] != "succeeded":
-            which = f"This PaymentIntent ({intent['id']})"
-            message = f"{which} does not have a successful charge to refund."
-            raise ApiError(
-                400, message, param="payment_intent", code="payment_intent_unexpected_state"
-            )
+            raise problem("nothing_to_refund", id=intent["id"])
         id = intent["latest_charge"]
     charge = call.fetch("charge", id)
-    if not charge["captured"]:
-        message = f"Charge {charge['id']} has not been captured, so it cannot be refunded."
-        raise ApiError(400, message, param="charge", code="charge_not_refundable")
+    if not charge["captured"] or not charge["paid"]:
+        raise problem("charge_not_refundable", id=charge["id"])
     return charge
 
 
 def _refund(call: Call, charge: Json, amount: int, p: Json) -> Json:
-    status = "pending" if BY_KEY[charge["_card"]].refund == "pending" else "succeeded"
-    refund = objects.refund(
-        call.now, charge, amount, status, metadata=merged_metadata({}, p.get("metadata", {}))
-    )
-    refund |= {"reason": p.get("reason"), "instructions_email": p.get("instructions_email")}
-    entry = objects.balance_transaction(call.now, refund, "refund", -amount, 0)
-    refund["balance_transaction"] = call.save(entry)["id"]
-    before = {"amount_refunded": charge["amount_refunded"], "refunded": charge["refunded"]}
+    test = behaviour(charge)
+    way = "card" if test.kind == "card" else "eu_bank_transfer"
+    details = {"type": way, way: part(f"refund_{way}")}
+    covered = money.covers(call, amount, charge["currency"])
+    waits = None if covered else "insufficient_funds"
+    if covered and (test.refund == "pending" or test.kind == "sepa_debit"):
+        waits = "processing"
+    refund = new(
+        "refund", call.now, amount=amount, charge=charge["id"], currency=charge["currency"],
+        customer=charge["customer"], destination_details=details, pending_reason=waits,
+        payment_intent=charge["payment_intent"], payment_method=charge["payment_method"],
+        status="pending" if waits else "succeeded",
+    )  # fmt: skip
+    apply(refund, {"metadata": {}, **p}, ("reason", "instructions_email"))
+    if covered:
+        _take(call, refund, charge)
+    before = {name: charge[name] for name in ("amount_refunded", "refunded")}
+    _count(charge, amount)
+    call.tell(refund, "refund.created")
+    call.tell(charge, "charge.refunded", before=before)
+    return refund
+
+
+def _count(charge: Json, amount: int) -> None:
     charge["amount_refunded"] += amount
     charge["refunded"] = charge["amount_refunded"] == charge["amount_captured"]
-    call.save(refund)
+
+
+def _take(call: Call, refund: Json, charge: Json) -> None:
+    """Take the money from the balance; what the buyer's bank makes of it is told later."""
+    test = behaviour(charge)
+    kind = "refund" if test.kind == "card" else "payment_refund"
+    refund["balance_transaction"] = money.book(call, refund, kind, -refund["amount"])["id"]
+    if test.refund == "fails":
+        call.later(_LANDS_SECONDS, "refunds.fail", refund["id"])
+    elif refund["status"] == "pending" or test.refund == "pending":
+        call.later(_LANDS_SECONDS, "refunds.land", refund["id"])
+
+
+def pay_waiting(call: Call, currency: str) -> None:
+    """Timer: pay the refunds that wait for money, oldest first, as far as the balance goes."""
+    waiting = call.store.select(
+        "refund", order="ASC", pending_reason="insufficient_funds", currency=currency
+    )
+    for refund in waiting:
+        if not money.covers(call, refund["amount"], currency):
+            return
+        charge = call.fetch("charge", refund["charge"])
+        refund["pending_reason"] = "processing"
+        _take(call, refund, charge)
+        call.save(refund)
+        if behaviour(charge).refund == "succeeded":
+            land(call, refund["id"])
+
+
+def land(call: Call, id: str) -> None:
+    """Timer: the buyer has the money."""
+    refund = call.fetch("refund", id)
+    if refund["status"] == "pending":
+        before = {"status": "pending", "pending_reason": refund["pending_reason"]}
+        refund |= {"status": "succeeded", "pending_reason": None}
+        call.tell(refund, "refund.updated", "charge.refund.updated", before=before)
+
+
+def fail(call: Call, id: str) -> None:
+    """Timer: the buyer's bank sent the money back; the charge can be refunded again."""
+    refund = call.fetch("refund", id)
+    before = {"status": refund["status"]}
+    charge = call.fetch("charge", refund["charge"])
+    entry = money.book(call, refund, "refund_failure", refund["amount"])
+    refund |= {"status": "failed", "failure_reason": "expired_or_canceled_card"}
+    refund["failure_balance_transaction"] = entry["id"]
+    _count(charge, -refund["amount"])
     call.save(charge)
-    call.emit("refund.created", refund)
-    call.emit("charge.refunded", charge, before)
-    return refund
+    events = ("refund.updated", "refund.failed", "charge.refund.updated")
+    call.tell(refund, *events, before=before)
 
 
 def update(call: Call, p: Json, id: str) -> Json:
     """POST /v1/refunds/:id."""
     refund = call.fetch("refund", id)
-    if "metadata" in p:
-        before = {"metadata": refund["metadata"]}
-        refund["metadata"] = merged_metadata(refund["metadata"], p["metadata"])
-        call.emit("refund.updated", refund, before)
-    return call.save(refund)
+    return call.change(refund, p, (), "refund.updated", "charge.refund.updated") if p else refund
+
+
+def cancel(call: Call, p: Json, id: str) -> Json:
+    """POST /v1/refunds/:id/cancel; only for kinds that ask the buyer, which are not here."""
+    raise problem("refund_not_cancelable", status=call.fetch("refund", id)["status"])

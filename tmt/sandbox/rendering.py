@@ -1,108 +1,98 @@
-"""From stored objects to answers: lists, pages, expansion."""
+"""From stored objects to answers: lists with their filters and cursors, expansion."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tmt.sandbox import objects
-from tmt.sandbox.call import Call
-from tmt.sandbox.errors import invalid, missing
-from tmt.sandbox.shape import Json, names
+from tmt.sandbox.call import EVENTS_KEPT_SECONDS, Call
+from tmt.sandbox.errors import problem
+from tmt.sandbox.shape import Json, known, names, public, publishable
 
-_EXPANDABLE = frozenset(
-    names("""latest_charge charge payment_intent payment_method balance_transaction source
-    failure_balance_transaction refunds""")
-)
+PAGE = {"created": "range", "ending_before": "str", "limit": "int", "starting_after": "str"}
 _DEPTH = 4
 _COMPARE = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<=", "eq": "="}
 _CURSORS = {
     "starting_after": "seq < (SELECT seq FROM objects AS cursor WHERE cursor.id = ?)",
     "ending_before": "seq > (SELECT seq FROM objects AS cursor WHERE cursor.id = ?)",
 }
-_PENDING = "SELECT 1 FROM deliveries WHERE event = objects.id AND delivered = 0"
-_EQUAL = "json_extract(body, '$.{}') = ?"
+_PENDING = "EXISTS (SELECT 1 FROM deliveries WHERE event = objects.id AND delivered = 0)"
+_HIDDEN = {"payout": "_payout"}
+Where = list[tuple[str, list[Any]]]
 
 
-def page(call: Call, kind: str, p: Json) -> Json:
-    """One page of a list, newest first, with Stripe's filters and cursors."""
+def page(call: Call, kind: str, url: str, p: Json) -> Json:
+    """One page of a list, newest first, with Stripe's filters and cursors.
+
+    Every parameter that is not a cursor filters by the object's field of that name.
+    """
     limit = p.get("limit", 10)
     if not 1 <= limit <= 100:
-        message = "This value must be between 1 and 100."
-        raise invalid(message, "limit", "parameter_invalid_integer")
+        raise problem("out_of_range", "limit")
     if "starting_after" in p and "ending_before" in p:
-        message = "You may only specify one of these parameters: ending_before, starting_after."
-        raise invalid(message, "ending_before")
-    where = _filters(p)
-    for cursor, clause in _CURSORS.items():
-        if cursor in p:
-            call.fetch(kind, p[cursor], cursor)
-            where.append((clause, [p[cursor]]))
+        raise problem("only_one", "ending_before", both="ending_before, starting_after")
+    where: Where = [("json_extract(body, '$.deleted') IS NULL", [])]
+    if kind == "event":
+        where.append(("created >= ?", [call.now - EVENTS_KEPT_SECONDS]))
+    for name, value in p.items():
+        if name in _CURSORS:
+            call.fetch(kind, value, name)
+            where.append((_CURSORS[name], [value]))
+        elif name != "limit" and value is not None:
+            where += _filter(kind, name, value)
     backwards = "ending_before" in p
     found = call.store.select(kind, where, "ASC" if backwards else "DESC", limit + 1)
     data = found[:limit][::-1] if backwards else found[:limit]
-    return {
-        "object": "list",
-        "url": f"/v1/{kind}s",
-        "has_more": len(found) > limit,
-        "data": [_shown(call, body) for body in data],
-    }
+    shown = [_shown(call, body) for body in data]
+    return {"object": "list", "url": url, "has_more": len(found) > limit, "data": shown}
 
 
-def _filters(p: Json) -> list[tuple[str, list[Any]]]:
-    where: list[tuple[str, list[Any]]] = []
-    for compare, value in (p.get("created") or {}).items():
-        where.append((f"created {_COMPARE[compare]} ?", [value]))
-    for name in ("payment_intent", "charge", "customer", "transfer_group", "source", "currency"):
-        if name in p:
-            where.append((_EQUAL.format(name), [p[name]]))
-    types = p.get("types") or ([p["type"]] if "type" in p else [])
-    if types:
+def _filter(kind: str, name: str, value: Any) -> Where:
+    field = f"json_extract(body, '$.{_HIDDEN.get(name, name)}')"
+    if isinstance(value, dict):
+        return [(f"{field} {_COMPARE[compare]} ?", [edge]) for compare, edge in value.items()]
+    if name == "delivery_success":
+        return [(f"NOT {_PENDING}" if value else _PENDING, [])]
+    if kind == "event":
+        types = value if isinstance(value, list) else [value]
         either = " OR ".join(["json_extract(body, '$.type') GLOB ?"] * len(types))
-        where.append((f"({either})", types))
-    if "delivery_success" in p:
-        negated = "NOT " if p["delivery_success"] else ""
-        where.append((f"{negated}EXISTS ({_PENDING})", []))
-    return where
+        return [(f"({either})", types)]
+    return [(f"{field} = ?", [value])]
 
 
 def _shown(call: Call, body: Json) -> Json:
-    shown = objects.public(body)
+    shown = publishable(body) if call.publishable else public(body)
     if shown["object"] == "event":
         sql = "SELECT COUNT(*) FROM deliveries WHERE event = ? AND delivered = 0"
         shown["pending_webhooks"] = call.store.rows(sql, (shown["id"],))[0][0]
-    if call.publishable and shown["object"] == "payment_intent":
-        shown = objects.publishable(shown)
     return shown
 
 
 def render(call: Call, body: Json, paths: list[str]) -> Json:
     """The JSON of an object or list, with the wanted ids replaced by their objects."""
-    shown = body if body["object"] == "list" or body.get("deleted") else _shown(call, body)
+    whole = body["object"] in ("list", "balance") or body.get("deleted")
+    shown = body if whole else _shown(call, body)
     for path in paths:
         parts = path.split(".")
         if len(parts) > _DEPTH:
-            message = f"You cannot expand more than {_DEPTH} levels of a property."
-            raise invalid(message, "expand")
+            raise problem("too_deep", "expand", most=_DEPTH)
         _expand(call, shown, parts, path)
     return shown
 
 
 def _expand(call: Call, node: Any, parts: list[str], path: str) -> None:
     name, rest = parts[0], parts[1:]
-    is_list = node.get("object") == "list"
-    if is_list and name == "data":
+    if isinstance(node, dict) and node.get("object") == "list" and name == "data":
         for item in node["data"]:
             _expand(call, item, rest, path)
         return
     hidden = call.publishable and name != "payment_method"
-    if hidden or name not in node or name not in _EXPANDABLE:
-        raise invalid(f"This property cannot be expanded ({path}).", "expand")
+    plain = rest and isinstance(node.get(name), dict) and "object" not in node[name]
+    if hidden or name not in node or not (plain or name in names(known("objects")["expandable"])):
+        raise problem("not_expandable", "expand", path=path)
     if name == "refunds":
-        node[name] = page(call, "refund", {"charge": node["id"]})
-    elif isinstance(node[name], str):
-        found = call.store.get(node[name])
-        if found is None:
-            raise missing(name, node[name], name)
+        url = f"/v1/charges/{node['id']}/refunds"
+        node[name] = page(call, "refund", url, {"charge": node["id"]})
+    elif isinstance(node[name], str) and (found := call.store.get(node[name])):
         node[name] = _shown(call, found)
-    if rest and node[name] is not None:
+    if rest and isinstance(node[name], dict):
         _expand(call, node[name], rest, path)

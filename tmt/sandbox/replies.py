@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tmt.sandbox.errors import ApiError
+from tmt.sandbox.errors import problem
 from tmt.sandbox.store import Store
 
 _KEPT_SECONDS = 24 * 3600
@@ -28,19 +28,10 @@ class Replies:
             yield
             return
         if len(key) > 255:
-            message = "Idempotency keys may be at most 255 characters."
-            raise ApiError(400, message, type="idempotency_error", executed=False)
+            raise problem("too_large_key")
         with self._lock:
             if key in self._running:
-                raise ApiError(
-                    409,
-                    "There is currently another in-progress request using this Idempotent Key"
-                    " (that probably means you submitted twice, and the other request is still"
-                    f" going through): {key}. Please try again later.",
-                    type="idempotency_error",
-                    code="idempotency_key_in_use",
-                    executed=False,
-                )
+                raise problem("idempotency_key_in_use", key=key)
             self._running.add(key)
         try:
             yield
@@ -54,17 +45,10 @@ class Replies:
         found = self._store.rows("SELECT * FROM replies WHERE key = ?", (key,))
         if not found:
             return None
-        for name, given in (("endpoint", endpoint), ("fingerprint", _fingerprint(body))):
-            if found[0][name] != given:
-                what = "for the same endpoint" if name == "endpoint" else "with the same parameters"
-                raise ApiError(
-                    400,
-                    f"Keys for idempotent requests can only be used {what} they were first used"
-                    f" {'for' if name == 'endpoint' else 'with'}. Try using a key other than"
-                    f" '{key}' if you meant to execute a different request.",
-                    type="idempotency_error",
-                    executed=False,
-                )
+        if found[0]["endpoint"] != endpoint:
+            raise problem("idempotency_other_endpoint", key=key)
+        if found[0]["fingerprint"] != _fingerprint(body):
+            raise problem("idempotency_other_parameters", key=key)
         return found[0]["status"], found[0]["body"]
 
     def keep(

@@ -1,37 +1,18 @@
-"""Everything the sandbox knows, in one SQLite file that outlives the process."""
+"""Everything the sandbox knows, and what time it is there, in one SQLite file that outlives it."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tmt.sandbox.shape import Json
+from tmt.sandbox.shape import Json, read_data
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS objects (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
-    created INTEGER NOT NULL, body TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS objects_kind ON objects (kind, seq);
-CREATE INDEX IF NOT EXISTS objects_payment_intent
-    ON objects (json_extract(body, '$.payment_intent'));
-CREATE TABLE IF NOT EXISTS deliveries (
-    event TEXT NOT NULL, endpoint TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
-    due REAL, delivered INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (event, endpoint));
-CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (due) WHERE due IS NOT NULL;
-CREATE TABLE IF NOT EXISTS attempts (
-    id INTEGER PRIMARY KEY, event TEXT NOT NULL, endpoint TEXT NOT NULL, at REAL NOT NULL,
-    status INTEGER, answer TEXT NOT NULL, duration REAL NOT NULL);
-CREATE INDEX IF NOT EXISTS attempts_event ON attempts (event);
-CREATE TABLE IF NOT EXISTS timers (
-    id INTEGER PRIMARY KEY, due REAL NOT NULL, action TEXT NOT NULL, object TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS replies (
-    key TEXT PRIMARY KEY, created REAL NOT NULL, endpoint TEXT NOT NULL,
-    fingerprint TEXT NOT NULL, status INTEGER NOT NULL, body TEXT NOT NULL);
-"""
+_LAYOUT = 2
 
 
 class Store:
@@ -39,7 +20,7 @@ class Store:
 
     `BEGIN IMMEDIATE` makes a second process on the same file wait instead of losing an update.
     WAL with `synchronous=NORMAL` survives a killed process (not a power cut), which is enough
-    for play money and keeps a payment to a few milliseconds.
+    for play money and keeps a payment to a few milliseconds. A file of another layout is emptied.
     """
 
     def __init__(self, path: str) -> None:
@@ -48,15 +29,39 @@ class Store:
         self._db.row_factory = sqlite3.Row
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.executescript(_SCHEMA)
         self._depth = 0
         self._queued = False
         self.on_work: Callable[[], None] = lambda: None
+        with self.transaction():
+            self._lay_out()
+
+    def _lay_out(self) -> None:
+        if self.rows("PRAGMA user_version")[0][0] != _LAYOUT:
+            sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*'"
+            for row in self.rows(sql):
+                self.execute(f'DROP TABLE "{row[0]}"')
+            self.execute(f"PRAGMA user_version = {_LAYOUT}")
+        for statement in read_data("schema.sql").split(";")[:-1]:
+            self.execute(statement)
+        if not self.rows("SELECT 1 FROM clock"):
+            self.execute("INSERT INTO clock VALUES (0)")
 
     def close(self) -> None:
         """Close the file; the store cannot be used afterwards."""
         with self._lock:
             self._db.close()
+
+    def ahead(self) -> float:
+        """Seconds by which the sandbox's clock is ahead of the machine's."""
+        return float(self.rows("SELECT ahead FROM clock")[0][0])
+
+    def now(self) -> float:
+        """The sandbox's time, in Unix seconds."""
+        return time.time() + self.ahead()
+
+    def move_clock(self, ahead: float) -> None:
+        """Have the sandbox's clock be so many seconds ahead, unless it is more already."""
+        self.execute("UPDATE clock SET ahead = MAX(ahead, ?)", (ahead,))
 
     @contextmanager
     def transaction(self, write: bool = True) -> Iterator[None]:
@@ -81,6 +86,19 @@ class Store:
         if wake:
             self.on_work()
 
+    @contextmanager
+    def part(self) -> Iterator[None]:
+        """A part of a transaction, undone alone when it raises (unless the error has `keep`)."""
+        self.execute("SAVEPOINT part")
+        try:
+            yield
+        except BaseException as error:
+            if not getattr(error, "keep", False):
+                self.execute("ROLLBACK TO part")
+            raise
+        finally:
+            self.execute("RELEASE part")
+
     def execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Run one statement."""
         with self._lock:
@@ -101,7 +119,7 @@ class Store:
         self.execute(
             "INSERT INTO objects (id, kind, created, body) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (id) DO UPDATE SET body = excluded.body",
-            (body["id"], body["object"], body["created"], json.dumps(body)),
+            (body["id"], body["object"], body.get("created", 0), json.dumps(body)),
         )
 
     def get(self, id: str, kind: str | None = None) -> Json | None:
@@ -117,16 +135,15 @@ class Store:
         self.execute("DELETE FROM objects WHERE id = ?", (id,))
 
     def select(
-        self,
-        kind: str,
-        where: Sequence[tuple[str, Sequence[Any]]] = (),
-        order: str = "DESC",
-        limit: int = -1,
-    ) -> list[Json]:
+        self, kind: str, where: Sequence[tuple[str, Sequence[Any]]] = (), order: str = "DESC",
+        limit: int = -1, **equal: Any,
+    ) -> list[Json]:  # fmt: skip
         """Objects of a kind, newest first unless `order` is ASC.
 
-        `where` holds SQL conditions of this package (never of a client) with their values.
+        `where` holds SQL conditions of this package (never of a client) with their values;
+        `equal` are fields of the object and what they have to be.
         """
+        where = [*where, *((f"json_extract(body, '$.{n}') = ?", [v]) for n, v in equal.items())]
         conditions = " AND ".join(["kind = ?", *(sql for sql, _ in where)])
         values = [kind, *(value for _, some in where for value in some), limit]
         query = ("SELECT body FROM objects WHERE", conditions, "ORDER BY seq", order, "LIMIT ?")

@@ -1,0 +1,26 @@
+-- What the sandbox keeps. Another `_LAYOUT` in store.py empties an older file.
+CREATE TABLE IF NOT EXISTS objects (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
+    created INTEGER NOT NULL, body TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS objects_kind ON objects (kind, seq);
+CREATE INDEX IF NOT EXISTS objects_payment_intent
+    ON objects (json_extract(body, '$.payment_intent'));
+CREATE TABLE IF NOT EXISTS deliveries (
+    event TEXT NOT NULL, endpoint TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, due REAL,
+    delivered INTEGER NOT NULL DEFAULT 0, delayed INTEGER NOT NULL DEFAULT 0,
+    leased REAL NOT NULL DEFAULT 0, PRIMARY KEY (event, endpoint));
+CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (due) WHERE due IS NOT NULL;
+CREATE TABLE IF NOT EXISTS attempts (
+    id INTEGER PRIMARY KEY, event TEXT NOT NULL, endpoint TEXT NOT NULL, at REAL NOT NULL,
+    status INTEGER, answer TEXT NOT NULL, duration REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS attempts_event ON attempts (event);
+CREATE TABLE IF NOT EXISTS timers (
+    id INTEGER PRIMARY KEY, due REAL NOT NULL, action TEXT NOT NULL, object TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS timers_due ON timers (due);
+CREATE TABLE IF NOT EXISTS faults (
+    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, match TEXT NOT NULL, times INTEGER,
+    share REAL NOT NULL, details TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS clock (ahead REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS replies (
+    key TEXT PRIMARY KEY, created REAL NOT NULL, endpoint TEXT NOT NULL,
+    fingerprint TEXT NOT NULL, status INTEGER NOT NULL, body TEXT NOT NULL);

@@ -1,0 +1,104 @@
+"""The money: balance transactions with fee and net, the balance, a payout once a day."""
+
+from __future__ import annotations
+
+from tmt.sandbox.behaviours import Behaviour
+from tmt.sandbox.call import EVENTS_KEPT_SECONDS, Call
+from tmt.sandbox.shape import Json, known, new
+
+DAY = 86400
+_PENDING_DAYS = 2
+_AVAILABLE = "json_extract(body, '$.available_on') <= ?"
+
+
+def book(call: Call, source: Json, kind: str, amount: int, fee: int = 0, days: int = 0) -> Json:
+    """Write `amount - fee` (minor units) to the balance, available after so many days."""
+    currency = source["currency"]
+    detail = {"amount": fee, "currency": currency, "application": None, "type": "stripe_fee"}
+    detail["description"] = "Stripe processing fees"
+    category = {"payment": "charge", "payment_refund": "refund", "adjustment": "dispute"}
+    return call.save(new(
+        "balance_transaction", call.now, amount=amount, available_on=call.now + days * DAY,
+        currency=currency, fee=fee, fee_details=[detail] if fee else [], net=amount - fee,
+        reporting_category=category.get(kind, kind), source=source["id"],
+        status="pending" if days else "available", type=kind,
+    ))  # fmt: skip
+
+
+def book_charge(call: Call, charge: Json, test: Behaviour) -> None:
+    """Put a captured charge on the balance, less Stripe's fee."""
+    amount = charge["amount_captured"]
+    share, fixed = known("methods")["kinds"][test.kind]["fee"]
+    fee = min(amount, (amount * share + 500) // 1000 + fixed)
+    kind = "charge" if test.kind == "card" else "payment"
+    days = 0 if test.available_at_once else _PENDING_DAYS
+    charge["balance_transaction"] = book(call, charge, kind, amount, fee, days)["id"]
+    if call.store.select("refund", limit=1, pending_reason="insufficient_funds"):
+        call.later(0, "refunds.pay_waiting", charge["currency"])
+
+
+def covers(call: Call, amount: int, currency: str) -> bool:
+    """Whether the balance can pay a refund; Stripe's own fees do not stand in its way."""
+    sql = (
+        "SELECT COALESCE(SUM(json_extract(body, '$.amount')), 0) FROM objects"
+        " WHERE kind = 'balance_transaction' AND json_extract(body, '$.currency') = ?"
+    )
+    return bool(call.store.rows(sql, (currency,))[0][0] >= amount)
+
+
+def _sums(call: Call, available: bool) -> list[Json]:
+    edge = _AVAILABLE if available else f"NOT {_AVAILABLE}"
+    sums: dict[str, int] = {}
+    for entry in call.store.select("balance_transaction", [(edge, [call.now])], "ASC"):
+        sums[entry["currency"]] = sums.get(entry["currency"], 0) + entry["net"]
+    return [
+        {"amount": amount, "currency": currency, "source_types": {"card": amount}}
+        for currency, amount in sums.items()
+    ]
+
+
+def balance(call: Call, p: Json) -> Json:
+    """GET /v1/balance."""
+    sums = {"available": _sums(call, True), "pending": _sums(call, False)}
+    absent = dict.fromkeys(("connect_reserved", "instant_available", "issuing"))
+    nothing: Json = {"available": [], "pending": []}
+    more = {**absent, "refund_and_dispute_prefunding": nothing}
+    return {"object": "balance", "livemode": False, **sums, **more}
+
+
+def midnight(call: Call, _: str) -> None:
+    """Timer, each day at midnight UTC: payouts, and events older than thirty days are forgotten."""
+    call.later(DAY - call.now % DAY, "money.midnight", "")
+    sql = "DELETE FROM objects WHERE kind = 'event' AND created < ?"
+    call.store.execute(sql, (call.now - EVENTS_KEPT_SECONDS,))
+    ripe = "json_extract(body, '$.status') = 'pending' AND " + _AVAILABLE
+    entries = call.store.select("balance_transaction", [(ripe, [call.now])])
+    for entry in entries:
+        call.save(entry | {"status": "available"})
+    if entries:
+        call.emit("balance.available", balance(call, {}))
+    for row in _sums(call, True):
+        if row["amount"] > 0:
+            _pay_out(call, row["amount"], row["currency"])
+
+
+def _pay_out(call: Call, amount: int, currency: str) -> None:
+    unpaid = f"json_extract(body, '$._payout') IS NULL AND {_AVAILABLE}"
+    covered = call.store.select("balance_transaction", [(unpaid, [call.now])], currency=currency)
+    payout = new("payout", call.now, amount=amount, currency=currency, arrival_date=call.now + DAY)
+    entry = book(call, payout, "payout", -amount)
+    for other in (entry, *covered):
+        call.save(other | {"_payout": payout["id"]})
+    payout["balance_transaction"] = entry["id"]
+    call.tell(payout, "payout.created")
+    call.later(DAY, "money.payout_arrives", payout["id"])
+
+
+def payout_arrives(call: Call, id: str) -> None:
+    """Timer: a payout is on the bank account, and what it holds can be listed."""
+    payout = call.fetch("payout", id)
+    before = {"status": payout["status"], "reconciliation_status": payout["reconciliation_status"]}
+    payout |= {"status": "paid", "reconciliation_status": "completed"}
+    call.tell(
+        payout, "payout.updated", "payout.paid", "payout.reconciliation_completed", before=before
+    )
