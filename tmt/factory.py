@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 from sqlalchemy.orm import Session
@@ -36,6 +36,9 @@ from tmt.shop import Shop
 from tmt.tickets.mails import send_confirmation, send_found_orders, send_refunded_late
 from tmt.tickets.views import tickets
 
+if TYPE_CHECKING:
+    from tmt.sandbox import Sandbox
+
 ROOT = Path(__file__).parent.parent
 _MAIL_TIMEOUT = 20.0
 
@@ -53,17 +56,20 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     log.configure(style, settings.log_level)
     if settings.metrics_folder:
         Path(settings.metrics_folder).mkdir(parents=True, exist_ok=True)
+    # Other commands, such as `flask jobs`, reach the sandbox that the server has.
+    mounts = settings.sandbox and (command.serves or not command.address)
+    box = _open_sandbox(settings) if mounts else None
     shop = Shop(
         settings,
         Database(settings.database_url),
-        Clock(),
+        _following(box) if box else Clock(),
         Jobs(settings.jobs_url, settings.instance),
     )
     gateway = StripeGateway(settings, _count_call)
     shop.jobs.define(_duties(shop, gateway))
     app = _flask_app(shop, gateway)
-    if settings.sandbox and (command.serves or not command.address):
-        _mount_sandbox(app, settings)
+    if box:
+        _mount(app, box)
     if command.serves:
         cli.begin_serving(shop)
     return app
@@ -127,12 +133,12 @@ class _NoMailServer:
         raise MailUnavailable("MAIL_SERVER is not set: mails wait in the outbox until it is")
 
 
-def _mount_sandbox(app: Flask, settings: Settings) -> None:
+def _open_sandbox(settings: Settings) -> Sandbox:
     # Only a sandbox needs it, and it need not cost the others their start.
     from tmt.sandbox import Endpoint, Sandbox
 
     settings.instance.mkdir(parents=True, exist_ok=True)
-    box = Sandbox(
+    return Sandbox(
         store=str(settings.instance / "sandbox.sqlite"),
         secret_key=settings.stripe_secret_key,
         publishable_key=settings.stripe_publishable_key,
@@ -141,6 +147,14 @@ def _mount_sandbox(app: Flask, settings: Settings) -> None:
         ],
         local_only=not settings.sandbox_public,
     )
+
+
+def _following(box: Sandbox) -> Clock:
+    """A clock that goes with the sandbox's, so that moving that one on lets holds run out too."""
+    return Clock(lambda: timedelta(seconds=box.ahead()))
+
+
+def _mount(app: Flask, box: Sandbox) -> None:
     box.start()
     app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/sandbox": box.wsgi})  # type: ignore[method-assign]
     app.extensions["tmt.sandbox"] = box

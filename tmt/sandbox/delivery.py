@@ -156,7 +156,8 @@ class Delivery:
         now, started = self._store.now(), time.monotonic()
         body = _rendered(event, endpoint, trouble)
         skew = float(trouble["clock_skew"].get("seconds", -600)) if "clock_skew" in trouble else 0
-        header = signature(body, int(now + skew), _signing(endpoint, now, trouble))
+        # Stamped with the machine's time: by that, receivers tell a fresh signature from a replay.
+        header = signature(body, int(time.time() + skew), _signing(endpoint, now, trouble))
         status, answer = _post(endpoint["url"], body, header)
         self._record(row, now, status, answer, time.monotonic() - started)
         return status is not None and 200 <= status < 300
