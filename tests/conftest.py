@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,8 @@ def browser(
 
     def say(text: str) -> None:
         with capture.global_and_fixture_disabled():
-            print(f"\n[tests] {text}", flush=True)
+            # A worker's standard output belongs to the one who distributes the tests.
+            print(f"\n[tests] {text}", file=sys.stderr, flush=True)
 
     with FileLock(tmp_path_factory.getbasetemp().parent / "browser.lock"):
         path = find_browser(say)
