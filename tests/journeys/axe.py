@@ -60,6 +60,15 @@ def grave_problems(page: Page, source: str, rules: Sequence[str] = EVERYTHING) -
     return found
 
 
+def wait_for_colours(page: Page) -> None:
+    """Returns once the card fields, which are told of new colours, wear those of the page."""
+    ink = page.evaluate("getComputedStyle(document.body).color")
+    worn = "(ink) => getComputedStyle(document.querySelector('label')).color === ink"
+    for frame in page.frames:
+        if "/elements/payment" in frame.url:
+            frame.wait_for_function(worn, arg=ink)
+
+
 def _ask(frame: Frame, source: str, rules: Sequence[str]) -> list[dict[str, Any]]:
     if not frame.evaluate("() => 'axe' in window"):
         frame.evaluate(f"() => {{ {source} }}")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from tests.journeys.axe import COLOURS, grave_problems
+from tests.journeys.axe import COLOURS, grave_problems, wait_for_colours
 from tests.journeys.gallery import PAGES
 from tests.journeys.steps import Visitor
 
@@ -25,6 +25,7 @@ def test_every_page_is_accessible_and_fits(
     assert grave_problems(ana.page, axe) == []
     # By night only the colours are others.
     ana.page.emulate_media(color_scheme="dark")
+    wait_for_colours(ana.page)
     assert grave_problems(ana.page, axe, COLOURS) == []
     for width in NARROW:
         ana.page.set_viewport_size({"width": width, "height": 800})
