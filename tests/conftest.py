@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,24 @@ from filelock import FileLock
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 import tmt.factory  # noqa: F401 - knows every table
-from tests.actions import Shopfront, open_shop
+from tests.actions import MovableClock, Shopfront, open_shop
 from tests.invariants import check_stock, check_tickets
+from tests.sandbox.driver import Driver
 from tests.servers import BROWSER_FLAGS, Postgres, find_browser
 from tmt.core import schema
 from tmt.core.db import Database
+
+
+@dataclass
+class ShopDriver(Driver):
+    """A sandbox with a shop on it, whose clock goes with the sandbox's."""
+
+    clock: MovableClock
+
+    def advance(self, **span: float) -> None:
+        super().advance(**span)
+        self.clock.move(**span)
+
 
 DATABASES = ("sqlite", "postgresql")
 
@@ -87,6 +101,12 @@ def shopfront(database_url: str, tmp_path: Path, settings: dict[str, Any]) -> It
     front = open_shop(database_url, tmp_path, settings)
     yield front
     front.close()
+
+
+@pytest.fixture
+def sandbox(shopfront: Shopfront) -> ShopDriver:
+    """The shop's Stripe, to be driven into trouble; `advance` moves the shop's clock too."""
+    return ShopDriver(shopfront.sandbox, shopfront.clock)
 
 
 @pytest.fixture

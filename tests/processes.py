@@ -35,9 +35,9 @@ def buy(
     wanted: Sequence[Wanted],
     guarded: bool,
     barrier: Any,
-    placed: Any,
+    told: Any,
 ) -> None:
-    """Tries to place every order that is wanted, four at a time; tells how many it placed."""
+    """Tries to place every order that is wanted, four at a time; tells for each if it was."""
     shop: Shop = create_app(settings).extensions["tmt.shop"]
     try_one = partial(_guarded, shop, slug)
     if not guarded:
@@ -45,7 +45,7 @@ def buy(
         try_one = partial(_look_then_take, shop, slug)
     with ThreadPoolExecutor(4) as threads:
         barrier.wait(timeout=60)
-        placed.put(sum(threads.map(try_one, wanted)))
+        told.send(list(threads.map(try_one, wanted)))
     shop.db.close()
 
 
@@ -80,7 +80,7 @@ def _guarded(shop: Shop, slug: str, wanted: Wanted) -> bool:
     )
 
     def begin(session: Session, order: Order) -> None:
-        start.begin(session, order, shop.clock.now())
+        start.begin(session, shop, order, shop.clock.now())
 
     try:
         place_order(shop, slug, request, "es", begin)

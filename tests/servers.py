@@ -57,9 +57,14 @@ class Served:
         self.server.server_close()
 
 
-def serve(app: Callable[..., Any]) -> Served:
-    """Serves the application on a port of the system's choice; the caller stops it."""
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_QuietHandler)
+def serve(app: Callable[..., Any], listening: int | None = None) -> Served:
+    """Serves the application on a port of the system's choice; the caller stops it.
+
+    Or on a socket that listens already, given by its file descriptor.
+    """
+    server = make_server(
+        "127.0.0.1", 0, app, threaded=True, request_handler=_QuietHandler, fd=listening
+    )
     server.daemon_threads = True
     arguments = {"poll_interval": 0.01}
     thread = threading.Thread(target=server.serve_forever, kwargs=arguments, daemon=True)

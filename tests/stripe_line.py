@@ -69,6 +69,15 @@ def change_at_stripe(front: Shopfront, object_id: str, **changed: Any) -> None:
     connection.close()
 
 
+def forget_at_stripe(front: Shopfront, object_id: str) -> None:
+    """Has Stripe know nothing of the object any more."""
+    path = front.shop.settings.instance.parent / "sandbox.sqlite"
+    connection = sqlite3.connect(path, timeout=10)
+    with connection:
+        connection.execute("DELETE FROM objects WHERE id = ?", (object_id,))
+    connection.close()
+
+
 def wait_for_event(front: Shopfront, type_: str, object_id: str) -> None:
     """Returns once the shop has stored Stripe's event about the object."""
     query = select(StripeEvent.id).where(

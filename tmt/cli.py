@@ -18,9 +18,16 @@ from werkzeug.serving import is_running_from_reloader
 
 from tmt.catalog.commands import catalog_commands
 from tmt.catalog.exchange import seed_demo
-from tmt.core import outbox, schema
+from tmt.core import log, outbox, schema
 from tmt.core.errors import Refusal
+from tmt.doctor.commands import doctor_command, stripe_commands
 from tmt.gateway import inbox
+from tmt.payments.commands import (
+    audit_command,
+    notices_commands,
+    reconcile_command,
+    refund_command,
+)
 from tmt.shop import Shop
 from tmt.web import shop as current_shop
 
@@ -75,8 +82,14 @@ def begin_serving(shop: Shop) -> None:
 
 def init_app(app: Flask) -> None:
     """Registers the commands."""
-    for command in (catalog_commands, inbox_commands, outbox_commands, db_commands):
-        app.cli.add_command(command)
+    for group in (catalog_commands, inbox_commands, outbox_commands, db_commands):
+        app.cli.add_command(group)
+    app.cli.add_command(notices_commands)
+    app.cli.add_command(refund_command)
+    app.cli.add_command(reconcile_command)
+    app.cli.add_command(audit_command)
+    app.cli.add_command(doctor_command)
+    app.cli.add_command(stripe_commands)
     app.cli.add_command(jobs_command)
     app.cli.add_command(sandbox_command)
 
@@ -186,6 +199,9 @@ def db_revision(message: str) -> None:
 @with_appcontext
 def jobs_command(workers: int) -> None:
     """Runs the jobs: mails, Stripe's events, the end of holds. As many processes as wanted."""
+    settings = current_shop().settings
+    # A server's companion, whose log is collected: it was not known yet when the shop was made.
+    log.configure(settings.log_format, settings.log_level)
     current_shop().jobs.run_forever(workers)
 
 

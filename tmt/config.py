@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from click import ClickException
-from limits import parse
+from limits import parse_many
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -57,9 +57,20 @@ class Settings(BaseSettings):
     shop_name: str = Field("TMT", alias="TMT_SHOP_NAME", min_length=1)
     hold_minutes: int = Field(15, alias="TMT_HOLD_MINUTES", ge=1, le=240)
     hold_extensions: int = Field(3, alias="TMT_HOLD_EXTENSIONS", ge=0, le=20)
+    block_disputed: bool = Field(True, alias="TMT_BLOCK_DISPUTED")
+    organiser_email: str = Field("", alias="TMT_ORGANISER_EMAIL")
     few_left: int = Field(10, alias="TMT_FEW_LEFT", ge=0)
-    orders_per_address: str = Field("20 per 10 minutes", alias="TMT_ORDERS_PER_ADDRESS")
+    orders_per_address: str = Field(
+        "40 per 10 minutes; 100 per hour", alias="TMT_ORDERS_PER_ADDRESS"
+    )
+    orders_per_session: str = Field("10 per 10 minutes", alias="TMT_ORDERS_PER_SESSION")
     orders_per_email: str = Field("10 per 10 minutes", alias="TMT_ORDERS_PER_EMAIL")
+    orders_in_all: str = Field("30000 per 10 minutes", alias="TMT_ORDERS_IN_ALL")
+    confirms_per_address: str = Field("600 per 10 minutes", alias="TMT_CONFIRMS_PER_ADDRESS")
+    confirms_per_order: str = Field("60 per 10 minutes", alias="TMT_CONFIRMS_PER_ORDER")
+    declines_per_order: int = Field(10, alias="TMT_DECLINES_PER_ORDER", ge=1)
+    alarm_share: float = Field(0.5, alias="TMT_ALARM_SHARE", gt=0, le=1)
+    alarm_least: int = Field(20, alias="TMT_ALARM_LEAST", ge=1)
     finds_per_address: str = Field("10 per 10 minutes", alias="TMT_FINDS_PER_ADDRESS")
     api_per_address: str = Field("60 per minute", alias="TMT_API_PER_ADDRESS")
     limits_url: str = Field("", alias="TMT_LIMITS_URL", repr=False)
@@ -81,12 +92,19 @@ class Settings(BaseSettings):
         return value
 
     @field_validator(
-        "orders_per_address", "orders_per_email", "finds_per_address", "api_per_address"
+        "orders_per_address",
+        "orders_per_session",
+        "orders_per_email",
+        "orders_in_all",
+        "confirms_per_address",
+        "confirms_per_order",
+        "finds_per_address",
+        "api_per_address",
     )
     @classmethod
     def _countable(cls, value: str) -> str:
         try:
-            parse(value)
+            parse_many(value)
         except ValueError:
             raise ValueError(f"'{value}' is not a limit such as '20 per 10 minutes'") from None
         return value

@@ -22,18 +22,21 @@ from tmt.core.db import Database
 from tmt.core.jobs import Jobs
 from tmt.core.letters import Letters
 from tmt.core.mail import FolderTransport, MailUnavailable, Message, SmtpTransport, Transport
+from tmt.doctor.commands import TRANSPORT
 from tmt.gateway import extension, inbox
 from tmt.gateway.contract import Gateway
 from tmt.gateway.stripe_api import StripeGateway
 from tmt.gateway.views import webhook
-from tmt.payments import api, handlers
+from tmt.payments import api, declines, handlers, mails
 from tmt.payments.api_keys import forget_old_keys
 from tmt.payments.expiry import end_overdue_holds
+from tmt.payments.notices import send_notice
+from tmt.payments.reconcile import reconcile
 from tmt.payments.refunds import send_refund
 from tmt.payments.start import begin
 from tmt.payments.views import payments
 from tmt.shop import Shop
-from tmt.tickets.mails import send_confirmation, send_found_orders, send_refunded_late
+from tmt.tickets.mails import send_confirmation, send_found_orders
 from tmt.tickets.views import tickets
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 _MAIL_TIMEOUT = 20.0
+_RECONCILED_EVERY = 5
 
 
 def create_app(overrides: dict[str, Any] | None = None) -> Flask:
@@ -66,7 +70,7 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
         Jobs(settings.jobs_url, settings.instance),
     )
     gateway = StripeGateway(settings, _count_call)
-    shop.jobs.define(_duties(shop, gateway))
+    shop.jobs.define(_duties(shop, gateway), minutes={"reconcile": _RECONCILED_EVERY})
     app = _flask_app(shop, gateway)
     if box:
         _mount(app, box)
@@ -80,6 +84,7 @@ def _flask_app(shop: Shop, gateway: Gateway) -> Flask:
     web.init_app(app, shop)
     app.extensions[extension.KEY] = gateway
     app.extensions[PLACED] = partial(_placed, shop)
+    app.extensions[TRANSPORT] = _transport(shop.settings)
     for blueprint in (catalog, checkout, payments, tickets, webhook, health.health):
         app.register_blueprint(blueprint)
     api.init_app(app)
@@ -89,7 +94,7 @@ def _flask_app(shop: Shop, gateway: Gateway) -> Flask:
 
 def _placed(shop: Shop, session: Session, order: Order) -> None:
     now: datetime = shop.clock.now()
-    begin(session, order, now)
+    begin(session, shop, order, now)
 
 
 def _duties(shop: Shop, gateway: Gateway) -> dict[str, Any]:
@@ -98,14 +103,22 @@ def _duties(shop: Shop, gateway: Gateway) -> dict[str, Any]:
     outbox_handlers: dict[str, outbox.Handler] = {
         "confirmation": partial(send_confirmation, shop, letters),
         "find_orders": partial(send_found_orders, shop, letters),
-        "refunded_late": partial(send_refunded_late, shop, letters),
+        "refunded_late": partial(mails.send_refunded_late, shop, letters),
+        "refunded": partial(mails.send_refunded, shop, letters),
+        "on_its_way": partial(mails.send_on_its_way, shop, letters),
+        "bank_refused": partial(mails.send_bank_refused, shop, letters),
+        "notice": partial(send_notice, shop, letters),
         "refund": partial(send_refund, shop, gateway),
     }
     return {
+        # First, as the others do what it finds.
+        "reconcile": partial(reconcile, shop, gateway),
         "inbox": partial(inbox.drain, shop, gateway, handlers.HANDLERS),
         "outbox": partial(outbox.drain, shop.db, shop.clock, outbox_handlers),
         "holds": partial(end_overdue_holds, shop, gateway),
         "tidy": partial(forget_old_keys, shop),
+        "alarm": partial(declines.watch, shop),
+        "heartbeat": partial(health.beat, shop),
     }
 
 
@@ -130,6 +143,11 @@ class _NoMailServer:
     """Keeps live mails waiting in the outbox until somebody says where to send them."""
 
     def send(self, message: Message) -> str | None:
+        self.check()
+        return None
+
+    def check(self) -> None:
+        """There is none."""
         raise MailUnavailable("MAIL_SERVER is not set: mails wait in the outbox until it is")
 
 

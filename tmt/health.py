@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import shutil
-from datetime import timedelta
+from datetime import datetime, timedelta
 from ipaddress import ip_address
 
 from flask import Blueprint, Response, request
@@ -13,18 +13,20 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from tmt import web
-from tmt.core import metrics, schema, work
+from tmt.core import marks, metrics, schema, work
 from tmt.core.errors import NotFound
 from tmt.core.outbox import OutboxRow
 from tmt.gateway.inbox import StripeEvent
+from tmt.payments import declines
 from tmt.shop import Shop
 
 health = Blueprint("health", __name__)
 
 # Jobs run every minute: work that waits for longer has nobody who does it.
-_PATIENCE = timedelta(minutes=10)
+PATIENCE = timedelta(minutes=10)
 _LEAST_DISK = 200 * 1024 * 1024
-_QUEUES: dict[str, type[StripeEvent] | type[OutboxRow]] = {
+_HEARTBEAT = "jobs"
+QUEUES: dict[str, type[StripeEvent] | type[OutboxRow]] = {
     "inbox": StripeEvent,
     "outbox": OutboxRow,
 }
@@ -43,13 +45,14 @@ def readyz() -> ResponseReturnValue:
     503 if it cannot. Work that keeps failing does not stop the sale: it makes "degraded".
     """
     shop = web.shop()
-    checks = {"disk": _disk(shop)}
+    checks = {"disk": disk(shop)}
     notes: dict[str, str] = {}
     try:
-        checks["database"] = _database(shop)
+        checks["database"] = database(shop)
         if checks["database"] == "ok":
-            for name, kind in _QUEUES.items():
-                checks[name], notes[name] = _queue(shop, kind)
+            for name, kind in QUEUES.items():
+                checks[name], notes[name] = queue(shop, kind)
+            notes["jobs"] = _jobs(shop)
     except SQLAlchemyError as error:
         checks["database"] = f"does not answer ({type(error).__name__})"
     ready = all(text == "ok" for text in checks.values())
@@ -78,35 +81,63 @@ def _may_see_metrics(token: str) -> bool:
         return False
 
 
-def _database(shop: Shop) -> str:
+def beat(shop: Shop) -> None:
+    """A sign of life of the jobs, for themselves to give every minute."""
+    shop.db.transaction(lambda session: marks.set_mark(session, _HEARTBEAT, shop.clock.now()))
+
+
+def last_beat(shop: Shop) -> datetime | None:
+    """When the jobs gave their last sign of life; None if they never did."""
+    with shop.db.reading() as session:
+        return marks.read(session, _HEARTBEAT)
+
+
+def database(shop: Shop) -> str:
+    """Whether the database has the schema that this code needs: "ok", or what to do."""
     revision = schema.current_revision(shop.db)
     newest = schema.newest_revision()
     return "ok" if revision == newest else f"is at revision {revision}: run flask db upgrade"
 
 
-def _disk(shop: Shop) -> str:
+def disk(shop: Shop) -> str:
+    """Whether there is room on the disk for what the shop keeps beside the database."""
     shop.settings.instance.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(shop.settings.instance).free
     return "ok" if free >= _LEAST_DISK else f"only {free // 1024**2} MiB are free"
 
 
-def _queue(shop: Shop, kind: type[work.Work]) -> tuple[str, str]:
+def _jobs(shop: Shop) -> str:
+    """What is to be said of jobs that ran once and do so no more, if anything."""
+    last = last_beat(shop)
+    if last is None or shop.clock.now() - last < PATIENCE:
+        return ""
+    return f"no sign of life since {last:%Y-%m-%d %H:%M} UTC: are the jobs running?"
+
+
+def queue(shop: Shop, kind: type[work.Work]) -> tuple[str, str]:
     """What stops the sale, or "ok"; and what a person should look at, if anything."""
     with shop.db.reading() as session:
         standing = work.backlog(session, kind, shop.clock.now())
     note = f"{standing.failing} rows fail and are tried again" if standing.failing else ""
     if standing.parked:
         note = f"{standing.parked} rows failed too often and wait for a person"
-    if standing.unclaimed < _PATIENCE:
+    if standing.unclaimed < PATIENCE:
         return "ok", note
     return f"the oldest row has waited {standing.unclaimed}: are the jobs running?", ""
 
 
 def _queue_lines(shop: Shop) -> str:
-    """How much is open in inbox and outbox, asked of the database: the same for every worker."""
+    """What is asked of the database, and so the same for every worker."""
     lines = ["# HELP tmt_open_work Rows still to be done", "# TYPE tmt_open_work gauge"]
     with shop.db.reading() as session:
-        for name, kind in _QUEUES.items():
+        for name, kind in QUEUES.items():
             rows = session.scalar(select(func.count()).where(kind.done_at.is_(None)))
             lines.append(f'tmt_open_work{{queue="{name}"}} {rows}')
+        outcomes = declines.last_hour(session, shop.clock.now())
+    lines += [
+        "# HELP tmt_last_hour_payments Payments that Stripe told the end of, within an hour",
+        "# TYPE tmt_last_hour_payments gauge",
+        f'tmt_last_hour_payments{{outcome="succeeded"}} {outcomes.succeeded}',
+        f'tmt_last_hour_payments{{outcome="failed"}} {outcomes.failed}',
+    ]
     return "\n".join(lines) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -10,7 +11,7 @@ from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
 import structlog
-from flask import Blueprint, Flask, current_app, g, redirect, render_template, request
+from flask import Blueprint, Flask, current_app, g, redirect, render_template, request, session
 from flask import url_for as flask_url_for
 from flask.typing import ResponseReturnValue
 from flask.wrappers import Response
@@ -60,6 +61,14 @@ def client_address() -> str:
     except ValueError:
         return "unknown"
     return str(ip_network((address, 64), strict=False)) if address.version == 6 else str(address)
+
+
+def session_name() -> str:
+    """The browser's session, told from others; it stays the same for as long as its cookie does.
+
+    Only for requests whose form has been let through: the name is made of the form token's seed.
+    """
+    return hashlib.sha256(str(session.get("csrf_token")).encode()).hexdigest()[:32]
 
 
 def init_app(app: Flask, a_shop: Shop) -> None:

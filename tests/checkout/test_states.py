@@ -33,6 +33,8 @@ STRIPE_SAYS = {
     Cause.API,
     Cause.EXPIRY,
     Cause.BUYER,
+    Cause.RECONCILER,
+    Cause.DECLINES,
 }
 # Every way there is; what is not here is refused.
 ALLOWED = {
@@ -50,7 +52,7 @@ ALLOWED = {
     (EXPIRED, REFUNDED): STRIPE_SAYS,
     (CANCELED, PAID): STRIPE_SAYS,
     (CANCELED, REFUNDED): STRIPE_SAYS,
-    (PAID, REFUNDED): {Cause.WEBHOOK, Cause.STAFF},
+    (PAID, REFUNDED): STRIPE_SAYS | {Cause.STAFF},
 }
 CELLS = list(itertools.product(STATUSES, STATUSES, Cause))
 

@@ -147,3 +147,11 @@ def test_i6_a_whole_sale_leaves_nobodys_name_in_the_logs(lines, shopfront):
     assert pi in written
     private = ("marker", order.token, intent.client_secret, SECRET_KEY, SIGNING_SECRET)
     assert not [text for text in (*private, PUBLISHABLE_KEY) if text.lower() in written.lower()]
+
+
+def test_what_postgresql_tells_of_a_refused_row_is_removed(lines):
+    token = "abcdefghijklmnopqrstuv"
+    structlog.get_logger().error("x", error=f"unique\nDETAIL:  Key (token)=({token}) exists.\nHINT")
+    (line,) = lines()
+    assert token not in line
+    assert "HINT" in line

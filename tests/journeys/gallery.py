@@ -7,12 +7,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from playwright.sync_api import expect
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from tests.actions import add_event
 from tests.journeys.steps import DECLINED, VISA_CHALLENGED, Visitor, eventually
 from tmt.catalog.models import CANCELED, Event
 from tmt.checkout.models import Order
-from tmt.checkout.states import EXPIRED, PROCESSING, REFUNDED, Cause, locked_order, move
+from tmt.checkout.states import EXPIRED, HELD, PROCESSING, Cause, locked_order, move
+from tmt.payments.models import Dispute, Refund
+from tmt.payments.returns import give_back
 
 Way = Callable[[Visitor], None]
 LONG = "La muy larga noche de los tamborileros iberoamericanos independientes"
@@ -111,11 +115,13 @@ def _held(visitor: Visitor) -> None:
     visitor.go(f"/orders/{visitor.front.buyer().reserve(1).token}")
 
 
-def _paid_order(visitor: Visitor, event: Event | None = None) -> Order:
+def _paid_order(
+    visitor: Visitor, event: Event | None = None, method: str = "pm_card_visa"
+) -> Order:
     visitor.front.event = event or visitor.front.event
     buyer = visitor.front.buyer()
     order = buyer.reserve(2, 1)
-    visitor.front.confirm(buyer.open_pay_page(order))
+    visitor.front.confirm(buyer.open_pay_page(order), method)
     buyer.get(f"/orders/{order.token}/return")
     return order
 
@@ -129,6 +135,64 @@ def _paid_and_canceled(visitor: Visitor) -> None:
     order = _paid_order(visitor)
     db, event_id = visitor.front.shop.db, visitor.front.event.id
     db.transaction(lambda session: setattr(session.get_one(Event, event_id), "status", CANCELED))
+    visitor.go(f"/orders/{order.token}")
+
+
+def _given_back(**wanted: Any) -> Way:
+    """A paid order of which the organiser gives something back."""
+
+    def way(visitor: Visitor) -> None:
+        order = _paid_order(visitor)
+        give_back(visitor.front.shop, order.code, **wanted)
+        eventually(lambda: _refund_states(visitor) == ["succeeded"])
+        visitor.go(f"/orders/{order.token}")
+
+    return way
+
+
+def _refund_failed(visitor: Visitor) -> None:
+    order = _paid_order(visitor, method="pm_card_refundFail")
+    give_back(visitor.front.shop, order.code)
+    eventually(lambda: _refund_states(visitor) == ["succeeded"])
+    visitor.front.sandbox.advance(timedelta(days=4).total_seconds())
+    eventually(lambda: _refund_states(visitor) == ["failed"])
+    visitor.go(f"/orders/{order.token}")
+
+
+def _refund_states(visitor: Visitor) -> list[str]:
+    with visitor.front.shop.db.reading() as session:
+        return list(session.scalars(select(Refund.status)))
+
+
+def _disputed(evidence: str) -> Way:
+    """A paid order whose payment a bank wants back."""
+
+    def way(visitor: Visitor) -> None:
+        order = _paid_order(visitor, method="pm_card_createDispute")
+        eventually(lambda: _dispute_states(visitor) == ["needs_response"])
+        if evidence:
+            disputes = visitor.front.stripe.v1.disputes
+            text: Any = {"evidence": {"uncategorized_text": evidence}}
+            disputes.update(disputes.list().data[0].id, text)
+            eventually(lambda: _dispute_states(visitor) == ["lost"])
+        visitor.go(f"/orders/{order.token}")
+
+    return way
+
+
+def _dispute_states(visitor: Visitor) -> list[str]:
+    with visitor.front.shop.db.reading() as session:
+        return list(session.scalars(select(Dispute.status)))
+
+
+def _bank_refused(visitor: Visitor) -> None:
+    order = visitor.front.buyer().reserve(1)
+
+    def unit(session: Session) -> None:
+        for to in (PROCESSING, HELD, EXPIRED):
+            move(session, locked_order(session, order.id), to, Cause.WEBHOOK, _now())
+
+    visitor.front.shop.db.transaction(unit)
     visitor.go(f"/orders/{order.token}")
 
 
@@ -211,7 +275,13 @@ PAGES: dict[str, Way] = {
     "order-event-canceled": _paid_and_canceled,
     "order-expired": _moved(EXPIRED, Cause.EXPIRY),
     "order-canceled": _given_up,
-    "order-refunded": _moved(REFUNDED, Cause.WEBHOOK),
+    "order-declined": _moved("canceled", Cause.DECLINES),
+    "order-refunded": _given_back(),
+    "order-part-refunded": _given_back(tickets=[2]),
+    "order-refund-failed": _refund_failed,
+    "order-disputed": _disputed(""),
+    "order-dispute-lost": _disputed("losing_evidence"),
+    "order-bank-refused": _bank_refused,
     "find": _at("/orders/find"),
     "find-error": _find_error,
     "find-sent": _found,

@@ -30,12 +30,14 @@ class Cause(StrEnum):
     PAGE = "page"
     API = "api"
     EXPIRY = "expiry"
+    RECONCILER = "reconciler"
+    DECLINES = "declines"
     FREE = "free"
     STAFF = "staff"
 
 
 # Who confirms a payment: anybody who has just heard it from Stripe.
-_STRIPE = {Cause.WEBHOOK, Cause.RETURN_PAGE, Cause.PAGE, Cause.API, Cause.EXPIRY, Cause.BUYER}
+_STRIPE = set(Cause) - {Cause.FREE, Cause.STAFF}
 
 TRANSITIONS: dict[tuple[str, str], set[Cause]] = {
     (HELD, PAID): _STRIPE | {Cause.FREE},
@@ -52,7 +54,7 @@ TRANSITIONS: dict[tuple[str, str], set[Cause]] = {
     (CANCELED, PAID): _STRIPE,
     (EXPIRED, REFUNDED): _STRIPE,
     (CANCELED, REFUNDED): _STRIPE,
-    (PAID, REFUNDED): {Cause.WEBHOOK, Cause.STAFF},
+    (PAID, REFUNDED): _STRIPE | {Cause.STAFF},
 }
 
 

@@ -65,8 +65,7 @@ def place(slug: str) -> ResponseReturnValue:
     wanted, form = read_checkout(request.form, offers, found.max_per_order)
     if wanted is None:
         return _refused(shop, found, form)
-    web.limits().hit(shop.settings.orders_per_address, "orders-address", web.client_address())
-    web.limits().hit(shop.settings.orders_per_email, "orders-email", email_key(wanted.email))
+    _limit_orders(shop, wanted.email)
     return _place(shop, slug, wanted, form)
 
 
@@ -105,6 +104,15 @@ def find() -> ResponseReturnValue:
     shop.db.transaction(unit)
     shop.jobs.nudge("outbox")
     return render_template("orders/find_sent.html", mail_link=None)
+
+
+def _limit_orders(shop: Shop, email: str) -> None:
+    """Counts the order that is about to be placed; `TooMany` for who places them in masses."""
+    settings, hit = shop.settings, web.limits().hit
+    hit(settings.orders_per_address, "orders-address", web.client_address())
+    hit(settings.orders_per_session, "orders-session", web.session_name())
+    hit(settings.orders_per_email, "orders-email", email_key(email))
+    hit(settings.orders_in_all, "orders", "all")
 
 
 def _place(shop: Shop, slug: str, wanted: CheckoutRequest, form: FormState) -> ResponseReturnValue:

@@ -32,6 +32,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
+from tmt.core import failpoints
 from tmt.core.errors import Unavailable
 
 _BUSY_SECONDS = 5
@@ -99,7 +100,8 @@ class InsertOnce:
         # Each dialect spells it on its own, and loading the other one costs memory.
         insert = import_module(f"sqlalchemy.dialects.{dialect}").insert
         statement = insert(self._table).on_conflict_do_nothing(index_elements=[self._unique])
-        return cast(Executable, statement)
+        # Of an INSERT SQLAlchemy does not keep the count, which PostgreSQL's driver has once only.
+        return cast(Executable, statement.execution_options(preserve_rowcount=True))
 
 
 class Database:
@@ -127,10 +129,15 @@ class Database:
         Raises what the unit raises, with nothing written; `Unavailable` when the database stays
         busy through several attempts.
         """
+        name = f"{unit.__module__}.{getattr(unit, '__qualname__', type(unit).__name__)}"
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 with self._writer.begin() as session, _marked_open():
-                    return unit(session)
+                    result = unit(session)
+                    session.flush()
+                    failpoints.reach(f"before commit of {name}")
+                failpoints.reach(f"after commit of {name}")
+                return result
             except DBAPIError as error:
                 if not _worth_repeating(error):
                     raise

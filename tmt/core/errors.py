@@ -27,6 +27,10 @@ class TooMany(Refusal):
         self.retry_after = retry_after
 
 
+class NotYet(Refusal):
+    """It must wait for something that takes its time; until then it is tried again, without end."""
+
+
 class Pointless(Exception):
     """Trying again cannot help: what is to be done waits for a person."""
 

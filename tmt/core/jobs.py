@@ -1,8 +1,8 @@
 """Work outside requests, carried by Huey.
 
 Huey only carries the news that there is something to do; what must be done is in the database.
-A duty is a named function that does all that is due of its kind. It runs every minute, and soon
-after somebody nudged it, so a queue that is lost loses nothing but that minute.
+A duty is a named function that does all that is due of its kind. It runs every minute (or every
+few), and soon after somebody nudged it, so a queue that is lost loses nothing but that minute.
 """
 
 from __future__ import annotations
@@ -32,14 +32,18 @@ class Jobs:
         self._url = url
         self._instance = instance
         self._duties: Mapping[str, Duty] = {}
+        self._minutes: Mapping[str, int] = {}
         self._huey: Huey | None = None
         self._lock = threading.Lock()
         self._last_nudge: dict[str, float] = {}
         self._tasks: dict[str, Any] = {}
 
-    def define(self, duties: Mapping[str, Duty]) -> None:
-        """The table of duties; told once, by the factory."""
-        self._duties = duties
+    def define(self, duties: Mapping[str, Duty], minutes: Mapping[str, int] | None = None) -> None:
+        """The table of duties; told once, by the factory.
+
+        `minutes` says how many there are between two runs of a duty, where it is not one.
+        """
+        self._duties, self._minutes = duties, minutes or {}
 
     def run_all(self) -> None:
         """Runs each duty once, here and now."""
@@ -60,12 +64,18 @@ class Jobs:
             since = now - self._last_nudge.get(name, float("-inf"))
             if since < 0:
                 return  # A later run is already asked for.
-            wait = _NUDGE_EVERY if since < _NUDGE_EVERY else 0.0
+            wait = _NUDGE_EVERY - since if since < _NUDGE_EVERY else 0.0
             self._last_nudge[name] = now + wait
+        if wait:
+            # The carrier counts in whole seconds, which is long for somebody who waits.
+            threading.Timer(wait, self._ask_for, (name,)).start()
+        else:
+            self._ask_for(name)
+
+    def _ask_for(self, name: str) -> None:
         try:
             self._carrier()
-            task = self._tasks[name]
-            task.schedule(delay=1) if wait else task()
+            self._tasks[name]()
         except Exception as error:  # noqa: BLE001 - a full disk or a dead Redis must not fail a sale
             log.warning("jobs.nudge_failed", duty=name, error=type(error).__name__)
 
@@ -102,7 +112,8 @@ class Jobs:
             self.run(name)
 
         self._tasks[name] = huey.task(name=name)(run)
-        huey.periodic_task(crontab(minute="*"), name=f"{name}-periodic")(run)
+        often = crontab(minute=f"*/{self._minutes.get(name, 1)}")
+        huey.periodic_task(often, name=f"{name}-periodic")(run)
 
 
 # News are picked up within half a second.

@@ -29,6 +29,8 @@ _PRIVATE_TEXT = re.compile(
     r"|(?P<email>[\w.+%'-]+(?:@|%40)[\w-]+(?:\.[\w-]+)+)"
     r"|(?P<card>\b\d(?:[ -]?\d){12,18}\b)"
     r"|(?P<order>(?<=/orders/)[\w-]{22}(?![\w-]))"
+    # PostgreSQL tells the values of the row that it refuses.
+    r"|(?P<values>(?<=DETAIL:)[^\n]+)"
 )
 
 

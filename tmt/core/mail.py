@@ -83,6 +83,9 @@ class Transport(Protocol):
         Raises `MailRefused` or `MailUnavailable`.
         """
 
+    def check(self) -> None:
+        """Goes as far as it can without a message; `MailUnavailable` when none could be sent."""
+
 
 def build(message: Message, sender: str) -> EmailMessage:
     """The MIME form: text and HTML as alternatives, attachments beside them.
@@ -141,10 +144,20 @@ class FolderTransport:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._write(content, self.folder / name)
         except OSError as error:
-            raise MailUnavailable(
-                f"the mail folder {self.folder} cannot be written: {error.strerror}"
-            ) from error
+            raise self._unwritable(error) from error
         return name
+
+    def check(self) -> None:
+        """Whether the folder can be written to."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part"):
+                pass
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> MailUnavailable:
+        return MailUnavailable(f"the mail folder {self.folder} cannot be written: {error.strerror}")
 
     def _write(self, content: bytes, target: Path) -> None:
         with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part", delete=False) as file:
@@ -204,10 +217,7 @@ class SmtpTransport:
         try:
             server = self._connected()
         except (smtplib.SMTPException, OSError) as error:
-            failure = MailUnavailable(
-                f"no connection to the mail server {self.host}:{self.port} ({_reason(error)}):"
-                " check the mail settings"
-            )
+            failure = self._unreachable(error)
         else:
             try:
                 server.send_message(mail)
@@ -218,6 +228,27 @@ class SmtpTransport:
                 _part(server)
         # Out here the server's own words, with the address in them, are not chained to it.
         raise failure
+
+    def check(self) -> None:
+        """Connects, secures the connection and logs in, as for a mail; then parts."""
+        try:
+            server = self._connected()
+        except (smtplib.SMTPException, OSError) as error:
+            failure = self._unreachable(error)
+        else:
+            try:
+                return server.ehlo_or_helo_if_needed()
+            except (smtplib.SMTPException, OSError) as error:
+                failure = self._unreachable(error)
+            finally:
+                _part(server)
+        raise failure
+
+    def _unreachable(self, error: Exception) -> MailUnavailable:
+        return MailUnavailable(
+            f"no connection to the mail server {self.host}:{self.port} ({_reason(error)}):"
+            " check the mail settings"
+        )
 
     def _connected(self) -> smtplib.SMTP:
         context = ssl.create_default_context()

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from tmt.core import work
 from tmt.core.clock import Clock
 from tmt.core.db import Base, Database, InsertOnce
-from tmt.core.errors import NotFound, Pointless
+from tmt.core.errors import NotFound, NotYet, Pointless
 
 log = structlog.get_logger(__name__)
 
@@ -37,9 +37,19 @@ class OutboxRow(work.Work, Base):
 _INSERT = InsertOnce(OutboxRow, "key")
 
 
-def put(session: Session, kind: str, key: str, payload: dict[str, Any], now: datetime) -> None:
-    """Adds the row unless one of this key stands already; the payload holds ids, no names."""
-    row = {"kind": kind, "key": key, "payload": payload, "created_at": now, "due_at": now}
+def put(
+    session: Session,
+    kind: str,
+    key: str,
+    payload: dict[str, Any],
+    now: datetime,
+    due: datetime | None = None,
+) -> None:
+    """Adds the row unless one of this key stands already; the payload holds ids, no names.
+
+    It is due at once unless told otherwise.
+    """
+    row = {"kind": kind, "key": key, "payload": payload, "created_at": now, "due_at": due or now}
     _INSERT.run(session, row | {"attempts": 0})
 
 
@@ -78,10 +88,9 @@ def _do(db: Database, clock: Clock, handlers: Mapping[str, Handler], row: Outbox
     try:
         handlers[row.kind](row.key, row.payload)
     except Exception as error:  # noqa: BLE001 - one bad row must not stop the others
-        text, hopeless = f"{type(error).__name__}: {error}", isinstance(error, Pointless)
-        db.transaction(
-            lambda s: work.fail(s, OutboxRow, row.id, text, clock.now(), pointless=hopeless)
-        )
+        text = f"{type(error).__name__}: {error}"
+        kind = {"pointless": isinstance(error, Pointless), "patient": isinstance(error, NotYet)}
+        db.transaction(lambda s: work.fail(s, OutboxRow, row.id, text, clock.now(), **kind))
         log.warning("outbox.failed", kind=row.kind, row=row.id, attempts=row.attempts, error=text)
         return False
     db.transaction(lambda s: work.finish(s, OutboxRow, row.id, clock.now()))

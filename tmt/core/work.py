@@ -92,15 +92,19 @@ def fail(
     now: datetime,
     *,
     pointless: bool = False,
+    patient: bool = False,
 ) -> None:
-    """Notes the error, redacted as in logs, and sets the time of the next attempt, if any."""
+    """Notes the error, redacted as in logs, and sets the time of the next attempt, if any.
+
+    A `pointless` row is parked at once; a `patient` one never is.
+    """
     row = session.get_one(kind, row_id, with_for_update=True)
     if row.done_at:
         return
     row.last_error = redact_text(error)[:_ERROR_LENGTH]
     row.leased_until = None
     row.due_at = now + backoff(row.attempts)
-    if pointless or row.attempts >= PARKED_AFTER:
+    if pointless or (row.attempts >= PARKED_AFTER and not patient):
         row.parked_at = now
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -36,12 +36,33 @@ class PaymentIntent:
 
 @dataclass(frozen=True)
 class Refund:
-    """A refund as Stripe told it; `status` is one of Stripe's five."""
+    """A refund as Stripe told it; `status` is one of Stripe's five, the amount in minor units.
+
+    `reference` is what the shop wrote on it; None when somebody else made it, such as the
+    organiser in Stripe's dashboard.
+    """
 
     id: str
     status: str
     amount: int
     currency: str
+    created: int
+    payment_intent: str | None = None
+    reference: str | None = None
+    failure_reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Dispute:
+    """A dispute as Stripe told it; the amount (minor units) is what the bank wants back."""
+
+    id: str
+    status: str
+    reason: str
+    amount: int
+    currency: str
+    created: int
+    payment_intent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,8 +107,23 @@ class Misused(GatewayError):
     """The request was wrong, or the keys are: a mistake of ours or of the settings."""
 
 
+class KeysRefused(Misused):
+    """Stripe does not take the keys, or not for this."""
+
+
+class NotPermitted(KeysRefused):
+    """The keys are good, but restricted: they may not do this."""
+
+
 class StripeUnavailable(GatewayError, Unavailable):
     """No answer, or none that tells whether it was done. The same call may be made again."""
+
+
+class StripeBroke(StripeUnavailable):
+    """Stripe answered with an error of its own, and answers this key so for a day.
+
+    Whether the thing was done must be looked up; to do it needs another key.
+    """
 
 
 class SignatureRefused(Refusal):
@@ -101,7 +137,9 @@ class NotAnEvent(Refusal):
 class Gateway(Protocol):
     """Stripe. Every call raises `GatewayError` and must be made outside a transaction.
 
-    Writing calls take an idempotency key: the same call with the same key happens once.
+    Writing calls take an idempotency key: the same call with the same key happens once. Lists
+    come in pages as they are read, newest first; an item that cannot be read is left out and
+    logged, so that it keeps nobody from the others.
     """
 
     def create_payment_intent(
@@ -112,8 +150,12 @@ class Gateway(Protocol):
         description: str,
         metadata: Mapping[str, str],
         idempotency_key: str | None,
+        excluded_methods: Sequence[str] = (),
     ) -> PaymentIntent:
-        """A PaymentIntent over the amount (minor units), with the account's payment methods."""
+        """A PaymentIntent over the amount (minor units), with the account's payment methods.
+
+        `excluded_methods` are types of methods that it does not take, such as "sepa_debit".
+        """
         ...
 
     def retrieve_payment_intent(self, payment_intent: str) -> PaymentIntent:
@@ -128,12 +170,52 @@ class Gateway(Protocol):
         """
         ...
 
+    def list_payment_intents(self, since: int) -> Iterator[PaymentIntent]:
+        """Every PaymentIntent of the account that was created since then (Unix seconds)."""
+        ...
+
     def list_charges(self, payment_intent: str) -> list[dict[str, Any]]:
         """Every Charge of the PaymentIntent, as Stripe's JSON."""
         ...
 
-    def create_refund(self, payment_intent: str, amount: int, *, idempotency_key: str) -> Refund:
-        """Gives the amount (minor units) back."""
+    def create_refund(
+        self,
+        payment_intent: str,
+        amount: int,
+        *,
+        reference: str,
+        reason: str | None = None,
+        idempotency_key: str,
+    ) -> Refund:
+        """Gives the amount (minor units) back; `WrongState` when Stripe may not.
+
+        `reference` is found on it later; `reason` is one of Stripe's: duplicate, fraudulent,
+        requested_by_customer.
+        """
+        ...
+
+    def retrieve_refund(self, refund: str) -> Refund:
+        """The refund as it is now; `Gone` when Stripe knows none of this id."""
+        ...
+
+    def list_refunds(
+        self, *, payment_intent: str | None = None, since: int | None = None
+    ) -> Iterator[Refund]:
+        """Every refund of the PaymentIntent, or of the account since then (Unix seconds)."""
+        ...
+
+    def retrieve_dispute(self, dispute: str) -> Dispute:
+        """The dispute as it is now; `Gone` when Stripe knows none of this id."""
+        ...
+
+    def list_disputes(
+        self, *, payment_intent: str | None = None, since: int | None = None
+    ) -> Iterator[Dispute]:
+        """Every dispute of the PaymentIntent, or of the account since then (Unix seconds)."""
+        ...
+
+    def list_events(self, since: int, types: Sequence[str]) -> Iterator[Event]:
+        """Every event of these types since then (Unix seconds); Stripe keeps 30 days."""
         ...
 
     def verify_event(self, payload: bytes, signature: str | None) -> Event:

@@ -2,48 +2,55 @@
 
 from __future__ import annotations
 
-import json
+import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import stripe
 import structlog
 
 from tmt.config import Settings
+from tmt.core import failpoints
 from tmt.core.db import transaction_is_open
-from tmt.gateway import contract
+from tmt.gateway import contract, objects
+from tmt.gateway.account import Account
 from tmt.gateway.contract import (
     CardDeclined,
+    Dispute,
     Event,
     GatewayError,
     Gone,
+    KeysRefused,
     Misused,
-    NotAnEvent,
+    NotPermitted,
     PaymentIntent,
     Refund,
     SignatureRefused,
+    StripeBroke,
     StripeUnavailable,
     WrongState,
 )
+from tmt.gateway.events import event_of, read_event
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 SIGNATURE_TOLERANCE = 300
-_LONGEST, _LONGEST_TYPE = 255, 120
-_LATEST = 253_402_300_799  # The end of the year 9999, in Unix seconds.
 _CONNECT_TIMEOUT = 3.05
+# The SDK repeats what failed on the line or at Stripe, but not what came too fast (429).
+_TOO_FAST_TRIES = 4
+_PAGE = 100
 
-# What is kept of an event's object: enough to act on and to read it again, nothing personal.
-_KEPT = frozenset(
-    """
-    id object status amount amount_received amount_refunded currency created livemode
-    payment_method payment_intent charge latest_charge reason cancellation_reason
-    """.split()
-)
 _GONE = frozenset({"resource_missing"})
-_WRONG_STATE = frozenset({"payment_intent_unexpected_state", "charge_already_refunded"})
+_WRONG_STATE = frozenset(
+    {
+        "payment_intent_unexpected_state",
+        "charge_already_refunded",
+        "charge_disputed",
+        "refund_disputed_payment",
+    }
+)
 
 
 class StripeGateway:
@@ -63,6 +70,11 @@ class StripeGateway:
             http_client=stripe.RequestsClient(timeout=(_CONNECT_TIMEOUT, settings.stripe_timeout)),
         )
 
+    @property
+    def account(self) -> Account:
+        """The account as its operator sees it."""
+        return Account(self._client, self._call)
+
     def create_payment_intent(
         self,
         amount: int,
@@ -71,6 +83,7 @@ class StripeGateway:
         description: str,
         metadata: Mapping[str, str],
         idempotency_key: str | None,
+        excluded_methods: Sequence[str] = (),
     ) -> PaymentIntent:
         params: dict[str, Any] = {
             "amount": amount,
@@ -79,10 +92,12 @@ class StripeGateway:
             "metadata": dict(metadata),
             "automatic_payment_methods": {"enabled": True},
         }
+        if excluded_methods:
+            params["excluded_payment_method_types"] = list(excluded_methods)
         options: Any = {"idempotency_key": idempotency_key} if idempotency_key else {}
         create = self._client.v1.payment_intents.create
         made = self._call("payment_intents.create", lambda: create(params, options))  # type: ignore[arg-type]
-        return _payment_intent(made)
+        return objects.payment_intent(made)
 
     def retrieve_payment_intent(self, payment_intent: str) -> PaymentIntent:
         # As a part of the address these would be read as another one, such as the list's.
@@ -91,91 +106,131 @@ class StripeGateway:
             raise Gone(text, user_message=text, code="resource_missing")
         retrieve = self._client.v1.payment_intents.retrieve
         found = self._call("payment_intents.retrieve", lambda: retrieve(payment_intent))
-        return _payment_intent(found)
+        return objects.payment_intent(found)
 
     def cancel_payment_intent(self, payment_intent: str) -> PaymentIntent:
         cancel = self._client.v1.payment_intents.cancel
         params: Any = {"cancellation_reason": "abandoned"}
         canceled = self._call("payment_intents.cancel", lambda: cancel(payment_intent, params))
-        return _payment_intent(canceled)
+        return objects.payment_intent(canceled)
+
+    def list_payment_intents(self, since: int) -> Iterator[PaymentIntent]:
+        listing = self._client.v1.payment_intents.list
+        params = {"created": {"gte": since}}
+        return self._all("payment_intents.list", listing, params, objects.payment_intent)
 
     def list_charges(self, payment_intent: str) -> list[dict[str, Any]]:
         listing = self._client.v1.charges.list
-        params: Any = {"payment_intent": payment_intent, "limit": 100}
-        charges = self._call("charges.list", lambda: list(listing(params).auto_paging_iter()))
-        return [charge.to_dict(for_json=True) for charge in charges]
+        params = {"payment_intent": payment_intent}
+        return list(self._all("charges.list", listing, params, objects.plain))
 
-    def create_refund(self, payment_intent: str, amount: int, *, idempotency_key: str) -> Refund:
+    def create_refund(
+        self,
+        payment_intent: str,
+        amount: int,
+        *,
+        reference: str,
+        reason: str | None = None,
+        idempotency_key: str,
+    ) -> Refund:
         create = self._client.v1.refunds.create
-        params: Any = {"payment_intent": payment_intent, "amount": amount}
+        params: Any = {
+            "payment_intent": payment_intent,
+            "amount": amount,
+            "metadata": {objects.REFERENCE: reference},
+        }
+        if reason:
+            params["reason"] = reason
         options: Any = {"idempotency_key": idempotency_key}
-        made = self._call("refunds.create", lambda: create(params, options))
-        return Refund(made.id, made.status or "pending", made.amount, made.currency)
+        return objects.refund(self._call("refunds.create", lambda: create(params, options)))
+
+    def retrieve_refund(self, refund: str) -> Refund:
+        retrieve = self._client.v1.refunds.retrieve
+        return objects.refund(self._call("refunds.retrieve", lambda: retrieve(refund)))
+
+    def list_refunds(
+        self, *, payment_intent: str | None = None, since: int | None = None
+    ) -> Iterator[Refund]:
+        params = _narrowed(payment_intent, since)
+        return self._all("refunds.list", self._client.v1.refunds.list, params, objects.refund)
+
+    def retrieve_dispute(self, dispute: str) -> Dispute:
+        retrieve = self._client.v1.disputes.retrieve
+        return objects.dispute(self._call("disputes.retrieve", lambda: retrieve(dispute)))
+
+    def list_disputes(
+        self, *, payment_intent: str | None = None, since: int | None = None
+    ) -> Iterator[Dispute]:
+        params = _narrowed(payment_intent, since)
+        return self._all("disputes.list", self._client.v1.disputes.list, params, objects.dispute)
+
+    def list_events(self, since: int, types: Sequence[str]) -> Iterator[Event]:
+        params = {"created": {"gte": since}, "types": list(types)}
+
+        def read(item: Any) -> Event:
+            return event_of(objects.plain(item))
+
+        return self._all("events.list", self._client.v1.events.list, params, read)
 
     def verify_event(self, payload: bytes, signature: str | None) -> Event:
         _verify(payload, signature, self._secrets)
         return read_event(payload)
 
+    def _all(
+        self, operation: str, listing: Any, params: Mapping[str, Any], read: Callable[[Any], T]
+    ) -> Iterator[T]:
+        """Every item of a list, page after page."""
+        asked: dict[str, Any] = {**params, "limit": _PAGE}
+        while True:
+            page = self._call(operation, lambda: listing(dict(asked)))
+            for item in page.data:
+                try:
+                    found = read(item)
+                except Exception as error:  # noqa: BLE001 - one bad item must not hide the others
+                    name = type(error).__name__
+                    log.error("stripe.unreadable", operation=operation, object=item.id, error=name)
+                    continue
+                yield found
+            if not page.has_more or not page.data:
+                return
+            asked["starting_after"] = page.data[-1].id
+
     def _call(self, operation: str, call: Callable[[], T]) -> T:
         """Makes the call, logs it in one line, and turns Stripe's errors into ours."""
         assert not transaction_is_open(), f"{operation} was called inside a transaction"
         started = time.perf_counter()
+        failpoints.reach(f"before {operation}")
         try:
-            result = call()
+            result = _not_too_fast(call)
         except stripe.StripeError as error:
             translated = _translated(error)
             self._observe(operation, translated.name)
             _log_call(operation, started, translated.name, error.request_id, error.code)
             raise translated from error
+        failpoints.reach(f"after {operation}")
         self._observe(operation, "ok")
         _log_call(operation, started, "ok", _request_id(result), None, result)
         return result
 
 
-def read_event(payload: bytes) -> Event:
-    """The event in a body whose signature was verified; `NotAnEvent` for anything else."""
-    try:
-        body = json.loads(payload, parse_constant=_no_number)
-    except (ValueError, RecursionError):
-        raise NotAnEvent("the body is not JSON") from None
-    kinds = {"id": str, "type": str, "created": int, "livemode": bool, "data": dict}
-    if not isinstance(body, dict) or body.get("object") != "event":
-        raise NotAnEvent("the body is not an event")
-    for name, kind in kinds.items():
-        longest = _LONGEST_TYPE if name == "type" else _LONGEST
-        if type(body.get(name)) is not kind or not _storable(body[name], longest):
-            raise NotAnEvent(f"the event's '{name}' is missing or wrong")
-    whole, version = body["data"].get("object"), body.get("api_version")
-    return Event(
-        id=body["id"],
-        type=body["type"],
-        created=body["created"],
-        livemode=body["livemode"],
-        api_version=version if isinstance(version, str) and len(version) <= 60 else None,
-        object=_kept(whole),
-    )
+def _not_too_fast(call: Callable[[], T]) -> T:
+    """Makes the call, and again a little later when Stripe has too many at once."""
+    for attempt in range(1, _TOO_FAST_TRIES):
+        try:
+            return call()
+        except stripe.RateLimitError:
+            time.sleep(random.uniform(0.1, 0.2) * 2**attempt)
+    return call()
 
 
-def _kept(whole: Any) -> dict[str, Any]:
-    """What is kept of the event's object, whatever shape that has."""
-    fields = whole.items() if isinstance(whole, dict) else ()
-    plain = {k: v for k, v in fields if k in _KEPT and not isinstance(v, dict | list)}
-    metadata = whole.get("metadata") if isinstance(whole, dict) else None
-    if isinstance(metadata, dict) and isinstance(metadata.get("order"), str):
-        # Decides nothing; it only tells an event that is early from one that is not ours.
-        plain["order"] = metadata["order"]
-    return {k: v for k, v in plain.items() if _storable(v)}
-
-
-def _storable(value: Any, longest: int = _LONGEST) -> bool:
-    """Whether a column takes the value; Stripe's ids, types and times are within these bounds."""
-    if isinstance(value, str):
-        return len(value) <= longest and value.isprintable()
-    return not isinstance(value, int | float) or abs(value) <= _LATEST
-
-
-def _no_number(text: str) -> Any:
-    raise ValueError(f"{text} is not JSON")
+def _narrowed(payment_intent: str | None, since: int | None) -> dict[str, Any]:
+    """The parameters of a list that shows what is of a PaymentIntent, or new enough."""
+    params: dict[str, Any] = {}
+    if payment_intent is not None:
+        params["payment_intent"] = payment_intent
+    if since is not None:
+        params["created"] = {"gte": since}
+    return params
 
 
 def _verify(payload: bytes, signature: str | None, secrets: tuple[str, ...]) -> None:
@@ -216,6 +271,12 @@ def _translated(error: stripe.StripeError) -> GatewayError:
     kind: type[GatewayError] = Misused
     if isinstance(error, stripe.CardError):
         kind = CardDeclined
+    elif isinstance(error, stripe.PermissionError):
+        kind = NotPermitted
+    elif isinstance(error, stripe.AuthenticationError):
+        kind = KeysRefused
+    elif isinstance(error, stripe.APIError) and (error.http_status or 0) >= 500:
+        kind = StripeBroke
     elif isinstance(error, stripe.APIConnectionError | stripe.RateLimitError | stripe.APIError):
         kind = StripeUnavailable
     elif code in _GONE:
@@ -226,28 +287,6 @@ def _translated(error: stripe.StripeError) -> GatewayError:
     own = error.user_message if error.error else None
     message = f"{type(error).__name__} {code or error.http_status or ''}".strip()
     return kind(message, user_message=own, code=code)
-
-
-def _payment_intent(found: stripe.PaymentIntent) -> PaymentIntent:
-    method = found.payment_method
-    last_error = found.last_payment_error
-    return PaymentIntent(
-        id=found.id,
-        status=found.status,
-        amount=found.amount,
-        amount_received=found.amount_received,
-        currency=found.currency,
-        created=found.created,
-        livemode=found.livemode,
-        payment_method=method if isinstance(method, str) or method is None else method.id,
-        metadata=found.metadata.to_dict() if found.metadata else {},
-        error_code=_error_code(last_error) if last_error else None,
-        client_secret=found.client_secret,
-    )
-
-
-def _error_code(error: Any) -> str | None:
-    return getattr(error, "decline_code", None) or getattr(error, "code", None)
 
 
 def _request_id(result: Any) -> str | None:

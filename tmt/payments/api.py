@@ -91,7 +91,11 @@ def create() -> ResponseReturnValue:
 
 @api.post("/stripe_confirm_payment")
 def confirm() -> ResponseReturnValue:
-    intent = _asked_for()
+    payment_intent = _asked_for()
+    settings, hit = web.shop().settings, web.limits().hit
+    hit(settings.confirms_per_address, "confirms-address", web.client_address())
+    hit(settings.confirms_per_order, "confirms-order", payment_intent)
+    intent = gateway().retrieve_payment_intent(payment_intent)
     settle(web.shop(), intent, Cause.API)
     told = _told(intent) | {
         "created": intent.created,
@@ -106,14 +110,13 @@ def confirm() -> ResponseReturnValue:
 
 @api.post("/stripe_get_payment_intent")
 def get() -> ResponseReturnValue:
-    intent = _asked_for()
+    intent = gateway().retrieve_payment_intent(_asked_for())
     return _success({"payment_intent": _told(intent) | {"metadata": dict(intent.metadata)}})
 
 
-def _asked_for() -> PaymentIntent:
-    """The PaymentIntent that the request names, as Stripe has it now."""
-    data = read_data(request.get_data())
-    return gateway().retrieve_payment_intent(read_payment_intent_id(data))
+def _asked_for() -> str:
+    """The id of the PaymentIntent that the request names."""
+    return read_payment_intent_id(read_data(request.get_data()))
 
 
 def _metadata(wanted: CreateRequest, moment: datetime) -> dict[str, str]:

@@ -11,10 +11,9 @@ import hashlib
 from datetime import datetime, timedelta
 
 from sqlalchemy import String, delete
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from tmt.core.db import Base
+from tmt.core.db import Base, InsertOnce
 from tmt.shop import Shop
 
 # Stripe forgets a key after a day; from then on it stands for a new request.
@@ -29,6 +28,9 @@ class ApiKey(Base):
 
     key: Mapped[str] = mapped_column(String(80), primary_key=True)
     first_used_at: Mapped[datetime]
+
+
+_INSERT = InsertOnce(ApiKey, "key")
 
 
 def gateway_key(sent: str | None) -> str | None:
@@ -46,19 +48,13 @@ def moment_of(shop: Shop, key: str | None) -> datetime:
         return now
 
     def unit(session: Session) -> datetime:
-        row = session.get(ApiKey, key, with_for_update=True)
-        if row is None:
-            row = ApiKey(key=key, first_used_at=now)
-            session.add(row)
-        elif row.first_used_at + _KEPT <= now:
+        _INSERT.run(session, {"key": key, "first_used_at": now})
+        row = session.get_one(ApiKey, key, with_for_update=True)
+        if row.first_used_at + _KEPT <= now:
             row.first_used_at = now
         return row.first_used_at
 
-    try:
-        return shop.db.transaction(unit)
-    except IntegrityError:
-        # The same key at the same instant: the other request's time counts.
-        return shop.db.transaction(unit)
+    return shop.db.transaction(unit)
 
 
 def forget_old_keys(shop: Shop) -> None:

@@ -7,6 +7,9 @@ from tmt.core.errors import Refusal
 from tmt.gateway import contract
 from tmt.gateway.contract import Event, Gateway, PaymentIntent
 from tmt.gateway.inbox import Done, Handler
+from tmt.payments.declines import FAILED, end_after_declines
+from tmt.payments.disputes import book_dispute
+from tmt.payments.refunds import book_refund
 from tmt.payments.settle import is_awaited, is_ours, settle
 from tmt.shop import Shop
 
@@ -27,7 +30,29 @@ def payment_intent_changed(shop: Shop, gateway: Gateway, event: Event, done: Don
             raise NotStoredYet(f"the PaymentIntent {event.object_id} of an order is not stored yet")
         return
     intent = _told(event) or gateway.retrieve_payment_intent(event.object_id)
+    if event.type == FAILED:
+        # Before the event is done, so that it is handled again if Stripe does not answer.
+        end_after_declines(shop, gateway, event.object_id)
     settle(shop, intent, Cause.WEBHOOK, also=done)
+
+
+def refund_changed(shop: Shop, gateway: Gateway, event: Event, done: Done) -> None:
+    """Books the refund that the event speaks of, as Stripe has it now."""
+    if _is_ours(shop, event):
+        book_refund(shop, gateway.retrieve_refund(event.object_id), Cause.WEBHOOK, also=done)
+
+
+def charge_refunded(shop: Shop, gateway: Gateway, event: Event, _done: Done) -> None:
+    """Books every refund of the charge's PaymentIntent: the event does not say which is new."""
+    if _is_ours(shop, event):
+        for refund in gateway.list_refunds(payment_intent=str(event.object["payment_intent"])):
+            book_refund(shop, refund, Cause.WEBHOOK)
+
+
+def dispute_changed(shop: Shop, gateway: Gateway, event: Event, done: Done) -> None:
+    """Books the dispute that the event speaks of, as Stripe has it now."""
+    if _is_ours(shop, event):
+        book_dispute(shop, gateway.retrieve_dispute(event.object_id), Cause.WEBHOOK, also=done)
 
 
 HANDLERS: dict[str, Handler] = {
@@ -35,7 +60,23 @@ HANDLERS: dict[str, Handler] = {
     "payment_intent.payment_failed": payment_intent_changed,
     "payment_intent.processing": payment_intent_changed,
     "payment_intent.canceled": payment_intent_changed,
+    "refund.created": refund_changed,
+    "refund.updated": refund_changed,
+    "refund.failed": refund_changed,
+    "charge.refund.updated": refund_changed,
+    "charge.refunded": charge_refunded,
+    "charge.dispute.created": dispute_changed,
+    "charge.dispute.updated": dispute_changed,
+    "charge.dispute.closed": dispute_changed,
+    "charge.dispute.funds_withdrawn": dispute_changed,
+    "charge.dispute.funds_reinstated": dispute_changed,
 }
+
+
+def _is_ours(shop: Shop, event: Event) -> bool:
+    """Whether the PaymentIntent of the event's charge, refund or dispute is one of the shop's."""
+    named = event.object.get("payment_intent")
+    return isinstance(named, str) and is_ours(shop, named)
 
 
 def _told(event: Event) -> PaymentIntent | None:

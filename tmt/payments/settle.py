@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import structlog
@@ -29,18 +29,30 @@ from tmt.checkout.states import (
     PROCESSING,
     REFUNDED,
     Cause,
-    locked_order,
     move,
 )
 from tmt.core import metrics, outbox
 from tmt.gateway import contract
 from tmt.gateway.contract import PaymentIntent
+from tmt.payments.disputes import apply_disputes
+from tmt.payments.ledger import left_of, locked_payment
 from tmt.payments.models import Payment
+from tmt.payments.notices import notify
 from tmt.payments.refunds import owe_refund
 from tmt.shop import Shop
 from tmt.tickets.issue import issue
 
 log = structlog.get_logger(__name__)
+
+
+# What the organiser is told of money that goes back at once.
+NOTICES = {
+    "mismatch": "amount_mismatch",
+    "paid_twice": "paid_twice",
+    "too_late": "too_late",
+    "no_event": "no_event",
+}
+_CARD_TAKES = timedelta(minutes=10)
 
 
 class Outcome(StrEnum):
@@ -60,6 +72,7 @@ class _Case:
     """One PaymentIntent against its locked payment and order."""
 
     session: Session
+    shop: Shop
     order: Order
     payment: Payment
     intent: PaymentIntent
@@ -79,12 +92,12 @@ def settle(
     """
 
     def unit(session: Session) -> tuple[Outcome, str | None]:
-        found = _locked(session, intent.id)
+        found = locked_payment(session, intent.id)
         outcome, code = Outcome.NOT_OURS, None
         if found:
             order, payment = found
             code = order.code
-            case = _Case(session, order, payment, intent, cause, shop.clock.now())
+            case = _Case(session, shop, order, payment, intent, cause, shop.clock.now())
             outcome = _apply(case)
         if also:
             also(session)
@@ -128,17 +141,6 @@ def settle_free(session: Session, order: Order, now: datetime) -> None:
     _pay(session, order, Cause.FREE, now)
 
 
-def _locked(session: Session, payment_intent: str) -> tuple[Order, Payment] | None:
-    """Order and payment of this PaymentIntent, locked in this sequence; None if it is not ours."""
-    query = select(Payment).where(Payment.payment_intent == payment_intent)
-    payment = session.scalar(query)
-    if payment is None:
-        return None
-    order = locked_order(session, payment.order_id)
-    session.refresh(payment, with_for_update=True)
-    return order, payment
-
-
 def _apply(case: _Case) -> Outcome:
     if case.payment.status == contract.SUCCEEDED:
         return Outcome.UNCHANGED
@@ -161,17 +163,32 @@ def _apply(case: _Case) -> Outcome:
 def _succeeded(case: _Case) -> Outcome:
     payment, intent, order = case.payment, case.intent, case.order
     payment.status, payment.succeeded_at, payment.error_code = intent.status, case.now, None
-    if (intent.amount_received, intent.currency) != (payment.amount, payment.currency):
-        log.error("payment.mismatch", order=order.code, payment_intent=intent.id)
-        return _give_back(case, "mismatch")
-    if order.status in (PAID, REFUNDED):
-        return _give_back(case, "paid_twice")
-    if not takes_place(order.event, case.now):
-        return _give_back(case, "no_event")
+    payment.amount_received, payment.received_currency = intent.amount_received, intent.currency
+    case.session.flush()
+    reason = _why_not(case)
+    if reason:
+        return _give_back(case, reason)
     if order.status in ENDED and not _taken_again(case):
         return _give_back(case, "too_late")
     _pay(case.session, order, case.cause, case.now)
+    # A dispute can have been told before the payment that it is about.
+    apply_disputes(case.session, case.shop, order)
     return Outcome.PAID
+
+
+def _why_not(case: _Case) -> str | None:
+    """Why the money that has come cannot pay its order, if so."""
+    payment, intent, order = case.payment, case.intent, case.order
+    if (intent.amount_received, intent.currency) != (payment.amount, payment.currency):
+        return "mismatch"
+    if order.status in (PAID, REFUNDED):
+        return "paid_twice"
+    if left_of(case.session, payment) == 0:
+        # Given back already, in Stripe's dashboard or by a bank: told before the payment was.
+        return "gone_again"
+    if not takes_place(order.event, case.now):
+        return "no_event"
+    return None
 
 
 def _taken_again(case: _Case) -> bool:
@@ -194,16 +211,21 @@ def _pay(session: Session, order: Order, cause: Cause, now: datetime) -> None:
 
 def _give_back(case: _Case, reason: str) -> Outcome:
     """Owes the buyer all that was received; an order that nothing else paid ends as refunded."""
-    received = case.intent.amount_received
-    if received > 0:
-        owe_refund(case.session, case.payment, received, case.intent.currency, reason, case.now)
-    if case.order.status not in (PAID, REFUNDED):
-        if case.order.status in (HELD, PROCESSING):
-            stock.release(case.session, case.order.event_id, case.order.places)
-        move(case.session, case.order, REFUNDED, case.cause, case.now)
-        key = f"refunded-{case.order.token}"
-        payload = {"order": case.order.id, "amount": received, "reason": reason}
-        outbox.put(case.session, "refunded_late", key, payload, case.now)
+    order, payment = case.order, case.payment
+    left = left_of(case.session, payment)
+    if left > 0:
+        owe_refund(case.session, payment, left, reason, case.now)
+        details = {"amount": left, "currency": payment.received_currency}
+        notify(case.session, NOTICES[reason], str(payment.id), order, case.now, **details)
+    if order.status not in (PAID, REFUNDED):
+        if order.status in (HELD, PROCESSING):
+            stock.release(case.session, order.event_id, order.places)
+        move(case.session, order, REFUNDED, case.cause, case.now)
+        if left > 0:
+            money = {"amount": left, "currency": payment.received_currency}
+            payload = {"order": order.id, "reason": reason, **money}
+            key = f"refunded-{order.token}"
+            outbox.put(case.session, "refunded_late", key, payload, case.now)
     return Outcome.REFUNDING
 
 
@@ -211,12 +233,18 @@ def _processing(case: _Case) -> Outcome:
     if case.order.status != HELD:
         return Outcome.UNCHANGED
     move(case.session, case.order, PROCESSING, case.cause, case.now)
+    # A card is through before this is due; only who waits for a bank is written to.
+    key, payload = f"processing-{case.payment.id}", {"order": case.order.id}
+    due = case.now + _CARD_TAKES
+    outbox.put(case.session, "on_its_way", key, payload, case.now, due=due)
     return Outcome.PROCESSING
 
 
 def _bank_refused(case: _Case) -> Outcome:
     if case.order.status == PROCESSING:
         move(case.session, case.order, HELD, case.cause, case.now)
+        key, payload = f"bank_refused-{case.order.token}", {"order": case.order.id}
+        outbox.put(case.session, "bank_refused", key, payload, case.now)
     return Outcome.FAILED
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -10,16 +11,19 @@ from sqlalchemy.orm import Session
 from tmt.checkout.models import Order
 from tmt.checkout.states import HELD, Cause, locked_order
 from tmt.core.db import InsertOnce
-from tmt.core.ids import new_token
 from tmt.gateway.contract import Gateway, PaymentIntent
+from tmt.payments import attempts
+from tmt.payments.methods import too_slow_for
 from tmt.payments.models import NEW, Payment
 from tmt.payments.settle import settle, settle_free
 from tmt.shop import Shop
 
 _INSERT = InsertOnce(Payment, "idempotency_key")
+# Seconds by which Stripe's clock and ours may differ.
+_CLOCKS_DIFFER = 600
 
 
-def begin(session: Session, order: Order, now: datetime) -> None:
+def begin(session: Session, shop: Shop, order: Order, now: datetime) -> None:
     """In the transaction that places the order: its Payment, or its settling if it is free."""
     if order.total == 0:
         settle_free(session, order, now)
@@ -28,11 +32,12 @@ def begin(session: Session, order: Order, now: datetime) -> None:
         session,
         {
             "order_id": order.id,
-            "idempotency_key": f"order-{order.code}-{new_token()}",
             "status": NEW,
             "amount": order.total,
             "currency": order.currency,
+            "amount_received": 0,
             "created_at": now,
+            **attempts.new_attempt(f"order-{order.code}", _params(order, shop), now),
         },
     )
 
@@ -69,18 +74,43 @@ def current_intent(
 def _make(shop: Shop, gateway: Gateway, order: Order, payment: Payment) -> PaymentIntent | None:
     if order.status != HELD or order.expires_at <= shop.clock.now():
         return None
-    intent = gateway.create_payment_intent(
-        payment.amount,
-        payment.currency,
-        description=f"{shop.settings.shop_name} {order.code}",
-        metadata={"platform": "TMT", "order": order.code},
-        idempotency_key=payment.idempotency_key,
-    )
+    intent = _create_once(shop, gateway, order, payment)
     if shop.db.transaction(lambda s: _keep(s, payment.id, intent)):
         return intent
     # The order ended meanwhile. Nobody was told the secret, so nobody can have paid it.
     gateway.cancel_payment_intent(intent.id)
     return None
+
+
+def _create_once(shop: Shop, gateway: Gateway, order: Order, payment: Payment) -> PaymentIntent:
+    metadata = {"platform": "TMT", "order": order.code, "payment": str(payment.id)}
+
+    def create(key: str) -> PaymentIntent:
+        return gateway.create_payment_intent(
+            payment.amount,
+            payment.currency,
+            description=f"{shop.settings.shop_name} {order.code}",
+            metadata=metadata,
+            idempotency_key=key,
+            excluded_methods=too_slow_for(order),
+        )
+
+    def look_up() -> PaymentIntent | None:
+        since = int(payment.created_at.timestamp()) - _CLOCKS_DIFFER
+        known = gateway.list_payment_intents(since)
+        return next((pi for pi in known if dict(pi.metadata) == metadata), None)
+
+    return attempts.once(shop, payment, _params(order, shop), create, look_up)
+
+
+def _params(order: Order, shop: Shop) -> dict[str, Any]:
+    """What decides whether a repetition is the same call."""
+    return {
+        "amount": order.total,
+        "currency": order.currency,
+        "shop": shop.settings.shop_name,
+        "excluded": too_slow_for(order),
+    }
 
 
 def _keep(session: Session, payment_id: int, intent: PaymentIntent) -> bool:

@@ -6,7 +6,6 @@ from typing import Any
 
 from flask import Blueprint, flash, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
-from markupsafe import Markup
 
 from tmt import web
 from tmt.catalog.listing import takes_place
@@ -20,13 +19,12 @@ from tmt.core.i18n import current_locale
 from tmt.core.i18n import gettext as _
 from tmt.gateway.contract import GatewayError, PaymentIntent
 from tmt.gateway.extension import gateway
+from tmt.payments.declines import ended_by_declines
 from tmt.payments.expiry import end_hold
+from tmt.payments.pages import order_facts
 from tmt.payments.start import current_intent
 from tmt.shop import Shop
-from tmt.tickets import qr
-from tmt.tickets.issue import tickets_of
 from tmt.tickets.mails import sent_mail
-from tmt.tickets.models import VOID, Ticket
 
 payments = Blueprint("payments", __name__, url_prefix="/orders/<token>")
 
@@ -36,12 +34,14 @@ def order(token: str) -> ResponseReturnValue:
     shop = web.shop()
     found = _find(shop, token)
     with shop.db.reading() as session:
-        issued = tickets_of(session, found.id)
+        facts = order_facts(session, found)
+        declined = ended_by_declines(session, found)
     return render_template(
         "orders/show.html",
         **_common(shop, found),
-        tickets=[_ticket(ticket, found) for ticket in issued],
+        **facts,
         paid_at=found.paid_at,
+        declined=declined,
         mail_link=url_for("tickets.mail", token=token) if sent_mail(shop, found) else None,
     )
 
@@ -52,6 +52,7 @@ def pay(token: str) -> ResponseReturnValue:
     found = _find(shop, token)
     if found.status != HELD:
         return _to_order(token)
+    _limit(shop, found)
     now = shop.clock.now()
     try:
         if found.expires_at <= now or not takes_place(found.event, now):
@@ -76,6 +77,7 @@ def returned(token: str) -> ResponseReturnValue:
     """Asks Stripe, believes nothing of the address, and leaves no parameter of it in sight."""
     shop = web.shop()
     found = _find(shop, token)
+    _limit(shop, found)
     try:
         intent = current_intent(shop, gateway(), found, Cause.RETURN_PAGE)
     except GatewayError:
@@ -112,6 +114,13 @@ def cancel(token: str) -> ResponseReturnValue:
     except GatewayError:
         flash(_("We could not cancel just now. Please try again in a moment."), "bad")
     return _to_order(token)
+
+
+def _limit(shop: Shop, found: Order) -> None:
+    """Counts a look at a page that asks Stripe; `TooMany` for who does it in masses."""
+    hit = web.limits().hit
+    hit(shop.settings.confirms_per_address, "confirms-address", web.client_address())
+    hit(shop.settings.confirms_per_order, "confirms-order", found.code)
 
 
 def _find(shop: Shop, token: str) -> Order:
@@ -155,17 +164,4 @@ def _pay_data(shop: Shop, found: Order, intent: PaymentIntent) -> dict[str, Any]
         "status_url": url_for("payments.status", token=found.token),
         "order_url": url_for("payments.order", token=found.token),
         "locale": current_locale(),
-    }
-
-
-def _ticket(ticket: Ticket, found: Order) -> dict[str, Any]:
-    label = _("Code of ticket %(number)s") % {"number": ticket.number}
-    return {
-        "number": ticket.number,
-        "type_name": ticket.type_name,
-        "holder": ticket.holder,
-        "qr": Markup(qr.svg(ticket.code, label)),  # noqa: S704 - drawn here, its label escaped
-        "code_text": qr.grouped(ticket.code),
-        "test": not found.livemode,
-        "void": ticket.status == VOID,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from tmt.checkout.models import Order
 from tmt.core.ids import new_ticket_code
-from tmt.tickets.models import VALID, VOID, Ticket
+from tmt.tickets.models import BLOCKED, VALID, VOID, Ticket
 
 
 def issue(session: Session, order: Order, now: datetime) -> None:
@@ -44,10 +45,33 @@ def tickets_of(session: Session, order_id: int) -> Sequence[Ticket]:
     return session.scalars(query).all()
 
 
-def void_all(session: Session, order_id: int) -> None:
-    """Makes every ticket of the order void."""
+def void(session: Session, order_id: int, numbers: Sequence[int] | None) -> dict[int, int]:
+    """Makes tickets of the order void, all of them or those of these numbers.
+
+    Returns the places that this frees: how many of which ticket type, as stock.py takes it.
+    """
+    query = select(Ticket).where(Ticket.order_id == order_id, Ticket.status != VOID)
+    if numbers is not None:
+        query = query.where(Ticket.number.in_(numbers))
+    tickets = session.scalars(query).all()
+    for ticket in tickets:
+        ticket.status = VOID
+    return dict(Counter(ticket.ticket_type_id for ticket in tickets))
+
+
+def block(session: Session, order_id: int) -> None:
+    """Has the order's valid tickets open no door for now."""
+    _turn(session, order_id, VALID, BLOCKED)
+
+
+def unblock(session: Session, order_id: int) -> None:
+    """Makes the order's blocked tickets valid again."""
+    _turn(session, order_id, BLOCKED, VALID)
+
+
+def _turn(session: Session, order_id: int, before: str, after: str) -> None:
     session.execute(
         update(Ticket)
-        .where(Ticket.order_id == order_id, Ticket.status == VALID)
-        .values(status=VOID)
+        .where(Ticket.order_id == order_id, Ticket.status == before)
+        .values(status=after)
     )

@@ -9,6 +9,7 @@ from tmt.checkout import states
 from tmt.checkout.links import order_url
 from tmt.checkout.models import Order
 from tmt.checkout.orders import get_order
+from tmt.core.errors import NotYet
 from tmt.core.i18n import gettext as _
 from tmt.core.i18n import use_locale
 from tmt.core.letters import Letters, sent_file
@@ -16,21 +17,32 @@ from tmt.core.mail import Attachment
 from tmt.shop import Shop
 from tmt.tickets.documents import calendar_of, pdf_of
 from tmt.tickets.issue import tickets_of
-from tmt.tickets.models import VALID
+from tmt.tickets.models import BLOCKED, VOID
+
+
+class TicketsBlocked(NotYet):
+    """A dispute over the order is undecided: its tickets are sent if they become valid again."""
 
 
 def send_confirmation(shop: Shop, letters: Letters, key: str, payload: dict[str, Any]) -> None:
-    """The confirmation of a paid order, in its language, with all its tickets."""
+    """The confirmation of a paid order, in its language, with all its tickets.
+
+    There is none when all of it has gone back already. Raises `TicketsBlocked`, `MailRefused`,
+    `MailUnavailable`.
+    """
     with shop.db.reading() as session:
         order = get_order(session, payload["order"])
         tickets = tickets_of(session, order.id)
-    if not any(ticket.status == VALID for ticket in tickets):
+    standing = {ticket.status for ticket in tickets} - {VOID}
+    if not standing:
         return
+    if BLOCKED in standing:
+        raise TicketsBlocked(f"the tickets of order {order.code} are blocked by a dispute")
     attachments = [
         Attachment(f"tickets-{order.code}.pdf", pdf_of(shop, order, tickets), "application/pdf"),
         Attachment(f"{order.code}.ics", calendar_of(shop, order), "text/calendar"),
     ]
-    context = _context(shop, order) | {"tickets": tickets, "test": not order.livemode}
+    context = context_of(shop, order) | {"tickets": tickets, "test": not order.livemode}
     letters.send("confirmation", key, order.email, order.locale, context, attachments)
 
 
@@ -55,17 +67,6 @@ def send_found_orders(shop: Shop, letters: Letters, key: str, payload: dict[str,
     letters.send("find_orders", key, found[0].email, payload["locale"], {"orders": rows})
 
 
-def send_refunded_late(shop: Shop, letters: Letters, key: str, payload: dict[str, Any]) -> None:
-    """Tells a buyer whose payment could not be used that all of it comes back."""
-    with shop.db.reading() as session:
-        order = get_order(session, payload["order"])
-    context = _context(shop, order) | {
-        "amount": payload["amount"],
-        "reason": payload["reason"],
-    }
-    letters.send("refunded_late", key, order.email, order.locale, context)
-
-
 def sent_mail(shop: Shop, order: Order) -> Path | None:
     """The confirmation's file, where mails are written to a folder instead of being sent."""
     if not shop.settings.sandbox:
@@ -87,7 +88,8 @@ def status_text(status: str) -> str:
     return texts[status]
 
 
-def _context(shop: Shop, order: Order) -> dict[str, Any]:
+def context_of(shop: Shop, order: Order) -> dict[str, Any]:
+    """What every mail about an order can name."""
     return {
         "order": order,
         "event": order.event,

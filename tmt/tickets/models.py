@@ -9,7 +9,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from tmt.core.db import Base
 
-VALID, VOID = "valid", "void"
+# A blocked ticket keeps its place but opens no door until the dispute over its payment is decided.
+VALID, BLOCKED, VOID = "valid", "blocked", "void"
 
 
 class Ticket(Base):

@@ -16,6 +16,7 @@ from tmt.core.errors import NotFound
 from tmt.tickets.documents import calendar_of, pdf_of
 from tmt.tickets.issue import tickets_of
 from tmt.tickets.mails import sent_mail
+from tmt.tickets.models import VALID
 
 tickets = Blueprint("tickets", __name__, url_prefix="/orders/<token>")
 
@@ -26,6 +27,8 @@ def pdf(token: str) -> ResponseReturnValue:
     with shop.db.reading() as session:
         order = _paid_order(find_order(session, token))
         issued = tickets_of(session, order.id)
+    if not any(ticket.status == VALID for ticket in issued):
+        raise NotFound("the order has no valid tickets")
     return _file(pdf_of(shop, order, issued), "application/pdf", f"tickets-{order.code}.pdf")
 
 

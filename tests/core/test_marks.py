@@ -1,0 +1,32 @@
+"""Marks: set once or by several at the same moment, never moved back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from tests.racing import together
+from tmt.core import marks
+from tmt.core.db import Database
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+def put(db: Database, name: str, at: datetime) -> None:
+    db.transaction(lambda session: marks.set_mark(session, name, at))
+
+
+def test_the_later_of_two_stays(db: Database) -> None:
+    for at in (NOON, NOON + timedelta(hours=1), NOON):
+        put(db, "read", at)
+    with db.reading() as session:
+        assert marks.read(session, "read") == NOON + timedelta(hours=1)
+        assert marks.read(session, "other") is None
+
+
+def test_several_set_it_for_the_first_time_at_once(db: Database) -> None:
+    for number in range(20):
+        name = f"first-{number}"
+        together(*(partial(put, db, name, NOON + timedelta(hours=hour)) for hour in range(4)))
+        with db.reading() as session:
+            assert marks.read(session, name) == NOON + timedelta(hours=3)

@@ -1,0 +1,253 @@
+"""What the organiser gives back: REF-01, REF-03, REF-04."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import select, update
+
+from tests.invariants import check_money
+from tests.racing import together
+from tmt.catalog.models import TicketType
+from tmt.payments.models import Notice, Refund
+from tmt.payments.returns import Disputed, NoSuchTicket, NotRefundable, TooMuch, give_back
+
+pytestmark = pytest.mark.usefixtures("sound")
+
+
+def reader(shopfront):
+    """A buyer who reads English."""
+    buyer = shopfront.buyer()
+    buyer.session.headers["Accept-Language"] = "en"
+    return buyer
+
+
+def page_of(shopfront, order):
+    return reader(shopfront).get(f"/orders/{order.token}").text
+
+
+def paid(shopfront, *quantities, method="pm_card_visa"):
+    """A paid order, its jobs done."""
+    buyer = reader(shopfront)
+    order = buyer.reserve(*quantities or (3,))
+    pi = buyer.open_pay_page(order)
+    shopfront.confirm(pi, method)
+    buyer.get(f"/orders/{order.token}/return")
+    settle_down(shopfront)
+    return shopfront.order(order.token), pi
+
+
+def settle_down(shopfront):
+    """Stripe sends what it has to say, and the jobs do what there is to do."""
+    for _ in range(2):
+        shopfront.run_jobs()
+        shopfront.sandbox.deliver()
+    shopfront.run_jobs()
+
+
+def flask(shopfront, *command):
+    return shopfront.app.test_cli_runner().invoke(args=list(command))
+
+
+def refunds(shopfront):
+    with shopfront.shop.db.reading() as session:
+        return session.scalars(select(Refund).order_by(Refund.id)).all()
+
+
+def notices(shopfront):
+    with shopfront.shop.db.reading() as session:
+        return [notice.kind for notice in session.scalars(select(Notice))]
+
+
+def states(shopfront, order):
+    return [ticket.status for ticket in shopfront.tickets(order)]
+
+
+def test_everything_goes_back_and_the_order_ends(shopfront):
+    order, pi = paid(shopfront)
+    done = flask(shopfront, "refund", order.code.lower())
+    assert done.exit_code == 0, done.output
+    assert "225.00" in done.output
+    assert f"Order {order.code} is refunded." in done.output
+    settle_down(shopfront)
+    assert states(shopfront, order) == ["void"] * 3
+    assert shopfront.stock() == (0, 0)
+    (refund,) = shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
+    assert (refund.amount, refund.reason) == (22500, "requested_by_customer")
+    assert len(shopfront.mails()) == 2
+    page = page_of(shopfront, order)
+    assert "225.00" in page
+    assert "sent to your bank" in page
+    check_money(shopfront)
+
+
+def test_a_ticket_goes_back_and_its_place_is_for_sale_again(shopfront):
+    order, pi = paid(shopfront, 3)
+    assert flask(shopfront, "refund", order.code, "--tickets", "2").exit_code == 0
+    settle_down(shopfront)
+    assert states(shopfront, order) == ["valid", "void", "valid"]
+    assert shopfront.order(order.token).status == "paid"
+    assert shopfront.stock() == (0, 2)
+    (refund,) = shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
+    assert refund.amount == 7500
+    check_money(shopfront)
+
+
+def test_ticket_after_ticket_until_the_order_has_ended(shopfront):
+    order, _pi = paid(shopfront, 3)
+    for number in (1, 3, 2):
+        give_back(shopfront.shop, order.code, tickets=[number])
+    settle_down(shopfront)
+    assert shopfront.order(order.token).status == "refunded"
+    assert shopfront.stock() == (0, 0)
+    assert [r.tickets for r in refunds(shopfront)] == [[1], [3], [2]]
+    check_money(shopfront)
+
+
+def test_an_amount_leaves_the_tickets_valid(shopfront):
+    order, _pi = paid(shopfront, 2)
+    assert flask(shopfront, "refund", order.code, "--amount", "12.50").exit_code == 0
+    settle_down(shopfront)
+    assert states(shopfront, order) == ["valid", "valid"]
+    assert refunds(shopfront)[0].amount == 1250
+    assert any("Your tickets stay valid" in mail.read_text() for mail in shopfront.mails())
+    check_money(shopfront)
+
+
+def test_tickets_become_void_without_money(shopfront):
+    order, pi = paid(shopfront, 2)
+    give_back(shopfront.shop, order.code, tickets=[1], amount=0)
+    assert states(shopfront, order) == ["void", "valid"]
+    settle_down(shopfront)
+    assert [(r.amount, r.tickets) for r in refunds(shopfront)] == [(0, [1])]
+    assert not shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
+
+
+@pytest.mark.parametrize(
+    ("wanted", "refusal"),
+    [
+        ({"amount": 22501}, TooMuch),
+        ({"amount": -1}, TooMuch),
+        ({"tickets": [4]}, NoSuchTicket),
+        ({"tickets": [1, 0]}, NoSuchTicket),
+        ({"tickets": [1], "amount": 22501}, TooMuch),
+    ],
+)
+def test_what_cannot_be_is_refused_with_nothing_done(shopfront, wanted, refusal):
+    order, _pi = paid(shopfront)
+    with pytest.raises(refusal):
+        give_back(shopfront.shop, order.code, **wanted)
+    assert states(shopfront, order) == ["valid"] * 3
+    assert not refunds(shopfront)
+
+
+def test_an_order_that_nobody_paid_is_refused(shopfront):
+    order = shopfront.buyer().reserve(1)
+    refused = flask(shopfront, "refund", order.code)
+    assert refused.exit_code == 1
+    assert "held: nothing was paid" in refused.output
+    assert flask(shopfront, "refund", "NOSUCH").exit_code == 1
+    assert "is not an amount" in flask(shopfront, "refund", order.code, "--amount", "x").output
+
+
+def test_a_refunded_order_is_refused(shopfront):
+    order, _pi = paid(shopfront)
+    give_back(shopfront.shop, order.code)
+    with pytest.raises(NotRefundable):
+        give_back(shopfront.shop, order.code)
+
+
+def test_a_free_order_ends_with_its_tickets(shopfront):
+    shopfront.shop.db.transaction(lambda s: s.execute(update(TicketType).values(price=0)))
+    order = shopfront.buyer().reserve(2)
+    assert (order.total, order.status) == (0, "paid")
+    assert not give_back(shopfront.shop, order.code)
+    assert shopfront.order(order.token).status == "refunded"
+    assert states(shopfront, order) == ["void", "void"]
+    assert shopfront.stock() == (0, 0)
+
+
+def test_ref04_twenty_at_once_want_60_percent(shopfront):
+    order, pi = paid(shopfront)
+
+    def sixty_percent():
+        try:
+            give_back(shopfront.shop, order.code, amount=13500)
+        except TooMuch:
+            return False
+        return True
+
+    assert sum(together(*[sixty_percent] * 20)) == 1
+    settle_down(shopfront)
+    (refund,) = shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
+    assert refund.amount == 13500
+    check_money(shopfront)
+
+
+def test_ref04_the_answer_is_lost_and_nothing_goes_back_twice(shopfront, sandbox):
+    order, pi = paid(shopfront)
+    sandbox.lose_answer("POST /v1/refunds", times=3)
+    give_back(shopfront.shop, order.code, amount=5000)
+    for _ in range(4):
+        settle_down(shopfront)
+        shopfront.clock.move(minutes=5)
+    (refund,) = shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
+    assert [(r.refund, r.status) for r in refunds(shopfront)] == [(refund.id, "succeeded")]
+    check_money(shopfront)
+
+
+def test_ref04_a_day_later_it_is_looked_up_first(shopfront, sandbox):
+    """Stripe has forgotten the key: the same call would give the money back again."""
+    shopfront.silence_stripe()
+    order, pi = paid(shopfront)
+    sandbox.lose_answer("POST /v1/refunds", times=None)
+    give_back(shopfront.shop, order.code, amount=5000)
+    settle_down(shopfront)
+    sandbox.calm()
+    sandbox.advance(days=2)
+    settle_down(shopfront)
+    assert len(shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data) == 1
+    assert refunds(shopfront)[0].status == "succeeded"
+
+
+def test_ref03_pending_for_days_then_there(shopfront, sandbox):
+    order, _pi = paid(shopfront, 1, method="pm_card_pendingRefund")
+    give_back(shopfront.shop, order.code)
+    settle_down(shopfront)
+    assert refunds(shopfront)[0].status == "pending"
+    assert "on its way" in page_of(shopfront, order)
+    sandbox.advance(days=4)
+    settle_down(shopfront)
+    assert refunds(shopfront)[0].status == "succeeded"
+    check_money(shopfront)
+
+
+def test_ref03_it_fails_after_all_and_a_person_is_told(shopfront, sandbox):
+    order, _pi = paid(shopfront, 1, method="pm_card_refundFail")
+    give_back(shopfront.shop, order.code)
+    settle_down(shopfront)
+    sandbox.advance(days=4)
+    settle_down(shopfront)
+    assert refunds(shopfront)[0].status == "failed"
+    assert notices(shopfront) == ["refund_failed"]
+    assert order.code in flask(shopfront, "notices", "list").output
+    assert "did not get back to you" in page_of(shopfront, order)
+    # The money is there again, and can be sent again.
+    assert give_back(shopfront.shop, order.code)[0].amount == 7500
+
+
+def test_a_notice_is_done_when_a_person_says_so(shopfront):
+    order, pi = paid(shopfront)
+    shopfront.stripe.v1.refunds.create({"payment_intent": pi, "amount": 100})
+    settle_down(shopfront)
+    listed = flask(shopfront, "notices", "list").output
+    assert order.code in listed
+    assert flask(shopfront, "notices", "done", listed.split()[0]).exit_code == 0
+    assert flask(shopfront, "notices", "list").output == "nothing\n"
+    assert flask(shopfront, "notices", "done", "77").exit_code == 1
+
+
+def test_nothing_is_refunded_while_a_bank_disputes_it(shopfront):
+    order, _pi = paid(shopfront, method="pm_card_createDispute")
+    settle_down(shopfront)
+    with pytest.raises(Disputed):
+        give_back(shopfront.shop, order.code)

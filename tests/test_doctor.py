@@ -1,0 +1,337 @@
+"""`flask doctor`: what is wrong is red, what could be better is yellow, and it says what to do."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+import requests
+
+from tests.actions import Shopfront
+from tests.core.test_mail import Postbox, mail_server
+from tests.gateway.stripe_events import run_sql
+from tests.servers import free_port
+from tests.stripe_line import wait_for_event
+from tmt.core import outbox
+from tmt.gateway.contract import API_VERSION
+from tmt.payments.handlers import HANDLERS
+
+LINE = re.compile(r"^(green|yellow|red) +(\S+(?: key)?)  +(.*)$")
+ADDRESS = "https://tickets.example.org"
+ACCOUNT = {"object": "account", "id": "acct_1", "charges_enabled": True, "details_submitted": True}
+
+
+@dataclass
+class Report:
+    """What the doctor printed."""
+
+    code: int
+    text: str
+
+    def __post_init__(self) -> None:
+        found = [m.groups() for line in self.text.splitlines() if (m := LINE.match(line))]
+        self.levels = {name: level for level, name, _text in found}
+        self.texts = {name: text for _level, name, text in found}
+
+
+def doctor(front: Shopfront) -> Report:
+    """Runs it; the exit code must be that of the worst line."""
+    result = front.app.test_cli_runner().invoke(args=["doctor"])
+    report = Report(result.exit_code, result.output)
+    assert report.levels, result.output
+    worst = {"green": 0, "yellow": 1, "red": 2}
+    assert report.code == max(worst[level] for level in report.levels.values())
+    assert "Traceback" not in report.text
+    return report
+
+
+class Answers:
+    """Stripe's answers, some of them others than its stand-in here would give."""
+
+    def __init__(self, front: Shopfront) -> None:
+        self.given: dict[str, tuple[int, Any]] = {}
+        self._stripe = front.sandbox.wsgi.wsgi_app
+        front.sandbox.wsgi.wsgi_app = self._answer
+
+    def list(self, path: str, *items: dict[str, Any]) -> None:
+        self.given[path] = 200, {"object": "list", "data": items, "has_more": False, "url": path}
+
+    def refuse(self, path: str, status: int) -> None:
+        error = {"type": "invalid_request_error", "message": "This key may not do this."}
+        self.given[path] = status, {"error": error}
+
+    def methods(self, *on: str) -> None:
+        """The account has a configuration in which these methods are switched on."""
+        shown = {"available": True, "display_preference": {"preference": "on", "value": "on"}}
+        hidden = {"available": False, "display_preference": {"preference": "off", "value": "off"}}
+        names = {"card": hidden, "sepa_debit": hidden, "ideal": hidden}
+        default = {"object": "payment_method_configuration", "id": "pmc_1", "active": True}
+        switched = names | dict.fromkeys(on, shown)
+        plain = {"is_default": True, "application": None}
+        self.list("/v1/payment_method_configurations", default | plain | switched)
+
+    def _answer(self, environ: Any, start_response: Any) -> Iterable[bytes]:
+        if environ["PATH_INFO"] not in self.given:
+            return self._stripe(environ, start_response)
+        status, body = self.given[environ["PATH_INFO"]]
+        start_response(f"{status} As told", [("Content-Type", "application/json")])
+        return [json.dumps(body).encode()]
+
+
+@pytest.fixture
+def answers(shopfront: Shopfront) -> Answers:
+    return Answers(shopfront)
+
+
+class TestInOrder:
+    @pytest.fixture
+    def settings(self) -> dict[str, Any]:
+        return {
+            "base_url": ADDRESS,
+            "secret_key": "3f1c9a7e5b2d4860" * 3,
+            "organiser_email": "organiser@example.org",
+            "trusted_proxies": 1,
+        }
+
+    def test_a_shop_in_order_is_green(self, shopfront: Shopfront, answers: Answers) -> None:
+        answers.given["/v1/account"] = 200, ACCOUNT
+        answers.methods("card")
+        shopfront.run_jobs()
+        missing = doctor(shopfront)
+        assert {n for n, level in missing.levels.items() if level != "green"} == {"webhook"}
+        assert missing.texts["webhook"].endswith(f"{ADDRESS}/stripe_webhook")
+        command = ["stripe", "register-webhook"]
+        assert shopfront.app.test_cli_runner().invoke(args=command).exit_code == 0
+        report = doctor(shopfront)
+        assert report.code == 0, report.text
+        assert "Replace the test keys by live keys" in report.text
+        assert "above" not in report.text
+
+
+def test_settings_that_could_be_better_are_yellow(shopfront: Shopfront) -> None:
+    report = doctor(shopfront)
+    for name in ("secret key", "address", "organiser"):
+        assert report.levels[name] == "yellow", name
+    assert "Set TMT_ORGANISER_EMAIL" in report.text
+    assert "only for tests" not in report.text
+
+
+def test_without_stripe_it_says_so_and_asks_no_more(shopfront: Shopfront) -> None:
+    shopfront.servers[1].stop()
+    report = doctor(shopfront)
+    assert report.levels["keys"] == "red"
+    assert report.texts["keys"] == f"nobody answers at {shopfront.stripe_url}"
+    assert "webhook" not in report.levels
+
+
+def test_a_database_of_another_time_is_red(shopfront: Shopfront) -> None:
+    assert doctor(shopfront).levels["database"] == "green"
+    run_sql(shopfront, "UPDATE alembic_version SET version_num = '0000'")
+    report = doctor(shopfront)
+    assert report.levels["database"] == "red"
+    assert "Run flask db upgrade." in report.text
+    assert "jobs" not in report.levels
+    assert report.levels["keys"] == "green"
+
+
+def test_jobs_that_do_not_run_are_red(shopfront: Shopfront) -> None:
+    assert doctor(shopfront).texts["jobs"] == "never ran"
+    shopfront.run_jobs()
+    assert doctor(shopfront).levels["jobs"] == "green"
+    shopfront.clock.move(minutes=4)
+    assert doctor(shopfront).levels["jobs"] == "red"
+    shopfront.clock.move(minutes=10)
+    ready = requests.get(f"{shopfront.url}/readyz", timeout=20)
+    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+    assert "no sign of life" in ready.json()["checks"]["jobs"]
+
+
+def test_what_fails_is_yellow_and_what_is_given_up_is_red(shopfront: Shopfront) -> None:
+    now = shopfront.clock.now()
+    shopfront.shop.db.transaction(lambda s: outbox.put(s, "unheard_of", "key", {}, now))
+    shopfront.run_jobs()
+    assert doctor(shopfront).levels["outbox"] == "yellow"
+    run_sql(shopfront, "UPDATE outbox SET parked_at = due_at")
+    report = doctor(shopfront)
+    assert report.levels["outbox"] == "red"
+    assert "flask outbox list --open" in report.text
+    assert report.levels["inbox"] == "green"
+
+
+def pay_three(front: Shopfront) -> list[str]:
+    """Three orders, paid as the return page finds out; their PaymentIntents."""
+    paid = []
+    for _number in range(3):
+        buyer = front.buyer()
+        order = buyer.reserve(1)
+        paid.append(buyer.open_pay_page(order))
+        front.confirm(paid[-1])
+        buyer.get(f"/orders/{order.token}/return")
+    return paid
+
+
+def test_wh03_silence_while_payments_succeed_is_red(shopfront: Shopfront) -> None:
+    shopfront.silence_stripe()
+    pay_three(shopfront)
+    assert doctor(shopfront).levels["silence"] == "green"
+    shopfront.clock.move(minutes=11)
+    report = doctor(shopfront)
+    assert report.levels["silence"] == "red"
+    assert report.texts["silence"].startswith("Stripe told of 0 of 3 payments")
+    # What the shop has asked for itself is not what Stripe has told.
+    shopfront.run_jobs()
+    assert doctor(shopfront).levels["silence"] == "red"
+
+
+def test_wh03_no_silence_where_stripe_tells(shopfront: Shopfront) -> None:
+    for payment_intent in pay_three(shopfront):
+        wait_for_event(shopfront, "payment_intent.succeeded", payment_intent)
+    shopfront.clock.move(minutes=11)
+    report = doctor(shopfront)
+    assert report.texts["silence"] == "Stripe told of each payment of the last day (3)"
+
+
+def test_wh03_an_endpoint_that_was_switched_off_is_red(shopfront: Shopfront) -> None:
+    shopfront.silence_stripe()
+    report = doctor(shopfront)
+    assert report.levels["webhook"] == "red"
+    assert "is disabled: Stripe sends nothing" in report.texts["webhook"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "level", "text"),
+    [
+        ({"enabled_events": ["payment_intent.succeeded"]}, "red", "is not told of charge.dispute"),
+        ({"url": "https://staging.example.org/stripe_webhook"}, "yellow", "no endpoint at Stripe"),
+        ({}, "yellow", f"speaks the account's default version, not {API_VERSION}"),
+    ],
+    ids=["events", "address", "version"],
+)
+def test_a_webhook_that_is_not_right(
+    shopfront: Shopfront, changed: Any, level: str, text: str
+) -> None:
+    endpoint = shopfront.stripe.v1.webhook_endpoints.list().data[0]
+    if changed:
+        shopfront.stripe.v1.webhook_endpoints.update(endpoint.id, changed)
+    report = doctor(shopfront)
+    assert (report.levels["webhook"], text in report.texts["webhook"]) == (level, True)
+
+
+@pytest.mark.parametrize(("off", "level"), [(0, "green"), (60, "yellow"), (-400, "red")])
+def test_wh09_a_clock_that_goes_wrong(
+    shopfront: Shopfront, monkeypatch: pytest.MonkeyPatch, off: int, level: str
+) -> None:
+    stripes_time = formatdate(time.time() - off, usegmt=True)
+    handler = shopfront.servers[1].server.RequestHandlerClass
+    monkeypatch.setattr(handler, "date_time_string", lambda *_given: stripes_time)
+    report = doctor(shopfront)
+    assert report.levels["clock"] == level
+    if off:
+        ahead = "ahead of" if off > 0 else "behind"
+        assert re.match(rf"(59|6\d|400|39\d) s {ahead} Stripe's", report.texts["clock"])
+
+
+class TestAnotherKey:
+    @pytest.fixture
+    def settings(self) -> dict[str, Any]:
+        return {"stripe_secret_key": "sk_test_revoked_long_ago"}
+
+    def test_a_key_that_stripe_refuses_is_red(self, shopfront: Shopfront) -> None:
+        report = doctor(shopfront)
+        assert report.texts["keys"] == "Stripe refuses the key sk_test_… (test)"
+        assert "revoked_long_ago" not in report.text
+        assert report.code == 2
+
+
+def test_what_a_restricted_key_may_not_ask_is_yellow(
+    shopfront: Shopfront, answers: Answers
+) -> None:
+    for path in ("webhook_endpoints", "account", "payment_method_configurations"):
+        answers.refuse(f"/v1/{path}", 403)
+    report = doctor(shopfront)
+    for name in ("keys", "clock", "account", "webhook", "methods"):
+        assert report.levels[name] == "yellow", name
+    assert report.levels["fraud"] == "green"
+
+
+@pytest.mark.parametrize(
+    ("on", "level", "text"),
+    [
+        (("card", "sepa_debit"), "green", "usd: card"),
+        (("sepa_debit", "ideal"), "red", "none takes usd"),
+        ((), "red", "none is switched on"),
+        (("link",), "yellow", "cards are off. usd: link"),
+    ],
+)
+def test_there_is_a_way_to_pay_in_each_currency(
+    shopfront: Shopfront, answers: Answers, on: tuple[str, ...], level: str, text: str
+) -> None:
+    answers.methods(*on)
+    report = doctor(shopfront)
+    assert (report.levels["methods"], report.texts["methods"]) == (level, text)
+
+
+@pytest.mark.parametrize(
+    ("changed", "level"),
+    [
+        ({"requirements": {"currently_due": ["external_account"], "past_due": []}}, "yellow"),
+        ({"charges_enabled": False, "details_submitted": False}, "yellow"),
+        ({}, "green"),
+    ],
+)
+def test_an_account_that_is_not_finished(
+    shopfront: Shopfront, answers: Answers, changed: Any, level: str
+) -> None:
+    answers.given["/v1/account"] = 200, ACCOUNT | changed
+    assert doctor(shopfront).levels["account"] == level
+
+
+def test_what_banks_warn_of_is_yellow(shopfront: Shopfront, answers: Answers) -> None:
+    warning = {"object": "radar.early_fraud_warning", "id": "issfr_1", "actionable": True}
+    done = {"object": "radar.early_fraud_warning", "id": "issfr_2", "actionable": False}
+    answers.list("/v1/radar/early_fraud_warnings", warning, done)
+    assert doctor(shopfront).texts["fraud"].startswith("banks warn of 1 payments")
+
+
+class TestMailServerAway:
+    @pytest.fixture
+    def settings(self) -> dict[str, Any]:
+        return {"mail_server": "127.0.0.1", "mail_port": free_port(), "mail_use_tls": False}
+
+    def test_a_mail_server_that_does_not_answer_is_red(self, shopfront: Shopfront) -> None:
+        report = doctor(shopfront)
+        assert report.levels["mail"] == "red"
+        assert "no connection to the mail server" in report.texts["mail"]
+
+
+class TestMailServer:
+    @pytest.fixture
+    def postbox(self) -> Postbox:
+        return Postbox()
+
+    @pytest.fixture
+    def settings(self, postbox: Postbox) -> Iterator[dict[str, Any]]:
+        with mail_server(postbox) as port:
+            yield {"mail_server": "127.0.0.1", "mail_port": port, "mail_use_tls": False}
+
+    def test_a_mail_server_that_answers_wants_a_sender(
+        self, shopfront: Shopfront, postbox: Postbox
+    ) -> None:
+        report = doctor(shopfront)
+        assert report.levels["mail"] == "yellow"
+        assert "Set MAIL_DEFAULT_SENDER" in report.text
+        assert postbox.received == []
+
+
+def test_every_event_that_is_handled_is_asked_for(shopfront: Shopfront) -> None:
+    endpoint = shopfront.stripe.v1.webhook_endpoints.list().data[0]
+    for missing in HANDLERS:
+        events = sorted(set(HANDLERS) - {missing})
+        shopfront.stripe.v1.webhook_endpoints.update(endpoint.id, {"enabled_events": events})
+        assert doctor(shopfront).texts["webhook"] == f"{endpoint.id} is not told of {missing}"
