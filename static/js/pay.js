@@ -59,11 +59,18 @@ function setBusy(busy) {
   document.dispatchEvent(new CustomEvent("tmt:paying", { detail: { busy } }));
 }
 
-/** Stripe's texts on cards, fields and failed 3-D Secure are written for buyers; the others are not. @param {StripeError} error */
-function textOf(error) {
-  const forBuyers =
-    error.type === "card_error" || error.type === "validation_error" || error.code === "payment_intent_authentication_failure";
-  return forBuyers && error.message ? error.message : unexpected;
+// What a buyer can do something about, beside cards and fields.
+const FOR_BUYERS = [
+  "payment_intent_authentication_failure",
+  "invalid_bank_account_iban",
+  "sepa_debit_bank_not_supported",
+  "sepa_debit_debits_not_supported",
+];
+
+/** Stripe's texts on these errors are written for buyers; the others are not. @param {StripeError} error */
+function textOf({ type, code = "", message: text }) {
+  const forBuyers = type === "card_error" || type === "validation_error" || FOR_BUYERS.includes(code);
+  return forBuyers && text ? text : unexpected;
 }
 
 /** @param {StripeConstructor} constructor */
@@ -72,7 +79,13 @@ function start(constructor) {
   const elements = stripe.elements({ clientSecret, appearance: appearance(), loader: "auto" });
   const payment = elements.create("payment", { layout: "tabs" });
   let paying = false;
+  let method = "";
 
+  // What was wrong with one method says nothing about another.
+  payment.on("change", ({ value }) => {
+    if (value.type !== method) tell("");
+    method = value.type;
+  });
   payment.on("ready", () => {
     button.disabled = false;
   });

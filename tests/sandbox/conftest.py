@@ -127,16 +127,17 @@ SHOP_SCRIPT = """
 const settings = JSON.parse(decodeURIComponent(location.hash.slice(1)) || "{}");
 const stripe = Stripe("KEY", { locale: settings.locale || "en" });
 const { secret, appearance } = settings;
-const elements = stripe.elements({ clientSecret: secret, appearance });
-const element = elements.create("payment", settings.options);
+const elements = stripe.elements(settings.elements || { clientSecret: secret, appearance });
+const element = elements.create(settings.element || "payment", settings.options);
 window.events = [];
-for (const name of ["ready", "change", "focus", "blur", "loaderror"]) {
+for (const name of ["ready", "change", "focus", "blur", "escape", "loaderror", "loaderstart"]) {
   element.on(name, (event) => window.events.push({ name, ...event }));
 }
 element.mount("#element");
 document.querySelector("#pay").addEventListener("click", async () => {
   document.querySelector("#out").textContent = "";
-  const result = await stripe.confirmPayment({
+  const confirm = settings.secret?.startsWith("seti") ? "confirmSetup" : "confirmPayment";
+  const result = await stripe[confirm]({
     elements,
     confirmParams: { return_url: location.origin + "/done?order=7" },
     redirect: settings.redirect || "if_required",
@@ -181,12 +182,33 @@ class Till:
     shop: Shop
     problems: list[str] = field(default_factory=list)
 
-    def open(self, secret: str, **settings: Any) -> None:
+    def open(self, secret: str | None, until_event: str = "ready", **settings: Any) -> None:
+        """Show the page, with these settings for its script, until its element has said so much."""
         self.page.on("console", lambda line: self.problems.append(line.text))
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         settings["secret"] = secret
         self.page.goto(f"{self.shop.url}/#{json.dumps(settings)}")
-        until(lambda: self.page.evaluate("events.some((event) => event.name === 'ready')"))
+        until(lambda: bool(self.events(until_event)))
+
+    def events(self, name: str) -> list[Any]:
+        """What the element told of this name so far."""
+        found: list[Any] = self.page.evaluate(f"events.filter((e) => e.name === '{name}')")
+        return found
+
+    def wait_for_change(self, method: str, complete: bool) -> None:
+        """Wait until the element has told that its content is this."""
+        wanted = [{"type": method}, complete]
+        told = "[events.findLast((e) => e.name === 'change')].map((e) => [e.value, e.complete])[0]"
+        until(lambda: bool(self.page.evaluate(told) == wanted))
+
+    def choose(self, method: str) -> None:
+        self.frame.locator(f"input[value={method}]").check()
+
+    def fill_debit(self, iban: str) -> None:
+        self.choose("sepa_debit")
+        self.frame.locator("#iban").press_sequentially(iban)
+        self.frame.locator("#name").fill("Ana Ejemplo")
+        self.frame.locator("#email").fill("ana@example.com")
 
     @property
     def frame(self) -> Any:
@@ -221,6 +243,12 @@ def till(browser: Browser, shop: Shop) -> Iterator[Till]:
     till = Till(context.new_page(), shop)
     yield till
     context.close()
+
+
+@pytest.fixture
+def euros(client: stripe.StripeClient) -> stripe.PaymentIntent:
+    """A PaymentIntent of 20.00 eur, which takes cards, debits and iDEAL."""
+    return client.v1.payment_intents.create({"amount": 2000, "currency": "eur"})
 
 
 @pytest.fixture

@@ -164,14 +164,15 @@ def test_the_other_calls_of_stripe_js(
 ) -> None:
     secret = str(intent.client_secret)
     till.open(secret)
-    page, call = till.page, "([secret, method]) => stripe.{}(secret, method)"
+    page = till.page
     error: Any = page.evaluate("elements.submit()")["error"]
     assert (error["type"], error["code"]) == ("validation_error", "incomplete_number")
     assert page.evaluate("elements.fetchUpdates()") == {}
     found = page.evaluate("(secret) => stripe.retrievePaymentIntent(secret)", secret)
     assert found["paymentIntent"]["id"] == intent.id
-    method = {"payment_method": "pm_card_visa_chargeDeclined"}
-    refusal = page.evaluate(call.format("confirmCardPayment"), [secret, method])["error"]
+    params = {"payment_method": "pm_card_visa_chargeDeclined"}
+    options = {"clientSecret": secret, "confirmParams": params, "redirect": "if_required"}
+    refusal = page.evaluate("(options) => stripe.confirmPayment(options)", options)["error"]
     assert refusal["code"] == "card_declined"
     challenged: Any = {"payment_method": "pm_card_threeDSecure2Required"}
     challenged |= {"use_stripe_sdk": True, "return_url": "https://shop.example/"}

@@ -1,12 +1,15 @@
-"""What a buyer's browser loads: stripe.js, the Payment Element's frame, the bank's pages."""
+"""What a buyer's browser loads: stripe.js, the elements' frames, the bank's and wallet's pages."""
 
 from __future__ import annotations
 
+import unicodedata
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from babel import Locale
 from flask import (
     Blueprint,
     Response,
+    jsonify,
     make_response,
     redirect,
     render_template,
@@ -19,13 +22,16 @@ from tmt.sandbox import attempts
 from tmt.sandbox.call import Call
 from tmt.sandbox.currencies import spelled
 from tmt.sandbox.errors import ApiError
-from tmt.sandbox.shape import Json, known, token
+from tmt.sandbox.shape import Json, known, names, token
 from tmt.sandbox.store import Store
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self';"
     " base-uri 'none'; form-action 'self' http: https:; frame-ancestors *"
 )
+# Babel's territories that are no country of an address at Stripe.
+_NO_COUNTRIES = names("""AC AQ AS BV CC CP CQ CU CX DG EA EH EU EZ FM GS GU HM IC IO IR KP MH MP NF
+    PW QO SD SY TA TF UM UN VI XA XB ZZ""")
 
 
 def pages(store: Store) -> Blueprint:
@@ -33,7 +39,10 @@ def pages(store: Store) -> Blueprint:
     views = Blueprint("pages", __name__)
     views.add_url_rule("/stripe.js", "script", lambda: _file("stripe.js"))
     views.add_url_rule("/static/<name>", "file", _file)
-    views.add_url_rule("/elements/payment", "element", lambda: _page("element.html"))
+    views.add_url_rule("/texts/<language>", "texts", _texts)
+    views.add_url_rule("/elements/payment", "element", _element)
+    views.add_url_rule("/elements/expressCheckout", "express", lambda: _page("express.html"))
+    views.add_url_rule("/elements/wallet", "wallet", _wallet)
     path = "/3ds/<id>/<secret>"
     views.add_url_rule(path, "ask", lambda **ids: _ask(store, **ids))
     views.add_url_rule(path, "answer", lambda **ids: _answer(store, **ids), methods=["POST"])
@@ -47,11 +56,34 @@ def _file(name: str) -> Response:
     return answer
 
 
-def _page(template: str, status: int = 200, **values: object) -> Response:
+def _texts(language: str) -> Response:
+    answer = jsonify(known("texts").get(language, {}).get("errors", {}))
+    answer.headers["Access-Control-Allow-Origin"] = "*"
+    return answer
+
+
+def _language() -> str:
     texts = known("texts")
     asked = request.args.get("locale") or request.accept_languages.best_match(texts) or "en"
-    language = asked if asked in texts else "en"
-    html = render_template(template, lang=language, t=texts[language], **values)
+    return asked if asked in texts else "en"
+
+
+def _element() -> Response:
+    every = Locale(_language()).territories.items()
+    listed = [row for row in every if row[0].isalpha() and row[0] not in _NO_COUNTRIES]
+    countries = sorted(listed, key=lambda row: unicodedata.normalize("NFKD", row[1]))
+    return _page("element.html", methods=known("methods"), countries=countries)
+
+
+def _wallet() -> Response:
+    amount, currency = request.args.get("amount", type=int), request.args.get("currency", "")
+    shown = spelled(amount, currency.lower()[:3]) if amount else None
+    return _page("wallet.html", amount=shown)
+
+
+def _page(template: str, status: int = 200, **values: object) -> Response:
+    language = _language()
+    html = render_template(template, lang=language, t=known("texts")[language], **values)
     answer = make_response(html, status)
     answer.headers["Content-Security-Policy"] = _POLICY
     answer.headers["Cache-Control"] = "no-store"

@@ -1,13 +1,12 @@
-// The 3-D Secure challenge inside its frame: answers without leaving, then tells the page around.
-(() => {
-  "use strict";
-  if (parent === window) return;
+// The bank's and the wallet's page inside a dialog: answers without leaving, then tells the page around.
+if (parent !== window) {
   const form = document.querySelector("form");
   const [complete, fail] = form.querySelectorAll("button");
   const answer = async (outcome) => {
     complete.disabled = fail.disabled = true;
-    await fetch(location.pathname, { method: "POST", body: new URLSearchParams({ outcome }) }).catch(() => null);
-    parent.postMessage("3ds:over", "*");
+    const body = new URLSearchParams({ outcome });
+    if (form.method === "post") await fetch(location.pathname, { method: "POST", body }).catch(() => null);
+    parent.postMessage(outcome, "*");
   };
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -16,4 +15,4 @@
   addEventListener("keydown", (event) => event.key === "Escape" && answer("fail"));
   addEventListener("focus", () => document.activeElement === document.body && complete.focus());
   complete.focus();
-})();
+}

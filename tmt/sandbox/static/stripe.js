@@ -1,316 +1,329 @@
-// Stripe.js in miniature: the global `Stripe`, with the calls and results of Stripe's own script.
-// It styles only its own nodes, through element.style, so that a page with a strict
-// Content-Security-Policy can use it. Card data never passes through it: see element.js.
+// Stripe.js in miniature: the global `Stripe`, with the calls and results of Stripe's own script, whose types it is
+// checked against. It styles only its own nodes, through element.style, so that a page with a strict
+// Content-Security-Policy can use it. Card data never passes through it: see payment.js. Saved cards: there are no
+// customer sessions; the shop's server lists them, and the page confirms with `confirmParams.payment_method`.
+// @ts-check
 (() => {
   "use strict";
-  const root = new URL(".", document.currentScript.src);
+  const root = new URL(".", /** @type {HTMLScriptElement} */ (document.currentScript).src);
+  const SECRET = /^((pi|seti)_\w+)_secret_\w+$/;
+  const WALLET = "google_pay";
 
-  const SPANISH = {
-    generic_decline: "Tu tarjeta ha sido rechazada.",
-    card_declined: "Tu tarjeta ha sido rechazada.",
-    insufficient_funds: "Tu tarjeta no tiene fondos suficientes.",
-    card_velocity_exceeded: "Tu tarjeta ha sido rechazada por hacer demasiados intentos seguidos o superar su límite.",
-    authentication_required: "Tu tarjeta ha sido rechazada. Esta transacción requiere autenticación.",
-    expired_card: "Tu tarjeta ha caducado.",
-    incorrect_number: "El número de tu tarjeta no es correcto.",
-    incorrect_cvc: "El código de seguridad de tu tarjeta no es correcto.",
-    invalid_expiry_year: "El año de caducidad de tu tarjeta no es válido.",
-    invalid_expiry_month: "El mes de caducidad de tu tarjeta no es válido.",
-    processing_error: "Se ha producido un error al procesar tu tarjeta. Vuelve a intentarlo dentro de un momento.",
-    payment_intent_authentication_failure: "No hemos podido autenticar tu método de pago. Elige otro método de pago e inténtalo de nuevo.",
-    test_mode_live_card: "Tu tarjeta ha sido rechazada: en modo de prueba solo se aceptan tarjetas de prueba.",
-    api_connection_error: "No se ha podido conectar. Comprueba tu conexión e inténtalo de nuevo.",
-  };
+  class IntegrationError extends Error { name = "IntegrationError"; }
+  const need = (condition, message) => { if (!condition) throw new IntegrationError(message); };
+  const wanted = (locale) => (!locale || locale === "auto" ? navigator.language : locale).toLowerCase();
+  const language = (locale) => (wanted(locale).startsWith("es") ? "es" : "en");
+  const page = (path, locale, more = "") => new URL(`${path}?locale=${language(locale)}${more}`, root);
+  const say = (locale, english, spanish) => (language(locale) === "es" ? spanish : english);
 
-  class IntegrationError extends Error {
-    name = "IntegrationError";
+  /** What buyers are told instead of the API's messages, by language. @type {Record<string, Promise<any>>} */
+  const texts = {};
+  const load = (name) => fetch(new URL(`texts/${name}`, root)).then((answer) => answer.json()).catch(() => ({}));
+  const textsIn = (locale) => (texts[language(locale)] ||= load(language(locale)));
+  async function translated(error, locale) {
+    const told = await textsIn(locale);
+    return { ...error, message: told[error.decline_code] || told[error.code] || told[error.type] || error.message };
   }
-
-  function language(locale) {
-    const wanted = !locale || locale === "auto" ? navigator.language : locale;
-    return wanted.toLowerCase().startsWith("es") ? "es" : "en";
-  }
-
-  function translated(error, locale) {
-    const text = SPANISH[error.decline_code] || SPANISH[error.code] || SPANISH[error.type];
-    return text && language(locale) === "es" ? { ...error, message: text } : error;
-  }
-
   function encode(value, name, into) {
     if (value === undefined || value === null) return into;
-    if (typeof value === "object") {
-      for (const [key, part] of Object.entries(value)) encode(part, name ? `${name}[${key}]` : key, into);
-    } else into.append(name, String(value));
+    if (typeof value !== "object") into.append(name, String(value));
+    else for (const [key, part] of Object.entries(value)) encode(part, name ? `${name}[${key}]` : key, into);
     return into;
   }
 
-  // One call of the API with the publishable key: {paymentIntent} or {error}.
-  async function request(key, locale, secret, action, params) {
-    const match = /^(pi_\w+)_secret_\w+$/.exec(secret || "");
-    if (!match) throw new IntegrationError("Invalid value for clientSecret: it should look like pi_…_secret_….");
-    const headers = { Authorization: `Bearer ${key}` };
-    const options = { headers };
-    if (action) {
-      options.method = "POST";
-      options.body = encode({ ...params, client_secret: secret }, "", new URLSearchParams());
-    } else headers["Client-Secret"] = secret;
+  /** One call of the API about an intent: confirms it with `params`, reads it without. @returns {Promise<IntentResult>} */
+  async function request({ key, locale }, secret, params) {
+    const [, id = "", kind] = SECRET.exec(secret || "") || [];
+    need(id, "Invalid value for clientSecret: it should look like pi_…_secret_… or seti_…_secret_….");
+    const path = `v1/${kind === "seti" ? "setup" : "payment"}_intents/${id}${params ? "/confirm" : ""}`;
+    const body = params && encode({ ...params, use_stripe_sdk: true }, "", new URLSearchParams());
+    const headers = { Authorization: `Bearer ${key}`, "Client-Secret": secret };
     try {
-      const answer = await fetch(new URL(`v1/payment_intents/${match[1]}${action}`, root), options);
-      const body = await answer.json();
-      return body.error ? { error: translated(body.error, locale) } : { paymentIntent: body };
+      const answer = await fetch(new URL(path, root), { method: body ? "POST" : "GET", headers, body });
+      const found = await answer.json();
+      if (found.error) return { error: await translated(found.error, locale) };
+      return /** @type {any} */ ({ [kind === "seti" ? "setupIntent" : "paymentIntent"]: found });
     } catch {
-      const error = { type: "api_connection_error", message: "We could not connect. Check your connection and try again." };
-      return { error: translated(error, locale) };
+      const message = "We could not connect. Check your connection and try again.";
+      return { error: await translated({ type: "api_connection_error", message }, locale) };
     }
   }
+  const intentOf = (result) => result.paymentIntent || result.setupIntent;
 
-  // The 3-D Secure challenge in a modal dialog. Resolves when it is over, whatever its result;
-  // leaving it (Escape) refuses the payment, so that nothing stays undecided.
-  function challenge(action, locale) {
-    const url = new URL(`3ds/${action.use_stripe_sdk.source}`, root);
-    const before = document.activeElement;
+  function iframe(src, title, css) {
+    const frame = Object.assign(document.createElement("iframe"), { src, title });
+    frame.style.cssText = `display: block; border: 0; ${css}`;
+    return frame;
+  }
+  /** A page of the bank's or the wallet's in a modal dialog: what it says, or "" when it is left (Escape). */
+  function sheet(url, title) {
+    const size = "width: min(400px, calc(100% - 32px)); height: min(420px, calc(100% - 32px))";
+    const frame = iframe(url, title, `${size}; margin: max(16px, calc(50vh - 210px)) auto 0; border-radius: 12px; background: #fff`);
     const dialog = document.createElement("dialog");
-    const frame = document.createElement("iframe");
-    Object.assign(dialog.style, {
-      position: "fixed", inset: "0", width: "100%", height: "100%", maxWidth: "none", maxHeight: "none",
-      margin: "0", padding: "0", border: "0", background: "rgba(15, 23, 42, 0.6)", overflow: "hidden",
-    });
-    Object.assign(frame.style, {
-      display: "block", width: "min(400px, calc(100% - 32px))", height: "min(420px, calc(100% - 32px))",
-      margin: "max(16px, calc(50vh - 210px)) auto 0", border: "0", borderRadius: "12px", background: "#fff",
-    });
-    frame.title = language(locale) === "es" ? "Autenticación de tu tarjeta" : "Card authentication";
-    frame.src = `${url}?locale=${language(locale)}`;
-    dialog.setAttribute("aria-label", frame.title);
+    const full = "position: fixed; inset: 0; width: 100%; height: 100%; max-width: none; max-height: none; overflow: hidden";
+    dialog.style.cssText = `${full}; margin: 0; padding: 0; border: 0; background: rgba(15, 23, 42, 0.6)`;
+    dialog.setAttribute("aria-label", title);
     dialog.append(frame);
     document.body.append(dialog);
     return new Promise((resolve) => {
-      let over = false;
-      const finish = async (refuse) => {
-        if (over) return;
-        over = true;
-        removeEventListener("message", onMessage);
-        if (refuse) await fetch(url, { method: "POST", body: new URLSearchParams({ outcome: "fail" }) }).catch(() => null);
-        dialog.remove();
-        if (before && before.isConnected) before.focus();
-        resolve();
-      };
-      const onMessage = (event) => {
-        if (event.source === frame.contentWindow && event.origin === root.origin && event.data === "3ds:over") finish(false);
-      };
+      const ours = ({ source, origin }) => source === frame.contentWindow && origin === root.origin;
+      const onMessage = (event) => ours(event) && dialog.close(event.data);
       addEventListener("message", onMessage);
-      dialog.addEventListener("close", () => finish(true));
+      dialog.addEventListener("close", () => {
+        removeEventListener("message", onMessage);
+        dialog.remove();
+        resolve(dialog.returnValue);
+      });
       frame.addEventListener("load", () => frame.focus(), { once: true });
       dialog.showModal();
     });
   }
 
+  /** 3-D Secure. Leaving it refuses the payment, so that nothing stays undecided. */
+  async function authenticate(source, locale) {
+    const url = page(`3ds/${source}`, locale);
+    if (await sheet(url, say(locale, "Card authentication", "Autenticación de tu tarjeta"))) return;
+    await fetch(url, { method: "POST", body: new URLSearchParams({ outcome: "fail" }) }).catch(() => null);
+  }
+
+  /** @implements {PaymentElement} */
   class Element {
+    _handlers = {};
+    _waiting = new Map();
+    /** @type {HTMLIFrameElement | null} */ _frame = null;
+    /** @type {MessagePort | null} */ _port = null;
     constructor(group, type, options) {
-      Object.assign(this, { _group: group, _type: type, _options: options, _handlers: {}, _waiting: new Map(), _count: 0 });
+      this._group = group;
+      this._type = type;
+      this._options = options;
     }
-
+    /** @param {string | HTMLElement} target */
     mount(target) {
-      const place = typeof target === "string" ? document.querySelector(target) : target;
-      if (!place) throw new IntegrationError(`The selector you specified (${target}) applies to no DOM elements that are currently on the page.`);
+      const place = /** @type {HTMLElement} */ (typeof target === "string" ? document.querySelector(target) : target);
+      need(place, `The selector you specified (${target}) applies to no DOM elements that are currently on the page.`);
       this.unmount();
-      const locale = language(this._group._options.locale);
-      const frame = document.createElement("iframe");
-      frame.title = locale === "es" ? "Campo de entrada seguro para el pago" : "Secure payment input frame";
-      frame.src = new URL(`elements/payment?locale=${locale}`, root);
-      frame.allow = "payment *";
-      Object.assign(frame.style, { display: "block", border: "0", margin: "-4px", width: "calc(100% + 8px)", height: "250px", colorScheme: "light" });
-      this._ready = new Promise((ready) => (this._setReady = ready));
-      frame.addEventListener("load", () => {
-        const channel = new MessageChannel();
-        this._port = channel.port1;
-        this._port.onmessage = ({ data }) => this._receive(data);
-        const settings = { appearance: this._group._options.appearance, options: this._options };
-        frame.contentWindow.postMessage({ type: "sandbox:init", ...settings }, root.origin, [channel.port2]);
-      });
-      frame.addEventListener("error", () => this._emit("loaderror", { error: { type: "api_connection_error" } }));
+      const { locale } = this._group._options;
+      const title = say(locale, "Secure payment input frame", "Campo de entrada seguro para el pago");
+      const css = "margin: -4px; width: calc(100% + 8px); height: 250px; color-scheme: light";
+      const frame = (this._frame = iframe(page(`elements/${this._type}`, locale), title, css));
+      const loaded = new Promise((done) => frame.addEventListener("load", done, { once: true }));
+      this._ready = Promise.all([this._group._read(), loaded]).then(([found]) => this._connect(frame, found));
       place.replaceChildren(frame);
-      Object.assign(this, { _frame: frame, _place: place });
-      this._onLabel = (event) => {
-        if (place.id && event.target.closest?.(`label[for="${CSS.escape(place.id)}"]`)) this.focus();
-      };
-      document.addEventListener("click", this._onLabel);
-      return this;
+      this._place = place;
+      this._left = new AbortController();
+      const onLabel = (event) => place.id && event.target.closest?.(`label[for="${CSS.escape(place.id)}"]`) && this.focus();
+      document.addEventListener("click", onLabel, { signal: this._left.signal });
+      this._emit("loaderstart");
     }
-
+    // Introduces the frame to what it is about. Resolves with {error} when there is nothing to pay.
+    _connect(frame, { error, offer }) {
+      if (error) return this._emit("loaderror", { error }), { error };
+      const { port1, port2 } = new MessageChannel();
+      this._port = port1;
+      const first = { type: "sandbox:init", appearance: this._group._options.appearance, options: this._options, offer };
+      return new Promise((ready) => {
+        port1.onmessage = ({ data }) => (data.event === "ready" && ready(undefined), this._receive(data));
+        frame.contentWindow?.postMessage(first, root.origin, [port2]);
+      });
+    }
     unmount() {
-      if (!this._frame) return;
-      document.removeEventListener("click", this._onLabel);
+      this._left?.abort();
       this._port?.close();
-      this._frame.remove();
+      this._frame?.remove();
       this._frame = this._port = null;
     }
-
     destroy() {
       this.unmount();
-      this._group._element = null;
+      delete this._group._elements[this._type];
     }
-
     on(name, handler) {
       (this._handlers[name] ||= []).push(handler);
       return this;
     }
-
     off(name, handler) {
-      this._handlers[name] = (this._handlers[name] || []).filter((known) => handler && known !== handler && known._once !== handler);
+      this._handlers[name] = this._handlers[name]?.filter((known) => handler && known !== handler && known.once !== handler);
       return this;
     }
-
     once(name, handler) {
-      const wrapped = (event) => (this.off(name, wrapped), handler(event));
-      wrapped._once = handler;
+      const wrapped = Object.assign((event) => (this.off(name, wrapped), handler(event)), { once: handler });
       return this.on(name, wrapped);
     }
-
-    focus() {
-      this._frame?.focus();
-      this._ask("focus");
-    }
-
-    blur() {
-      this._ask("blur");
-    }
-
-    clear() {
-      this._ask("clear");
-    }
-
-    update(options) {
-      Object.assign(this._options, options);
-      this._ask("update", { options: this._options });
-    }
-
-    collapse() {}
-
+    focus() { this._frame?.focus(), this._ask("focus"); }
+    blur() { this._ask("blur"); }
+    clear() { this._ask("clear"); }
+    collapse() { return this._ask("collapse"), this; }
+    update(options) { return this._ask("update", { options: Object.assign(this._options, options) }), this; }
+    _confirm(caller, secret, params) { return this._ask("confirm", { caller, secret, params }); }
     // Ask the frame something; resolves with its answer.
-    async _ask(operation, data) {
-      if (!this._frame) throw new IntegrationError("Please mount the Payment Element before using it.");
-      await this._ready;
-      const id = ++this._count;
-      return new Promise((resolve) => {
-        this._waiting.set(id, resolve);
-        this._port.postMessage({ id, operation, ...data });
-      });
+    async _ask(operation, data = {}) {
+      need(this._frame, "Please mount the Element before using it.");
+      const failed = await this._ready;
+      if (failed) return failed;
+      const id = ++asked;
+      this._port?.postMessage({ id, operation, ...data });
+      return new Promise((resolve) => this._waiting.set(id, resolve));
     }
-
-    _receive(data) {
-      if (data.id) {
-        this._waiting.get(data.id)?.(data.result);
-        this._waiting.delete(data.id);
-      } else if (data.event === "resize") {
-        this._frame.style.height = `${data.height}px`;
-      } else {
-        if (data.event === "ready") this._setReady();
-        this._emit(data.event, data.detail);
-      }
+    _receive({ id, result, event, detail }) {
+      if (event === "resize" && this._frame) this._frame.style.height = `${detail}px`;
+      else if (event) this._emit(event, detail);
+      this._waiting.get(id)?.(result);
+      this._waiting.delete(id);
     }
+    _emit(name, detail = {}) {
+      for (const handler of this._handlers[name]?.slice() || []) handler({ elementType: this._type, ...detail });
+    }
+  }
+  let asked = 0;
 
+  /** One wallet, which stands for Google Pay and holds a card that pays. @implements {ExpressElement} */
+  class ExpressCheckoutElement extends Element {
     _emit(name, detail) {
-      for (const handler of [...(this._handlers[name] || [])]) handler({ elementType: this._type, ...detail });
+      const wallets = { amazonPay: false, applePay: false, googlePay: true, klarna: false, link: false, paypal: false };
+      const none = this._options.paymentMethods?.googlePay === "never";
+      super._emit(name, name === "ready" ? { availablePaymentMethods: none ? undefined : wallets } : detail);
+    }
+    _receive(data) { data.event === "click" ? this._open() : super._receive(data); }
+    async _open() {
+      const agreed = await new Promise((answer) => {
+        if (!this._handlers.click?.length) answer({});
+        const calls = { resolve: (details = {}) => answer(details), reject: () => answer(null) };
+        this._emit("click", { expressPaymentType: WALLET, ...calls });
+        setTimeout(() => answer(null), 1000); // no longer than Stripe waits for the page
+      });
+      if (!agreed) return;
+      const { locale } = this._group._options;
+      const { offer } = await this._group._read();
+      const sum = offer?.amount ? `&amount=${offer.amount}&currency=${offer.currency}` : "";
+      const outcome = await sheet(page("elements/wallet", locale, sum), say(locale, "Test wallet", "Monedero de prueba"));
+      if (outcome !== "complete") return this._emit("cancel");
+      this._group._paying = this;
+      const address = { line1: "Calle Mayor 1", line2: null, city: "Madrid", state: "Madrid", postal_code: "28013", country: "ES" };
+      const billingDetails = { name: "Ana Ejemplo", email: "ana@example.com", phone: "+34600000000", address };
+      this._emit("confirm", { expressPaymentType: WALLET, billingDetails, paymentFailed: () => (this._group._paying = null) });
+    }
+    _confirm(caller, secret, params) {
+      const data = { ...params.payment_method_data, type: "card", card: { token: "tok_visa" } };
+      return request(caller, secret, { ...params, payment_method_data: data });
     }
   }
 
+  const KINDS = { payment: Element, expressCheckout: ExpressCheckoutElement };
+  /** @implements {SandboxElements} */
   class Elements {
-    constructor(options) {
-      if (options.paymentMethodTypes || options.payment_method_types) {
-        throw new IntegrationError("paymentMethodTypes is no longer supported. Use allowedPaymentMethodTypes or excludedPaymentMethodTypes.");
-      }
+    _elements = {};
+    _submitted = false;
+    /** @type {Element | null} */ _paying = null;
+    constructor(caller, options) {
+      const { clientSecret, mode, amount, currency, paymentMethodTypes, payment_method_types } = options;
+      need(!paymentMethodTypes && !payment_method_types, "paymentMethodTypes is no longer supported. Use allowedPaymentMethodTypes or excludedPaymentMethodTypes.");
+      need(!clientSecret || SECRET.test(clientSecret), "Invalid value for elements(): clientSecret should look like pi_…_secret_….");
+      need(!mode || mode === "setup" || (amount >= 0 && currency), `elements() needs amount and currency in mode ${mode}.`);
+      this._caller = caller;
       this._options = options;
-      this._element = null;
     }
 
+    /** @returns {Element} */
     create(type, options = {}) {
-      if (!["payment", "card"].includes(type)) throw new IntegrationError(`The sandbox has no element of type ${type}.`);
-      if (this._element) throw new IntegrationError(`Can only create one Element of type ${type}.`);
-      return (this._element = new Element(this, type, { ...options }));
+      need(KINDS[type], `The sandbox has no element of type ${type}.`);
+      need(!this._elements[type], `Can only create one Element of type ${type}.`);
+      need(this._options.clientSecret || this._options.mode, `elements() needs a clientSecret or a mode for an element of type ${type}.`);
+      return (this._elements[type] = new KINDS[type](this, type, { ...options }));
     }
-
-    getElement(type) {
-      return this._element && this._element._type === type ? this._element : null;
+    /** @returns {Element | null} */
+    getElement(type) { return this._elements[type] || null; }
+    async _tell(data) {
+      const mounted = Object.values(this._elements).filter((element) => element._frame);
+      // Other words are another document: what was typed so far is typed again.
+      if (data.locale) mounted.forEach((element) => element.mount(element._place));
+      await Promise.all(mounted.map((element) => element._ask("update", data)));
     }
-
-    async update(options) {
-      Object.assign(this._options, options);
-      if (this._element?._frame) await this._element._ask("update", { appearance: this._options.appearance });
+    async update({ locale, ...options }) {
+      const changed = locale && locale !== this._options.locale;
+      Object.assign(this._options, options, locale && { locale });
+      await this._tell({ appearance: options.appearance, ...(await this._read()), locale: changed });
     }
-
     async submit() {
-      if (!this._element) throw new IntegrationError("elements.submit() needs a mounted Payment Element.");
-      return this._element._ask("submit");
+      const element = this._elements.payment;
+      need(this._paying || element, "elements.submit() needs a mounted Payment Element.");
+      /** @type {SubmitResult} */ const result = this._paying ? { selectedPaymentMethod: WALLET } : await element._ask("submit");
+      this._submitted = !result.error;
+      return result;
     }
-
     async fetchUpdates() {
-      return {};
+      const { error, offer } = await this._read();
+      if (!error) await this._tell({ offer });
+      return error ? { error: { message: error.message || "" } } : {};
+    }
+    // What there is to pay: the intent, or the options when that comes later. {offer} or {error}.
+    async _read() {
+      if (!this._options.clientSecret) return { offer: { ...this._options } };
+      const result = await request(this._caller, this._options.clientSecret);
+      const intent = intentOf(result);
+      if (!["succeeded", "canceled"].includes(intent?.status)) return { offer: intent, error: result.error };
+      const message = `This intent is ${intent.status}: there is nothing to pay any more.`;
+      return { error: { type: "invalid_request_error", code: `${intent.object}_unexpected_state`, message } };
+    }
+    // The element whose data pays this intent; in deferred mode the two must agree.
+    async _payer(secret) {
+      const { mode, amount, currency } = this._options;
+      need(!mode || this._submitted, "elements.submit() must be called before the payment is confirmed.");
+      const intent = mode && mode !== "setup" && intentOf(await request(this._caller, secret));
+      const same = !intent || (intent.amount === amount && intent.currency === currency.toLowerCase());
+      need(same, `The amount or currency of elements (${amount} ${currency}) is not the PaymentIntent's.`);
+      const element = this._paying || this._elements.payment;
+      this._paying = null;
+      need(element, "There is no mounted Element to confirm with.");
+      return element;
     }
   }
 
-  function Stripe(key, settings = {}) {
-    if (!/^pk_test_/.test(key || "")) throw new IntegrationError("Invalid publishable key: the sandbox takes the pk_test_… key that it was started with.");
-    const { locale } = settings;
-
-    function leave(url, intent) {
-      const target = new URL(url, location.href);
-      target.searchParams.set("payment_intent", intent.id);
-      target.searchParams.set("payment_intent_client_secret", intent.client_secret);
-      target.searchParams.set("redirect_status", intent.status === "requires_payment_method" ? "failed" : "succeeded");
-      location.assign(target);
-      return new Promise(() => {});
-    }
-
-    // Carry a confirmed PaymentIntent through what it asks for next.
+  /** @type {(key: string, settings?: { locale?: string }) => SandboxStripe} */
+  function Stripe(key, { locale } = {}) {
+    need(/^pk_test_/.test(key || ""), "Invalid publishable key: the sandbox takes the pk_test_… key that it was started with.");
+    const caller = { key, locale };
+    const gone = (url) => (location.assign(url), new Promise(() => {}));
+    void textsIn(locale);
+    /** Carry a confirmed intent through what it asks for next. @returns {Promise<IntentResult>} */
     async function proceed(result, secret) {
-      const action = result.paymentIntent?.next_action;
-      if (action?.type === "redirect_to_url") {
-        location.assign(action.redirect_to_url.url);
-        return new Promise(() => {});
-      }
+      const action = intentOf(result)?.next_action;
+      if (action?.type === "redirect_to_url") return gone(action.redirect_to_url.url);
       if (action?.type !== "use_stripe_sdk") return result;
-      await challenge(action, locale);
-      const after = await request(key, locale, secret, "", {});
-      const intent = after.paymentIntent;
+      await authenticate(action.use_stripe_sdk.source, locale);
+      const after = await request(caller, secret);
+      const intent = intentOf(after);
       if (intent?.status !== "requires_payment_method") return after;
-      return { error: { ...translated(intent.last_payment_error, locale), payment_intent: intent } };
+      const error = await translated(intent.last_payment_error || intent.last_setup_error, locale);
+      return { error: { ...error, [intent.object]: intent } };
     }
-
-    async function confirm(secret, element, params) {
-      const result = element
-        ? await element._ask("confirm", { key, locale, secret, params })
-        : await request(key, locale, secret, "/confirm", { ...params, use_stripe_sdk: true });
-      return proceed(result, secret);
+    /** @returns {Promise<any>} */
+    async function confirm(kind, prefix, { elements, clientSecret, confirmParams, redirect = "always" }) {
+      const { expand, ...params } = confirmParams || {};
+      need(redirect !== "always" || params.return_url, "confirmParams.return_url is needed unless redirect is if_required.");
+      const secret = clientSecret || elements?._options.clientSecret;
+      need(secret?.startsWith(prefix), `The clientSecret is not that of a ${kind}: those begin with ${prefix}.`);
+      const element = params.payment_method || !elements ? null : await elements._payer(secret);
+      const confirmed = await (element ? element._confirm(caller, secret, params) : request(caller, secret, params));
+      const result = await proceed(confirmed, secret);
+      if (result.error || redirect !== "always") return result;
+      const { id, client_secret } = intentOf(result);
+      const target = new URL(params.return_url, location.href);
+      encode({ [kind]: id, [`${kind}_client_secret`]: client_secret, redirect_status: "succeeded" }, "", target.searchParams);
+      return gone(target);
     }
 
     return {
-      elements: (options = {}) => new Elements({ ...options, locale: options.locale || locale }),
-      async confirmPayment({ elements, clientSecret, confirmParams = {}, redirect = "always" }) {
-        if (redirect === "always" && !confirmParams.return_url) {
-          throw new IntegrationError("confirmPayment needs confirmParams.return_url unless redirect is if_required.");
-        }
-        const secret = clientSecret || elements?._options.clientSecret;
-        const { expand, ...params } = confirmParams;
-        const result = await confirm(secret, params.payment_method ? null : elements?._element, params);
-        return result.paymentIntent && redirect === "always" ? leave(params.return_url, result.paymentIntent) : result;
-      },
-      async confirmCardPayment(secret, data = {}, { handleActions = true } = {}) {
-        const { payment_method: method, ...params } = data;
-        const element = method?.card instanceof Element ? method.card : null;
-        if (element) params.payment_method_data = { billing_details: method.billing_details };
-        else if (typeof method === "string") params.payment_method = method;
-        if (handleActions) return confirm(secret, element, params);
-        return request(key, locale, secret, "/confirm", { ...params, use_stripe_sdk: true });
-      },
-      retrievePaymentIntent: (secret) => request(key, locale, secret, "", {}),
+      elements: (options = {}) => new Elements(caller, { locale, ...options }),
+      confirmPayment: (options) => confirm("payment_intent", "pi_", options),
+      confirmSetup: (options) => confirm("setup_intent", "seti_", options),
+      retrievePaymentIntent: (secret) => request(caller, secret),
+      retrieveSetupIntent: (secret) => request(caller, secret),
       async handleNextAction({ clientSecret }) {
-        return proceed(await request(key, locale, clientSecret, "", {}), clientSecret);
+        const result = await request(caller, clientSecret);
+        need(result.error || intentOf(result).status === "requires_action", "handleNextAction: the intent requires no action.");
+        return proceed(result, clientSecret);
       },
     };
   }
 
-  Stripe.version = "endive";
-  Stripe._request = request;
-  window.Stripe = Stripe;
+  Object.assign(window, { Stripe: Object.assign(Stripe, { version: "endive", _request: request }) });
 })();

@@ -1,0 +1,12 @@
+// The Express Checkout Element, inside its own frame: the button of one test wallet.
+import { listen, tell } from "./frame.js";
+
+const button = document.querySelector("button");
+button.addEventListener("click", () => tell("click"));
+listen({
+  focus: () => button.focus(),
+  update({ options = {} }) {
+    button.hidden = options.paymentMethods?.googlePay === "never";
+    button.style.height = `${options.buttonHeight || 44}px`;
+  },
+});
