@@ -57,11 +57,15 @@ class BareShop:
             self._execute, self._moment = self._postgres, _unchanged
             self._begin = "BEGIN"
 
-    def place(self, quantities: Mapping[int, int]) -> None:
-        """Holds the places and writes order, lines and payment, in one transaction."""
+    def place(self, quantities: Mapping[int, int]) -> bool:
+        """Holds the places and writes order, lines and payment, in one transaction.
+
+        False, and nothing written, when there are not as many places.
+        """
         self._execute(self._begin, ())
-        _write(self._execute, self._slug, quantities, self._moment)
-        self._execute("COMMIT", ())
+        placed = _write(self._execute, self._slug, quantities, self._moment)
+        self._execute("COMMIT" if placed else "ROLLBACK", ())
+        return placed
 
     def close(self) -> None:
         self._connection.close()
@@ -83,16 +87,18 @@ def _unchanged(moment: datetime) -> Any:
 
 def _write(
     execute: Execute, slug: str, quantities: Mapping[int, int], as_moment: Callable[[datetime], Any]
-) -> None:
+) -> bool:
     checkout_token, now = new_token(), datetime.now(UTC)
     assert execute(_STANDING, (checkout_token,)).fetchone() is None
     event_id = execute(_EVENT, (slug,)).fetchone()[0]
     prices = {row[0]: (row[2], row[4]) for row in execute(_TYPES, (event_id,)).fetchall()}
     total = sum(prices[type_id][1] * count for type_id, count in quantities.items())
     places = sum(quantities.values())
-    assert execute(_HOLD_EVENT, (places, event_id, places)).rowcount == 1
-    for type_id, count in sorted(quantities.items()):
-        assert execute(_HOLD_TYPE, (count, type_id, count)).rowcount == 1
+    holds = [(_HOLD_EVENT, event_id, places)]
+    holds += [(_HOLD_TYPE, type_id, count) for type_id, count in sorted(quantities.items())]
+    for hold, row_id, count in holds:
+        if execute(hold, (count, row_id, count)).rowcount != 1:
+            return False
     who = ("Ana Ejemplo", "ana@example.com", "ana@example.com")
     token, until = new_token(), now + timedelta(minutes=15)
     order = (token[:12], token, checkout_token, event_id, *who, total, False)
@@ -103,3 +109,4 @@ def _write(
     rows = f"{_LINES} VALUES {', '.join([_LINE] * len(lines))}"
     execute(rows, tuple(value for line in lines for value in line))
     execute(_PAYMENT, (order_id, f"order-{token}", total, as_moment(now)))
+    return True

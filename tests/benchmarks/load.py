@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from tests.benchmarks.client import Plan, Seen
+from tests.benchmarks.processes import ROOT
 
 PROCESSES = 2
 ROUNDS = 7
@@ -59,19 +61,9 @@ def take_turns(targets: Mapping[str, Target]) -> dict[str, Turns]:
 
 def load(plan: Plan, processes: int = PROCESSES) -> list[Seen]:
     """Carries the plan out in several processes at once; `LoadFailed` on any answer but 200."""
-    clients: list[subprocess.Popen[str]] = []
-    try:
-        for _number in range(processes):
-            clients.append(_start(plan))
-        for client in clients:
-            _line_of(client)
-        for client in clients:
-            _tell(client, "go")
-        seen = [Seen(**json.loads(_line_of(client))) for client in clients]
-    finally:
-        for client in clients:
-            client.kill()
-            client.communicate()
+    # -S and -E: the client needs no site packages and starts sooner without them.
+    command = [sys.executable, "-S", "-E", str(_CLIENT)]
+    seen = [Seen(**one) for one in carried_out(command, asdict(plan), processes)]
     for one in seen:
         if one.failures or not one.answers:
             raise LoadFailed(
@@ -80,15 +72,34 @@ def load(plan: Plan, processes: int = PROCESSES) -> list[Seen]:
     return seen
 
 
-def _start(plan: Plan) -> subprocess.Popen[str]:
-    # -S and -E: the client needs no site packages and starts sooner without them.
+def carried_out(
+    command: Sequence[str], plan: Mapping[str, Any], processes: int = PROCESSES
+) -> list[dict[str, Any]]:
+    """Runs the command several times at once; what each tells of the plan. `LoadFailed`.
+
+    Each reads the plan as a line of JSON, says "ready", waits for a line so that all begin at
+    once, works, and prints what it saw as a line of JSON.
+    """
+    clients: list[subprocess.Popen[str]] = []
+    try:
+        for _number in range(processes):
+            clients.append(_start(command, plan))
+        for client in clients:
+            _line_of(client)
+        for client in clients:
+            _tell(client, "go")
+        return [json.loads(_line_of(client)) for client in clients]
+    finally:
+        for client in clients:
+            client.kill()
+            client.communicate()
+
+
+def _start(command: Sequence[str], plan: Mapping[str, Any]) -> subprocess.Popen[str]:
     client = subprocess.Popen(
-        [sys.executable, "-S", "-E", str(_CLIENT)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
+        list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
-    _tell(client, json.dumps(asdict(plan)))
+    _tell(client, json.dumps(plan))
     return client
 
 

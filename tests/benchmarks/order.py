@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -43,15 +44,15 @@ def place_one(shop: Shop, quantities: dict[int, int], prices: dict[int, int]) ->
     request = CheckoutRequest(new_token(), quantities, prices, {}, "Ana Ejemplo", "ana@example.com")
 
     def placed(session: Session, order: Order) -> None:
-        begin(session, order, shop.clock.now())
+        begin(session, shop, order, shop.clock.now())
 
     place_order(shop, SLUG, request, "es", placed)
 
 
-def open_shop(stage: Stage, database_url: str) -> Shop:
+def open_shop(folder: Path, output: TextIO, database_url: str) -> Shop:
     """A shop without its web, with the log lines that it writes in production."""
-    settings = load_settings(_settings(stage, database_url))
-    with redirect_stderr(stage.log_file()):
+    settings = load_settings(_settings(folder, database_url))
+    with redirect_stderr(output):
         log.configure("json", "INFO")
     return Shop(settings, Database(database_url), Clock(), Jobs("", settings.instance))
 
@@ -65,13 +66,13 @@ def two_types(shop: Shop) -> tuple[dict[int, int], dict[int, int]]:
 
 def _compared(stage: Stage, kind: str) -> Row:
     url = stage.shop_database(kind)
-    shop = open_shop(stage, url)
+    shop = open_shop(stage.folder(), stage.log_file(), url)
     quantities, prices = two_types(shop)
     bare = BareShop(url.replace("postgresql+psycopg:", "postgresql:"), SLUG)
     try:
         ours = partial(place_one, shop, quantities, prices)
         theirs = partial(bare.place, quantities)
-        mine, yardstick = _take_turns([ours, theirs])
+        mine, yardstick = take_turns([ours, theirs])
         _check_same_work(shop, sum(quantities.values()))
     finally:
         bare.close()
@@ -79,7 +80,8 @@ def _compared(stage: Stage, kind: str) -> Row:
     return rate_row(f"placing an order, {kind}", mine, yardstick, GOAL)
 
 
-def _take_turns(acts: Sequence[Callable[[], None]]) -> list[Turns]:
+def take_turns(acts: Sequence[Callable[[], object]]) -> list[Turns]:
+    """Repeats each act for a while, one after the other, in several rounds."""
     for act in acts:
         _repeat(act, _WARM_UP, Turns())
     turns = [Turns() for _act in acts]
@@ -89,7 +91,7 @@ def _take_turns(acts: Sequence[Callable[[], None]]) -> list[Turns]:
     return turns
 
 
-def _repeat(act: Callable[[], None], seconds: float, turns: Turns) -> None:
+def _repeat(act: Callable[[], object], seconds: float, turns: Turns) -> None:
     done, started, used = 0, time.perf_counter(), time.process_time()
     while (passed := time.perf_counter() - started) < seconds:
         act()
@@ -106,7 +108,7 @@ def _check_same_work(shop: Shop, places: int) -> None:
     assert (payments, held) == (orders, orders * places), (orders, payments, held)
 
 
-def _settings(stage: Stage, database_url: str) -> dict[str, Any]:
+def _settings(folder: Path, database_url: str) -> dict[str, Any]:
     return {
         "secret_key": "only for benchmarks",
         "database_url": database_url,
@@ -115,5 +117,5 @@ def _settings(stage: Stage, database_url: str) -> dict[str, Any]:
         "stripe_webhook_secrets": (),
         "sandbox": False,
         "base_url": "http://127.0.0.1",
-        "instance": stage.folder(),
+        "instance": folder,
     }

@@ -47,6 +47,8 @@ def shop_environment(folder: Path, database_url: str, port: int) -> dict[str, st
         "TMT_INSTANCE": str(folder / "instance"),
         "TMT_ORDERS_PER_ADDRESS": "1000000 per minute",
         "TMT_ORDERS_PER_EMAIL": "1000000 per minute",
+        "TMT_ORDERS_IN_ALL": "1000000 per minute",
+        "TMT_CONFIRMS_PER_ADDRESS": "1000000 per minute",
         "TMT_API_PER_ADDRESS": "1000000 per minute",
     }
 
@@ -121,12 +123,17 @@ def workers_of(master: subprocess.Popen[bytes]) -> list[int]:
 
 def processor_seconds(master: subprocess.Popen[bytes]) -> float:
     """The processor time that gunicorn's workers have used so far; 0 without /proc."""
-    used = 0.0
-    for worker in workers_of(master):
-        # The name in parentheses may hold anything; user and system time are fields 14 and 15.
-        fields = Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()
-        used += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return used
+    return sum(seconds_of(worker) for worker in workers_of(master))
+
+
+def seconds_of(process: int) -> float:
+    """The processor time that the process has used so far; 0 without /proc."""
+    stat = Path(f"/proc/{process}/stat")
+    if not stat.exists():
+        return 0.0
+    # The name in parentheses may hold anything; user and system time are fields 14 and 15.
+    fields = stat.read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _log_of(folder: Path) -> Path:

@@ -6,10 +6,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TextIO
 from uuid import uuid4
+
+from sqlalchemy.orm import Session
 
 import tmt.factory  # noqa: F401 - knows every table
 from tests.servers import Postgres
@@ -19,6 +21,7 @@ from tmt.core.db import Database
 
 DATABASES = ("SQLite", "PostgreSQL")
 SLUG = "noche-de-boleros"
+FREE_SLUG = "ensayo-abierto"
 _PLENTY = 10_000_000
 _TYPES = (
     ("General", "De pie, frente al escenario.", 4500),
@@ -68,11 +71,12 @@ class Stage:
         return self.postgres.url(self.postgres.create())
 
     def shop_database(self, kind: str) -> str:
-        """The address of a migrated database with an event on sale."""
+        """The address of a migrated database with an event on sale, and one that costs nothing."""
         url = self.empty_database(kind)
         database = Database(url)
         schema.migrate(database)
-        database.transaction(lambda session: session.add(_event()))
+        for slug, share in ((SLUG, 1), (FREE_SLUG, 0)):
+            database.transaction(partial(_add_event, slug, share))
         database.close()
         return url
 
@@ -89,10 +93,11 @@ def open_stage() -> Iterator[Stage]:
         yield Stage(Path(folder), closing)
 
 
-def _event() -> Event:
+def _add_event(slug: str, share: int, session: Session) -> None:
+    """An event whose places cost so many times what they usually do."""
     now = datetime.now(UTC)
     event = Event(
-        slug=SLUG,
+        slug=slug,
         title="Noche de boleros",
         description=_DESCRIPTION,
         venue="Teatro Avenida",
@@ -113,9 +118,9 @@ def _event() -> Event:
             TicketType(
                 name=name,
                 description=description,
-                price=price,
+                price=price * share,
                 capacity=_PLENTY,
                 position=position,
             )
         )
-    return event
+    session.add(event)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, quantiles
 
 from tests.benchmarks.load import Turns
 
@@ -50,12 +50,12 @@ def rate_row(what: str, ours: Turns, bare: Turns, goal: float) -> Row:
     cost = median(ours.costs)
     return Row(
         what,
-        f"{median(ours.rates):.0f} /s",
-        f"{median(bare.rates):.0f} /s",
-        f"{ratio:.2f}",
-        f"{min(ratios):.2f}-{max(ratios):.2f}",
-        f"{median(bare.costs) / cost:.2f}" if cost else "",
-        f">= {goal:.2f}",
+        _rate(median(ours.rates)),
+        _rate(median(bare.rates)),
+        _share(ratio),
+        f"{_share(min(ratios))}-{_share(max(ratios))}",
+        _share(median(bare.costs) / cost) if cost else "",
+        f">= {_share(goal)}",
         ratio >= goal,
     )
 
@@ -77,6 +77,19 @@ def amount_row(
     )
 
 
+def percentile_row(what: str, ours: Sequence[float], bare: Sequence[float]) -> Row:
+    """How long half of them took at most, and how long 95 of a hundred (seconds)."""
+    return Row(what, _percentiles(ours), _percentiles(bare), "")
+
+
+def scaling_row(
+    what: str, ours: Sequence[Sequence[float]], bare: Sequence[Sequence[float]]
+) -> Row:
+    """How many times the rate of few many have: (rates of few, rates of many) of either."""
+    mine, other = (median(many) / median(few) for few, many in (ours, bare))
+    return Row(what, f"x {mine:.2f}", f"x {other:.2f}", _share(mine / other))
+
+
 def rendered(rows: Sequence[Row]) -> str:
     """The rows under their heads, numbers to the right."""
     lines = [_HEAD, *(row.cells() for row in rows)]
@@ -88,3 +101,17 @@ def _aligned(line: tuple[str, ...], widths: list[int]) -> str:
     first, *others = zip(line, widths, strict=True)
     cells = [first[0].ljust(first[1]), *(text.rjust(width) for text, width in others)]
     return "  ".join(cells).rstrip()
+
+
+def _rate(acts_per_second: float) -> str:
+    return f"{acts_per_second:.0f} /s" if acts_per_second >= 50 else f"{acts_per_second:.1f} /s"
+
+
+def _share(number: float) -> str:
+    """Two digits after the point, or as many as show something."""
+    return f"{number:.2f}" if number >= 0.1 else f"{number:.4f}"
+
+
+def _percentiles(seconds: Sequence[float]) -> str:
+    cuts = quantiles(seconds, n=20, method="inclusive")
+    return f"{1000 * cuts[9]:.0f}, {1000 * cuts[18]:.0f} ms"

@@ -1,0 +1,53 @@
+"""Reconciling open payments, against reading the same lists with nothing but HTTP and JSON.
+
+The sandbox works in the same process, so that its share is in both figures.
+"""
+
+from __future__ import annotations
+
+import time
+
+from tests.actions import Shopfront
+from tests.benchmarks.crowd import PLACES, bare_reading, change_all_at_stripe, fill, opened_shop
+from tests.benchmarks.stage import DATABASES, Stage
+from tests.benchmarks.table import Row
+from tmt.checkout.states import HELD
+from tmt.payments.reconcile import reconcile
+
+OPEN, PAID_UNHEARD = 10_000, 500
+_LISTS = ("payment_intents", "refunds", "disputes", "events")
+
+
+def run(stage: Stage) -> list[Row]:
+    """Seconds for open payments of which none has moved, and for some that were paid unheard."""
+    return [row for kind in DATABASES for row in (_unmoved(stage, kind), _paid(stage, kind))]
+
+
+def _unmoved(stage: Stage, kind: str) -> Row:
+    with opened_shop(stage, kind) as front:
+        fill(front, OPEN - 1, HELD)
+        ours, settled = _reconciled(front)
+        assert settled == 0
+        started = time.perf_counter()
+        bare_reading(front, _LISTS)
+        bare = time.perf_counter() - started
+    what = f"reconciling {OPEN:,} open payments, {kind}"
+    return Row(what, f"{ours:.2f} s", f"{bare:.2f} s", f"{ours / bare:.2f}")
+
+
+def _paid(stage: Stage, kind: str) -> Row:
+    with opened_shop(stage, kind) as front:
+        fill(front, PAID_UNHEARD - 1, HELD)
+        received = PLACES * front.event.ticket_types[0].price
+        change_all_at_stripe(front, status="succeeded", amount_received=received)
+        ours, settled = _reconciled(front)
+        assert settled == PAID_UNHEARD
+    each = f"{ours / PAID_UNHEARD * 1000:.1f} ms each"
+    return Row(f"settling {PAID_UNHEARD} paid unheard, {kind}", f"{ours:.2f} s", "", "", each)
+
+
+def _reconciled(front: Shopfront) -> tuple[float, int]:
+    started = time.perf_counter()
+    report = reconcile(front.shop, front.gateway)
+    assert (report.complete, report.failed) == (True, []), report
+    return time.perf_counter() - started, report.settled
