@@ -1,0 +1,67 @@
+"""`python -m tests.chaos [--minutes N] [--database sqlite|postgresql] [--seed S]`
+
+A shop of several processes, buyers of all kinds, a Stripe that fails in every way, kills at
+random; then all comes to rest, and nothing may be lost, sold twice or told to anybody.
+Prints what happened; the exit code is 1 when a promise was broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.chaos.plan import make_plan
+from tests.chaos.trial import Verdict, hold_trial
+
+_SHOWN_BREACHES = 40
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Holds a trial and prints its verdict; the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--minutes", type=float, default=2.0, help="how long the trouble lasts")
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    parser.add_argument("--seed", type=int, help="the same seed draws the same plan")
+    parser.add_argument("--keep", action="store_true", help="keep the files when all is well, too")
+    options = parser.parse_args(arguments)
+    seed = time.time_ns() % 1_000_000 if options.seed is None else options.seed
+    seconds = options.minutes * 60
+    digest = make_plan(seed, seconds).digest
+    print(f"chaos: {options.database}, seed {seed} (plan {digest}), {options.minutes} minutes")
+    folder = Path(tempfile.mkdtemp(prefix="tmt-chaos-"))
+    # PostgreSQL refuses to run as root and must get into the folder as somebody else.
+    folder.chmod(0o755)
+    with warnings.catch_warnings():
+        # The test database's library warns of a desktop's folder that a server has not.
+        warnings.simplefilter("ignore")
+        verdict = hold_trial(seed, seconds, options.database, folder)
+    print(report(verdict))
+    if verdict.breaches or options.keep:
+        print(f"Logs, database and Stripe's store are in {folder}")
+    else:
+        shutil.rmtree(folder)
+    return 1 if verdict.breaches else 0
+
+
+def report(verdict: Verdict) -> str:
+    """The counts, one a line, and the breaches."""
+    width = max(map(len, verdict.counts))
+    lines = [f"  {name:<{width}} {number:>7}" for name, number in sorted(verdict.counts.items())]
+    lines.append(f"  {'breaches':<{width}} {len(verdict.breaches):>7}")
+    lines += verdict.breaches[:_SHOWN_BREACHES]
+    hidden = len(verdict.breaches) - _SHOWN_BREACHES
+    return "\n".join([*lines, f"and {hidden} more"] if hidden > 0 else lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""What happens around the buyers: trouble at Stripe, kills, time, and the organiser at work."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TypeVar
+
+import requests
+from sqlalchemy import select
+
+from tests.chaos.plan import Fault, Step
+from tests.chaos.sandbox import NoAnswer, Stripe
+from tests.chaos.servers import Place, restart
+from tests.chaos.tally import ORDERED, Tally
+from tmt.checkout.models import Order
+from tmt.checkout.states import PAID
+from tmt.core.errors import Refusal
+from tmt.payments.models import Payment
+from tmt.payments.returns import give_back
+from tmt.shop import Shop
+from tmt.tickets.issue import tickets_of
+from tmt.tickets.models import VOID
+
+T = TypeVar("T", Fault, Step)
+# Jobs run every minute of the machine's time; here a minute passes faster.
+_MINUTE = 4.0
+
+
+@dataclass
+class World:
+    """The trial's surroundings; each method does one thing that the plan names."""
+
+    place: Place
+    shop: Shop
+    tally: Tally
+    stopping: threading.Event
+
+    def __post_init__(self) -> None:
+        self.stripe = Stripe(self.place)
+
+    def follow(self, began: float, steps: Sequence[T], act: Callable[[T], None]) -> None:
+        """Acts on each step when its time has come, until the trial ends."""
+        for step in steps:
+            if self.stopping.wait(max(0.0, began + step.at - time.monotonic())):
+                return
+            act(step)
+
+    def pass_minutes(self) -> None:
+        """Asks the job processes to do all their duties, again and again."""
+        while not self.stopping.wait(_MINUTE):
+            for duty in self.shop.jobs._duties:
+                self.shop.jobs.nudge(duty)
+
+    def trouble(self, fault: Fault) -> None:
+        """Orders a fault at Stripe."""
+        told = {name: value for name, value in asdict(fault).items() if name != "at" and value}
+        self.stripe.order("faults", **told)
+        self.tally.count("faults ordered")
+        self.tally.count(ORDERED, fault.times)
+
+    def kill(self, step: Step) -> None:
+        """Kills a process, which its supervisor starts again."""
+        if step.what == "worker":
+            self.place.web.kill_a_worker(step.which)
+        elif step.what == "jobs":
+            restart(self.place.jobs[int(step.which * len(self.place.jobs))], step.size)
+        else:
+            for server in (self.place.web, *self.place.jobs):
+                restart(server, 0.0)
+        self.tally.count("kills")
+        self.tally.count(f"kills of {step.what}")
+
+    def move(self, step: Step) -> None:
+        """Lets time pass, at Stripe and in the shop."""
+        try:
+            self.stripe.order("clock", advance=step.what)
+        except (NoAnswer, requests.RequestException) as error:
+            self.tally.breach(f"the sandbox's clock could not be moved by {step.what}: {error}")
+
+    def staff(self, step: Step) -> None:
+        """The organiser gives money back, here or in the dashboard; a bank takes it back."""
+        try:
+            getattr(self, f"_{step.what}")(step)
+        except (Refusal, NoAnswer, requests.RequestException) as error:
+            self.tally.count("deeds refused")
+            self.tally.count(f"{step.what} refused: {type(error).__name__}")
+        else:
+            self.tally.count("deeds")
+
+    def _refund_all(self, step: Step) -> None:
+        give_back(self.shop, self._a_paid_order(step).code)
+
+    def _refund_amount(self, step: Step) -> None:
+        order = self._a_paid_order(step)
+        give_back(self.shop, order.code, amount=max(1, int(order.total * step.size)))
+
+    def _refund_tickets(self, step: Step) -> None:
+        order = self._a_paid_order(step)
+        with self.shop.db.reading() as session:
+            issued = tickets_of(session, order.id)
+        standing = [ticket.number for ticket in issued if ticket.status != VOID]
+        chosen = standing[: max(1, int(len(standing) * step.size))]
+        give_back(self.shop, order.code, tickets=chosen)
+
+    def _refund_in_dashboard(self, step: Step) -> None:
+        order = self._a_paid_order(step)
+        amount = {"amount": max(1, int(order.total * step.size))} if step.size < 0.7 else {}
+        self.stripe.order(f"payments/{self._paid_with(order)}/refund", **amount)
+
+    def _dispute(self, step: Step) -> None:
+        reason = ("fraudulent", "product_not_received", "inquiry")[int(step.size * 3)]
+        payment_intent = self._paid_with(self._a_paid_order(step))
+        self.stripe.order(f"payments/{payment_intent}/dispute", reason=reason)
+
+    def _decide_dispute(self, step: Step) -> None:
+        disputes = self.stripe.objects("dispute")
+        waiting = [d for d in disputes if d["status"].endswith(("needs_response", "under_review"))]
+        if waiting:
+            dispute = waiting[int(step.which * len(waiting))]
+            verdict = "won" if step.size < 0.5 else "lost"
+            self.stripe.order(f"disputes/{dispute['id']}/decide", verdict=verdict)
+
+    def _ask_again(self, step: Step) -> None:
+        """A program asks the JSON endpoint about an old order's payment."""
+        data = {"data": {"payment_intent_id": self._paid_with(self._a_paid_order(step))}}
+        # 500 is how this endpoint says that Stripe does not answer; the log tells what it was.
+        requests.post(f"{self.place.shop_url}/stripe_confirm_payment", json=data, timeout=60)
+        self.tally.count("requests")
+
+    def _a_paid_order(self, step: Step) -> Order:
+        query = select(Order).where(Order.status == PAID, Order.total > 0).order_by(Order.id)
+        with self.shop.db.reading() as session:
+            orders = session.scalars(query).all()
+        if not orders:
+            raise NoAnswer("nobody has paid yet")
+        return orders[int(step.which * len(orders))]
+
+    def _paid_with(self, order: Order) -> str:
+        query = select(Payment.payment_intent).where(Payment.order_id == order.id)
+        with self.shop.db.reading() as session:
+            found = session.scalars(query.order_by(Payment.id.desc())).first()
+        return str(found)

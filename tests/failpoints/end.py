@@ -1,0 +1,42 @@
+"""How a story has ended: all that must be the same whether a process died on the way or not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from sqlalchemy import select
+
+from tests.failpoints.front import Front
+from tmt.checkout.models import Order
+from tmt.core.outbox import OutboxRow
+from tmt.gateway.inbox import StripeEvent
+from tmt.payments.models import Dispute, Notice, Payment, Refund
+from tmt.tickets.models import Ticket
+
+
+def end_of(front: Front) -> dict[str, Any]:
+    """Orders, tickets, money here and at Stripe, notices, what was sent, and what was left."""
+    with front.shop.db.reading() as session:
+
+        def rows(*columns: Any) -> Counter[tuple[Any, ...]]:
+            return Counter(tuple(row) for row in session.execute(select(*columns)))
+
+        here = {
+            "orders": rows(Order.status, Order.total),
+            "tickets": rows(Ticket.number, Ticket.status),
+            "payments": rows(Payment.status, Payment.amount_received),
+            "refunds": rows(Refund.amount, Refund.status, Refund.reason),
+            "disputes": rows(Dispute.amount, Dispute.status),
+            "notices": rows(Notice.kind),
+            "outbox": rows(OutboxRow.kind, OutboxRow.done_at.is_not(None)),
+            "events": rows(StripeEvent.type, StripeEvent.done_at.is_not(None)),
+        }
+    intents = front.stripe.v1.payment_intents.list({"limit": 100}).data
+    refunds = front.stripe.v1.refunds.list({"limit": 100}).data
+    there = {
+        "stripe's payment_intents": Counter((i.status, i.amount_received) for i in intents),
+        "stripe's refunds": Counter((r.status, r.amount) for r in refunds),
+        "mails": len(front.mails()),
+    }
+    return here | there

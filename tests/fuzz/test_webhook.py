@@ -1,0 +1,152 @@
+"""The webhook, told anything: what Stripe did not sign is refused, what it signed does no harm."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import stripe
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.actions import SIGNING_SECRET, rendered_event
+from tests.fuzz.line import RawLine, unchanged
+from tests.fuzz.things import HEADERS, IDS, JSON, NUMBERS, TEXTS, bodies, nearly
+from tests.gateway.stripe_events import stored
+from tmt.core.errors import Refusal
+from tmt.gateway.contract import API_VERSION
+
+PATH = "/stripe_webhook"
+_TYPES = st.sampled_from(
+    [f"payment_intent.{what}" for what in ("succeeded", "canceled", "processing", "created")]
+    + [f"charge.{what}" for what in ("refunded", "dispute.created", "dispute.closed", "updated")]
+    + ["refund.created", "refund.updated", "refund.failed", "customer.created", "v2.core.x"]
+)
+
+
+@pytest.fixture
+def line(shopfront):
+    shopfront.silence_stripe()
+    return RawLine(shopfront)
+
+
+@pytest.fixture
+def intent(shopfront, line):
+    """The PaymentIntent of an order that waits for its payment."""
+    buyer = shopfront.buyer()
+    return buyer.open_pay_page(buyer.reserve(1))
+
+
+def deliver(line, body, signature):
+    headers = {"Content-Type": "application/json"}
+    if signature is not None:
+        headers["Stripe-Signature"] = signature
+    return line.say("POST", PATH, body, headers)
+
+
+def signed(body: bytes, seconds: int = 0) -> bytes:
+    stamp = int(time.time()) + seconds
+    made = stripe.WebhookSignature.generate_signature_header(body.decode(), SIGNING_SECRET, stamp)
+    return made.encode()
+
+
+def test_nothing_that_is_not_signed_is_kept(shopfront, line):
+    stamps = st.integers(-(10**12), 10**12).map(lambda n: f"t={n},v1={'0' * 64}".encode())
+    parts = st.lists(
+        st.sampled_from(["t=", "v1=", "v0=", ",", "=", "1", "é", f"{time.time():.0f}"])
+    )
+    headers = st.none() | HEADERS | stamps | parts.map(lambda p: "".join(p).encode("latin-1"))
+
+    @given(bodies(JSON), headers)
+    def say(body, signature):
+        with unchanged(shopfront):
+            answer = deliver(line, body, signature)
+        assert answer.status == 400
+        assert answer.json()["error"].startswith("Webhook Error: ")
+
+    say()
+    assert stored(shopfront) == []
+
+
+def test_one_other_byte_and_it_is_not_signed(shopfront, line):
+    right = rendered_event(shopfront, "payment_intent.created", {"id": "pi_1"}).encode()
+
+    @given(st.integers(0, len(right) - 1), st.integers(1, 127), st.booleans())
+    def say(place, change, elsewhere):
+        body, signature = bytearray(right), bytearray(signed(right))
+        # The first 13 bytes are the stamp, of which any digits may be right.
+        told = signature if elsewhere else body
+        told[place % len(told)] ^= change
+        if told is signature and told[place % len(told)] in b"\r\n\0":
+            return  # A header cannot hold it.
+        answer = deliver(line, bytes(body), bytes(signature))
+        assert answer.status == 400, bytes(told)
+
+    say()
+    assert stored(shopfront) == []
+
+
+@given(st.integers(-(10**6), -310) | st.integers(310, 10**6))
+def test_neither_the_past_nor_the_future_is_taken(shopfront, line, seconds):
+    body = rendered_event(shopfront, "payment_intent.created", {"id": "pi_1"}).encode()
+    with unchanged(shopfront):
+        assert deliver(line, body, signed(body, seconds)).status == 400
+
+
+def test_what_is_signed_is_kept_once_and_lies_move_nothing(shopfront, line, intent):
+    """An event is a hint: one about our order is read again, whatever shape it has."""
+    names = IDS | TEXTS | st.just(intent)
+    things = nearly(
+        {
+            "id": names,
+            "object": st.sampled_from(["payment_intent", "charge", "refund", "dispute"]),
+            "status": st.sampled_from(["requires_payment_method", "processing", "new", "failed"]),
+            "amount": NUMBERS,
+            "payment_intent": names,
+            "charge": TEXTS,
+            "metadata": st.dictionaries(TEXTS, JSON, max_size=2),
+        }
+    )
+    events = nearly(
+        {
+            "id": st.uuids().map(lambda u: f"evt_{u.hex}"),
+            "object": st.just("event"),
+            "type": _TYPES,
+            "created": st.integers(0, 2**33),
+            "livemode": st.booleans(),
+            "api_version": st.sampled_from([API_VERSION, "2020-08-27", None]),
+            "data": nearly({"object": things}),
+        }
+    )
+
+    @given(bodies(events))
+    def say(body):
+        if not is_text(body):
+            return  # Nobody could sign it.
+        known = len(stored(shopfront))
+        with unchanged(shopfront):
+            first, again = (deliver(line, body, signed(body)) for _time in range(2))
+            shopfront.shop.jobs.run("inbox")
+        assert first.status == again.status
+        assert len(stored(shopfront)) - known <= (first.status == 200)
+
+    say()
+    assert min(line.seen[200], line.seen[400]) > 10
+    assert {r.last_error.split(":")[0] for r in stored(shopfront) if r.last_error} <= refusals()
+
+
+def is_text(body):
+    try:
+        return bool(body.decode())
+    except UnicodeDecodeError:
+        return False
+
+
+def refusals():
+    """The names of what may be wrong with an event; any other error is a bug."""
+    found, kinds = set(), [Refusal]
+    while kinds:
+        kind = kinds.pop()
+        found.add(kind.__name__)
+        kinds += kind.__subclasses__()
+    return found
