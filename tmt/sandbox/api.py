@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import hmac
+import hashlib
 import json
 import logging
 import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,20 +17,23 @@ from urllib.parse import parse_qsl
 
 from flask import Blueprint, Response, request
 
-from tmt.sandbox import clocks
+from tmt.sandbox import clocks, resources
 from tmt.sandbox.call import Call
 from tmt.sandbox.errors import ApiError, problem
 from tmt.sandbox.faults import Faults, wait_seconds
 from tmt.sandbox.params import nest, read
-from tmt.sandbox.rendering import PAGE, page, render
-from tmt.sandbox.replies import Replies
-from tmt.sandbox.rules import check_secret
-from tmt.sandbox.shape import ACCOUNT_VERSION, Json, function, known, token
+from tmt.sandbox.shape import ACCOUNT_VERSION, DAY, Json, function, known, same, token
 from tmt.sandbox.store import Store
 
 log = logging.getLogger(__name__)
 _LONGEST_BODY = 1 << 20
+_KEYS_KEPT_SECONDS = DAY
 _FIRST_WITHOUT_TYPES = "2026-09-30"
+_PREFLIGHT = {
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Stripe-Version, Client-Secret",
+    "Access-Control-Allow-Methods": "GET, POST",
+    "Access-Control-Max-Age": "600",
+}
 
 
 @dataclass(frozen=True)
@@ -42,33 +47,23 @@ class Route:
     browser: bool = False
 
 
-def routes() -> list[Route]:
+def routes() -> Iterator[Route]:
     """The methods of data/api.yaml."""
-    table, found = known("api"), []
+    table = known("api")
     for name, row in table["methods"].items():
-        does, _, kind = row["does"].partition(" ")
-        handler = partial(function(does), **({"kind": kind} if kind else {}))
-        takes = row.get("takes", {}) | ({**PAGE, **row["lists"]} if "lists" in row else {})
-        method, _, path = name.partition(" ")
-        found.append(Route(method, path, handler, takes, row.get("browser", False)))
+        method, path = name.split()
+        fixed = {key: row[key] for key in ("kind", "tells") if key in row}
+        handler = partial(function(row["does"]), **fixed)
+        takes = row.get("takes", {}) | ({**table["page"], **row["lists"]} if "lists" in row else {})
+        yield Route(method, path, handler, takes, row.get("browser", False))
     for kind, row in table["reads"].items():
         path, browser = f"/v1/{row['path']}", row.get("browser", False)
-        listing = partial(page, kind=kind, url=path)
-        secret = {"client_secret": "str"} if browser else {}
         if row.get("lists", True):
-            found.append(Route("GET", path, listing, PAGE | row.get("by", {})))
-        found.append(Route("GET", f"{path}/<id>", partial(_one, kind=kind), secret, browser))
-    return found
-
-
-def _one(call: Call, p: Json, id: str, kind: str) -> Json:
-    body = call.store.get(id, kind) or {}
-    if body.get("deleted"):
-        return {name: body[name] for name in ("id", "object", "deleted")}
-    body = call.fetch(kind, id)
-    if "client_secret" in body:
-        check_secret(call, body, p)
-    return body
+            handler = partial(resources.page, kind=kind, url=path)
+            yield Route("GET", path, handler, table["page"] | row.get("by", {}))
+        secret = {"client_secret": "str"} if browser else {}
+        handler = partial(resources.retrieve, kind=kind)
+        yield Route("GET", f"{path}/<id>", handler, secret, browser)
 
 
 class Api:
@@ -80,8 +75,9 @@ class Api:
         self._store = store
         self._keys = keys
         self._faults = faults
-        self._replies = Replies(store)
         self._flush = flush
+        self._lock = threading.Lock()
+        self._running: set[str] = set()
 
     def blueprint(self) -> Blueprint:
         """The routes, and Stripe's answer to every other URL."""
@@ -92,48 +88,59 @@ class Api:
             views.add_url_rule(route.path, f"route_{number}", view, False, **options)
         every = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
         for path in ("/v1", "/v1/", "/v1/<path:rest>"):
-            views.add_url_rule(path, "other", self._other, False, methods=every)
+            views.add_url_rule(path, "other", _other, False, methods=every)
         return views
-
-    def _other(self, rest: str = "") -> Response:
-        id = _request_id()
-        if request.method == "OPTIONS":
-            allowed = {"Allow-Methods": "GET, POST", "Max-Age": "600"}
-            allowed["Allow-Headers"] = "Authorization, Content-Type, Stripe-Version, Client-Secret"
-            headers = {f"Access-Control-{name}": value for name, value in allowed.items()}
-            return _finish(Response(status=204, headers=headers), id)
-        unknown = problem("unknown_url", method=request.method, path=request.path)
-        return _finish(_error(unknown, id), id)
 
     def _answer(self, route: Route, **ids: str) -> Response:
         """One call of the API, from headers to headers."""
         id = _request_id()
-        key = request.headers.get("Idempotency-Key") if route.method == "POST" else None
         trouble: dict[str, Json] = {}
         try:
-            with self._replies.claim(key):
+            with self._claimed(request.headers.get("Idempotency-Key")):
                 trouble = self._faults.take(f"{request.method} {request.path}", "answer")
-                answer = _refuse_early(trouble) or self._run(route, id, key, ids, "500" in trouble)
+                answer = _refuse_early(trouble) or self._run(route, id, ids, "500" in trouble)
         except ApiError as error:
             answer = _error(error, id)
-        except Exception:
-            log.exception("The sandbox failed to answer %s %s", route.method, route.path)
-            answer = _error(problem("internal"), id)
         if "early_webhooks" in trouble:
             self._flush()
         return _hang_up() if "lose_answer" in trouble else _finish(answer, id)
 
-    def _run(self, route: Route, id: str, key: str | None, ids: Json, outage: bool) -> Response:
+    @contextmanager
+    def _claimed(self, key: str | None) -> Iterator[None]:
+        """Hold the key for the length of one request. Raises ApiError (409) if it is held."""
+        if key is None or request.method != "POST":
+            yield
+            return
+        if len(key) > 255:
+            raise problem("too_large_key")
+        with self._lock:
+            if key in self._running:
+                raise problem("idempotency_key_in_use", key=key)
+            self._running.add(key)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running.discard(key)
+
+    def _run(self, route: Route, id: str, ids: Json, outage: bool) -> Response:
         publishable = self._authenticate(route)
         if (request.content_length or 0) > _LONGEST_BODY:
             raise problem("too_large")
-        root = request.host_url.rstrip("/") + request.script_root
         clocks.run_due(self._store)
+        writes = route.method != "GET"
+        key = request.headers.get("Idempotency-Key") if route.method == "POST" else None
+        root = request.host_url.rstrip("/") + request.script_root
         call = Call(self._store, int(self._store.now()), root, id, key, publishable, _version())
-        if route.method == "GET" and not outage:
-            with self._store.transaction(write=False):
-                return _json(200, self._handle(route, call, ids))
-        return self._write(route, call, ids, outage)
+        # The effect of a call and its stored answer are one transaction.
+        with self._store.transaction(write=writes):
+            if key and (stored := self._replayed(key, call.now)):
+                return stored
+            answer, executed = self._attempt(route, call, ids, outage)
+            if key and executed:
+                values = (key, call.now, *_asked(), answer.status_code, answer.get_data(True))
+                self._store.execute("INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?)", values)
+            return answer
 
     def _authenticate(self, route: Route) -> bool:
         """Whether the caller is a browser. Raises ApiError (401, 403)."""
@@ -142,7 +149,7 @@ class Api:
             given = request.authorization.username or ""
         if not given:
             raise problem("no_key")
-        secret, publishable = (hmac.compare_digest(given.encode(), k.encode()) for k in self._keys)
+        secret, publishable = (same(given, key) for key in self._keys)
         if not secret and not publishable:
             masked = given[:8] + "*" * 8 + given[-4:] if len(given) > 16 else "*" * len(given)
             raise problem("wrong_key", key=masked)
@@ -150,36 +157,18 @@ class Api:
             raise problem("secret_key_required")
         return publishable
 
-    def _handle(self, route: Route, call: Call, ids: Json) -> Json:
-        raw = request.query_string if route.method == "GET" else request.get_data()
-        try:
-            pairs = parse_qsl(raw.decode(), keep_blank_values=True, strict_parsing=bool(raw))
-        except ValueError:
-            raise problem("not_form_encoded") from None
-        takes = {**route.takes, "expand": "list"}
-        if call.version < _FIRST_WITHOUT_TYPES and "allowed_payment_method_types" in takes:
-            takes["payment_method_types"] = "list"
-        p = read(nest(pairs), takes)
-        # A browser sends the secret of a GET in a header, so that it appears in no address or log.
-        if call.publishable and "Client-Secret" in request.headers:
-            p.setdefault("client_secret", request.headers["Client-Secret"])
-        paths = p.pop("expand", [])
-        return render(call, route.handler(call=call, p=p, **ids), paths)
-
-    def _write(self, route: Route, call: Call, ids: Json, outage: bool) -> Response:
-        """Run a changing method; its effect and its stored answer are one transaction."""
-        endpoint, body = f"{route.method} {request.path}", request.get_data()
-        key = call.idempotency_key
-        with self._store.transaction():
-            if key and (stored := self._replies.find(key, call.now, endpoint, body)):
-                answer = Response(stored[1], stored[0], mimetype="application/json")
-                answer.headers["Idempotent-Replayed"] = "true"
-                return answer
-            answer, executed = self._attempt(route, call, ids, outage)
-            if key and executed:
-                text = answer.get_data(as_text=True)
-                self._replies.keep(key, call.now, endpoint, body, answer.status_code, text)
-            return answer
+    def _replayed(self, key: str, now: int) -> Response | None:
+        """The stored answer. Raises ApiError (400) for another request than the first."""
+        self._store.execute("DELETE FROM replies WHERE created < ?", (now - _KEYS_KEPT_SECONDS,))
+        for first in self._store.rows("SELECT * FROM replies WHERE key = ?", (key,)):
+            endpoint, fingerprint = _asked()
+            if first["endpoint"] != endpoint:
+                raise problem("idempotency_other_endpoint", key=key)
+            if first["fingerprint"] != fingerprint:
+                raise problem("idempotency_other_parameters", key=key)
+            headers = {"Idempotent-Replayed": "true"}
+            return Response(first["body"], first["status"], headers, mimetype="application/json")
+        return None
 
     def _attempt(self, route: Route, call: Call, ids: Json, outage: bool) -> tuple[Response, bool]:
         """The answer, and whether the request began to execute; errors undo what they should."""
@@ -187,12 +176,44 @@ class Api:
             with self._store.part():
                 if outage:
                     raise problem("outage")
-                return _json(200, self._handle(route, call, ids)), True
+                return _json(200, _handle(route, call, ids)), True
         except ApiError as error:
             return _error(error, call.request_id or ""), error.executed
         except Exception:
             log.exception("The sandbox failed to answer %s %s", route.method, route.path)
             return _error(problem("internal"), call.request_id or ""), True
+
+
+def _handle(route: Route, call: Call, ids: Json) -> Json:
+    raw = request.query_string if route.method == "GET" else request.get_data()
+    try:
+        pairs = parse_qsl(raw.decode(), keep_blank_values=True, strict_parsing=bool(raw))
+    except ValueError:
+        raise problem("not_form_encoded") from None
+    takes = {**route.takes, "expand": "list"}
+    if call.version < _FIRST_WITHOUT_TYPES and "allowed_payment_method_types" in takes:
+        takes["payment_method_types"] = "list"
+    p = read(nest(pairs), takes)
+    # A browser sends the secret of a GET in a header, so that it appears in no address or log.
+    if call.publishable and "Client-Secret" in request.headers:
+        p.setdefault("client_secret", request.headers["Client-Secret"])
+    paths = p.pop("expand", [])
+    return resources.render(call, route.handler(call=call, p=p, **ids), paths)
+
+
+def _other(rest: str = "") -> Response:
+    """A browser's preliminary question, or a URL that the API lacks."""
+    id = _request_id()
+    if request.method == "OPTIONS":
+        return _finish(Response(status=204, headers=_PREFLIGHT), id)
+    unknown = problem("unknown_url", method=request.method, path=request.path)
+    return _finish(_error(unknown, id), id)
+
+
+def _asked() -> tuple[str, str]:
+    """The endpoint, and the fingerprint of the parameters."""
+    fingerprint = hashlib.sha256(request.get_data()).hexdigest()
+    return f"{request.method} {request.path}", fingerprint
 
 
 def _request_id() -> str:
@@ -218,12 +239,10 @@ def _refuse_early(trouble: dict[str, Json]) -> Response | None:
 
 def _hang_up() -> Response:
     """Cut the line to the caller; what is returned then reaches nobody."""
-    line: socket.socket | None = next(
-        (request.environ[name] for name in ("werkzeug.socket", "gunicorn.socket")
-         if name in request.environ), None,
-    )  # fmt: skip
-    if line is not None:
-        line.shutdown(socket.SHUT_RDWR)
+    for name in ("werkzeug.socket", "gunicorn.socket"):
+        line: socket.socket | None = request.environ.get(name)
+        if line is not None:
+            line.shutdown(socket.SHUT_RDWR)
     closing = {"Connection": "close"}
     return Response("The line was cut.\n", 502, closing, mimetype="text/plain")
 

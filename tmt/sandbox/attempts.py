@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from dataclasses import replace
 
 from tmt.sandbox import charges, saved
 from tmt.sandbox.behaviours import Behaviour, behaviour
 from tmt.sandbox.call import Call
-from tmt.sandbox.errors import ApiError, card_error, problem, refusal
-from tmt.sandbox.rules import about, refuse, same, state_error
-from tmt.sandbox.shape import Json, new, public, publishable, token
+from tmt.sandbox.errors import ApiError, card_error, problem
+from tmt.sandbox.shape import Json, new, part, same, token
 
 _REDIRECT_SECONDS = 3600
 
@@ -18,20 +18,19 @@ _REDIRECT_SECONDS = 3600
 def attempt(call: Call, intent: Json, p: Json) -> Json:
     """Confirm. Raises ApiError: 400 for a wrong request, 402 (state kept) for a refusal."""
     if not intent["payment_method"]:
-        raise state_error(call, intent, "no_payment_method")
+        raise call.about("no_payment_method", intent)
     method = call.fetch("payment_method", intent["payment_method"])
     test = behaviour(method)
     _require_return_url(call, intent, test, p)
     if intent.get("statement_descriptor") and test.kind == "card":
         raise problem("card_descriptor")
     done, intent["_authenticated"] = intent.get("_authenticated"), None
-    intent |= {"next_action": None, "_challenge": None}
-    error = "last_payment_error" if intent["object"] == "payment_intent" else "last_setup_error"
-    intent |= {error: None, "_off_session": bool(p.get("off_session"))}
+    intent |= {"next_action": None, "_challenge": None, charges.last_error(intent): None}
+    intent["_off_session"] = bool(p.get("off_session"))
     if test.kind == "sepa_debit":
         _accept_mandate(call, intent, method, p)
     if done == method["id"]:
-        return _proceed(call, intent, method, test, secure("authenticated", "challenge"))
+        return _proceed(call, intent, method, test, _secure("authenticated", "challenge"))
     if test.redirect or _needs_challenge(intent, method, test):
         return _challenge(call, intent, method, test, p)
     return _proceed(call, intent, method, test, _frictionless(intent, test))
@@ -42,7 +41,7 @@ def _require_return_url(call: Call, intent: Json, test: Behaviour, p: Json) -> N
     redirects = automatic.get("enabled") and automatic["allow_redirects"] == "always"
     excused = p.get("use_stripe_sdk") or call.publishable
     if not p.get("return_url") and (test.redirect or (redirects and not excused)):
-        raise about("return_url_missing", intent)
+        raise call.about("return_url_missing", intent)
 
 
 def _accept_mandate(call: Call, intent: Json, method: Json, p: Json) -> None:
@@ -52,7 +51,7 @@ def _accept_mandate(call: Call, intent: Json, method: Json, p: Json) -> None:
         method["_mandate"] = call.fetch("mandate", p["mandate"], "mandate")["id"]
     elif given or not method.get("_mandate"):
         if not given and not call.publishable:
-            raise about("mandate_missing", intent)
+            raise call.about("mandate_missing", intent)
         given = {"type": "online", **(given or {})}
         online = {"ip_address": None, "user_agent": None, **given.get("online", {})}
         how = {given["type"]: online if given["type"] == "online" else {}}
@@ -67,10 +66,8 @@ def _accept_mandate(call: Call, intent: Json, method: Json, p: Json) -> None:
 
 
 def _needs_challenge(intent: Json, method: Json, test: Behaviour) -> bool:
-    free = test.off_session == "always" or (
-        test.off_session == "once_set_up" and method.get("_set_up")
-    )
-    if intent["_off_session"] and free:
+    once = test.off_session == "once_set_up" and method.get("_set_up")
+    if intent["_off_session"] and (once or test.off_session == "always"):
         return False
     asked = _requested(intent) and test.three_d_secure == "optional"
     return test.three_d_secure == "required" or asked
@@ -83,19 +80,17 @@ def _requested(intent: Json) -> bool:
 
 def _frictionless(intent: Json, test: Behaviour) -> Json | None:
     if test.three_d_secure == "frictionless":
-        return secure("authenticated", "frictionless")
+        return _secure("authenticated", "frictionless")
     if test.kind == "card" and _requested(intent):
-        return secure("attempt_acknowledged", None)
+        return _secure("attempt_acknowledged", None)
     return None
 
 
-def secure(result: str, flow: str | None) -> Json:
+def _secure(result: str, flow: str | None) -> Json:
     """What a charge says about its 3-D Secure authentication."""
-    nothing = ("exemption_indicator", "exemption_indicator_applied", "result_reason")
     indicator = "05" if result == "authenticated" else "06"
     told = {"authentication_flow": flow, "electronic_commerce_indicator": indicator}
-    ids = {"transaction_id": str(uuid.uuid4()), "version": "2.2.0"}
-    return {**told, **dict.fromkeys(nothing), "result": result, **ids}
+    return part("three_d_secure") | told | {"result": result, "transaction_id": str(uuid.uuid4())}
 
 
 def _challenge(call: Call, intent: Json, method: Json, test: Behaviour, p: Json) -> Json:
@@ -104,8 +99,7 @@ def _challenge(call: Call, intent: Json, method: Json, test: Behaviour, p: Json)
     if intent["_off_session"]:
         return _proceed(call, intent, method, replace(test, code=code, decline=code), None)
     if p.get("error_on_requires_action"):
-        refuse(call, intent, method, card_error(code).fields)
-        raise card_error(code, keep=True, **_told(call, intent, method))
+        raise charges.refuse(call, intent, method, card_error(code))
     secret = token(24)
     on_page = test.redirect or not (p.get("use_stripe_sdk") or call.publishable)
     return_url = p.get("return_url") if on_page else None
@@ -137,28 +131,23 @@ def answer(call: Call, intent: Json, passed: bool) -> Json:
     test = behaviour(method)
     intent |= {"next_action": None, "_challenge": None}
     if not passed:
-        code = f"{intent['object']}_authentication_failure"
-        error = {"type": "invalid_request_error", "code": code, "message": refusal(code)}
-        return refuse(call, intent, method, error)
-    if intent.get("confirmation_method") == "manual" and not test.redirect:
+        charges.refuse(call, intent, method, problem(f"{intent['object']}_authentication_failure"))
+    elif intent.get("confirmation_method") == "manual" and not test.redirect:
         intent |= {"status": "requires_confirmation", "_authenticated": method["id"]}
-        return call.save(intent)
-    try:
-        result = None if test.redirect else secure("authenticated", "challenge")
-        return _proceed(call, intent, method, test, result)
-    except ApiError:
-        return intent
+        call.save(intent)
+    else:
+        result = None if test.redirect else _secure("authenticated", "challenge")
+        with suppress(ApiError):
+            _proceed(call, intent, method, test, result)
+    return intent
 
 
 def expire_redirect(call: Call, source: str) -> None:
     """Timer: a buyer who went to the bank's page did not come back in time."""
-    id, _, secret = source.partition("/")
-    intent = call.store.get(id) or {}
-    if same(secret, (intent.get("_challenge") or {}).get("secret", "")):
-        method = call.fetch("payment_method", intent["payment_method"])
-        code = "payment_intent_payment_attempt_expired"
-        error = {"type": "invalid_request_error", "code": code, "message": refusal(code)}
-        refuse(call, intent | {"_challenge": None}, method, error)
+    intent = challenged(call, *source.split("/"))
+    method = call.fetch("payment_method", intent["payment_method"])
+    error = problem("payment_intent_payment_attempt_expired")
+    charges.refuse(call, intent | {"_challenge": None}, method, error)
 
 
 def _proceed(
@@ -166,17 +155,10 @@ def _proceed(
 ) -> Json:
     if intent["object"] == "payment_intent":
         return charges.pay(call, intent, method, test, three_d_secure)
-    if refused := saved.refuse_setup(test):
-        refuse(call, intent, method, refused.fields)
-        more = {**refused.fields, **_told(call, intent, method)}
-        raise ApiError(402, more, keep=True)
+    if not test.attach:
+        raise charges.refuse(call, intent, method, card_error(test.code, test.decline))
     if intent["customer"]:
         saved.save_for(call, method, intent["customer"])
     call.save(method | {"_set_up": True})
     intent |= {"status": "succeeded", "mandate": method.get("_mandate")}
     return call.tell(intent, "setup_intent.succeeded")
-
-
-def _told(call: Call, intent: Json, method: Json) -> Json:
-    shown = publishable(intent) if call.publishable else public(intent)
-    return {intent["object"]: shown, "payment_method": public(method)}

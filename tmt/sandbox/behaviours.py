@@ -22,7 +22,7 @@ class Behaviour:
     kind: str = "card"
     number: str = ""
     token: str = ""
-    code: str | None = None
+    code: str = ""
     decline: str | None = None
     three_d_secure: str = "none"
     off_session: str = "never"
@@ -34,7 +34,7 @@ class Behaviour:
     cvc_check: str = "pass"
     zip_check: str = "pass"
     risk: str = "normal"
-    later: str | None = None
+    later: str = ""
     refund: str = "succeeded"
     days: int = 0
     ends: str = ""

@@ -12,10 +12,11 @@ from flask import Flask, Response, request
 from tmt.sandbox import clocks, webhooks
 from tmt.sandbox.api import Api
 from tmt.sandbox.console import Console
-from tmt.sandbox.delivery import Delivery
 from tmt.sandbox.faults import Faults
 from tmt.sandbox.pages import pages
+from tmt.sandbox.shape import new
 from tmt.sandbox.store import Store
+from tmt.sandbox.webhooks import Delivery
 
 _MINUTE, _HOUR = 60.0, 3600.0
 # As live: further and further apart, for three days.
@@ -56,9 +57,12 @@ class Sandbox:
         self.publishable_key = publishable_key
         self._store = Store(os.fspath(store))
         with self._store.transaction():
+            now = int(self._store.now())
             clocks.start_days(self._store)
+            for kind in ("account", "payment_method_configuration"):
+                if not self._store.select(kind):
+                    self._store.put(new(kind, now))
             for endpoint in endpoints:
-                now = int(self._store.now())
                 webhooks.register(self._store, now, endpoint.url, endpoint.secret)
         self.faults = Faults(self._store)
         self._delivery = Delivery(self._store, self.faults, tuple(retry_delays))

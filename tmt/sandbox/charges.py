@@ -7,22 +7,13 @@ from datetime import UTC, datetime
 from tmt.sandbox import disputes, money, saved
 from tmt.sandbox.behaviours import Behaviour, behaviour
 from tmt.sandbox.call import Call
-from tmt.sandbox.errors import ApiError, card_error, refusal
-from tmt.sandbox.rules import refuse
-from tmt.sandbox.shape import Json, names, new, part, public, publishable, token
+from tmt.sandbox.errors import ApiError, card_error
+from tmt.sandbox.shape import DAY, Json, names, new, part, public, token
 
-DAY = 86400
-_HOLD_DAYS = 7
+_HOLD_SECONDS = 7 * DAY
 _OF_INTENT = names("""amount application_fee_amount currency customer description metadata
     on_behalf_of receipt_email shipping statement_descriptor statement_descriptor_suffix
     transfer_data transfer_group""")
-_RISK_SCORE = {"normal": 20, "elevated": 70, "highest": 90}
-
-
-def update(call: Call, p: Json, id: str) -> Json:
-    """POST /v1/charges/:id."""
-    copied = names("customer description fraud_details receipt_email shipping transfer_group")
-    return call.change(call.fetch("charge", id), p, copied, "charge.updated")
 
 
 def pay(
@@ -34,7 +25,7 @@ def pay(
     if test.kind == "sepa_debit":
         return _debit(call, intent, charge, test)
     if test.code:
-        raise _declined(call, intent, method, charge, test)
+        raise _failed(call, intent, method, charge, test)
     if test.kind == "card":
         method["card"]["checks"] = charge["payment_method_details"]["card"]["checks"]
     _keep_method(call, intent, method)
@@ -56,12 +47,12 @@ def _charge(
 ) -> Json:
     kind = test.kind
     details = part(f"charge_{kind}")
+    details |= {name: value for name, value in method[kind].items() if name in details}
     if kind == "card":
         details |= _card_details(intent, method, test) | {"three_d_secure": three_d_secure}
     elif kind == "sepa_debit":
         expected = datetime.fromtimestamp(call.now + test.days * DAY, UTC).date().isoformat()
-        shared = {name: method[kind][name] for name in details if name in method[kind]}
-        details |= {**shared, "mandate": method["_mandate"], "expected_debit_date": expected}
+        details |= {"mandate": method["_mandate"], "expected_debit_date": expected}
     more = {} if kind == "card" else {"id": f"py_3{token(24)}"}
     return new(
         "charge", call.now, **{name: intent[name] for name in _OF_INTENT}, **more,
@@ -74,22 +65,19 @@ def _charge(
 
 
 def _card_details(intent: Json, method: Json, test: Behaviour) -> Json:
-    facts = method["card"]
     has_zip = method["billing_details"]["address"]["postal_code"]
     zip_check = test.zip_check if has_zip else None
     checks = {"address_postal_code_check": zip_check, "cvc_check": test.cvc_check}
-    most = {"maximum_amount_capturable": intent["amount"], "status": "unavailable"}
     return {
-        **saved.card_facts(test, (facts["exp_month"], facts["exp_year"])),
         "amount_authorized": intent["amount"],
         "checks": {"address_line1_check": None, **checks},
         "network": test.brand,
-        "overcapture": most,
+        "overcapture": {"maximum_amount_capturable": intent["amount"], "status": "unavailable"},
     }
 
 
 def _outcome(test: Behaviour) -> Json:
-    told = {"risk_level": test.risk, "risk_score": _RISK_SCORE[test.risk]}
+    told = part(f"outcome_risk_{test.risk}")
     if test.risk == "highest":
         return part("outcome_blocked") | told
     if test.code and test.kind == "card":
@@ -97,28 +85,34 @@ def _outcome(test: Behaviour) -> Json:
     return part("outcome_authorized") | told
 
 
-def _failed(call: Call, intent: Json, method: Json, charge: Json, test: Behaviour) -> Json:
-    """Mark the charge and the intent as failed; what the error says of it."""
-    code = test.code or "card_declined"
-    said = test.decline or f"{test.kind}_{code}"
-    message = refusal(code, said)
-    charge |= {"failure_code": code, "failure_message": message, "status": "failed"}
-    charge |= {"paid": False, "captured": False, "amount_captured": 0}
-    advice = charge["outcome"]["advice_code"]
-    more = {"charge": charge["id"], "decline_code": test.decline, "advice_code": advice}
-    told = {name: value for name, value in more.items() if value}
+def _failed(call: Call, intent: Json, method: Json, charge: Json, test: Behaviour) -> ApiError:
+    """Mark the charge and the intent as failed; the error that tells it."""
+    told = {"charge": charge["id"], "advice_code": charge["outcome"]["advice_code"]}
+    error = card_error(test.code, test.decline, test.kind, **told)
+    charge |= {"failure_code": test.code, "failure_message": error.fields["message"]}
+    charge |= {"status": "failed", "paid": False, "captured": False, "amount_captured": 0}
     call.save(charge)
-    refuse(call, intent, method, {"type": "card_error", "code": code, "message": message, **told})
+    error = refuse(call, intent, method, error)
     call.emit("charge.failed", charge)
-    return told
+    return error
 
 
-def _declined(call: Call, intent: Json, method: Json, charge: Json, test: Behaviour) -> ApiError:
-    told = _failed(call, intent, method, charge, test)
-    shown = publishable(intent) if call.publishable else public(intent)
-    more = {"payment_intent": shown, "payment_method": public(method), **told}
-    more.pop("decline_code", None)
-    return card_error(test.code or "card_declined", test.decline, keep=True, **more)
+def refuse(call: Call, intent: Json, method: Json, error: ApiError) -> ApiError:
+    """Back to the start, with the reason; the same intent can be tried again.
+
+    Returns the error for whoever asked: it shows both, and what has changed stays.
+    """
+    told = error.fields | {"payment_method": public(method)}
+    intent |= {"status": "requires_payment_method", "payment_method": None, "next_action": None}
+    intent[last_error(intent)] = told
+    paying = intent["object"] == "payment_intent"
+    call.tell(intent, f"{intent['object']}.{'payment_failed' if paying else 'setup_failed'}")
+    return ApiError(error.status, told | {intent["object"]: call.shown(intent)}, keep=True)
+
+
+def last_error(intent: Json) -> str:
+    """The field that holds why the last attempt failed."""
+    return "last_payment_error" if intent["object"] == "payment_intent" else "last_setup_error"
 
 
 def _debit(call: Call, intent: Json, charge: Json, test: Behaviour) -> Json:
@@ -150,7 +144,7 @@ def _paid(call: Call, intent: Json, charge: Json, test: Behaviour) -> Json:
     charge |= {"captured": True, "amount_captured": charge["amount"]}
     intent |= {"status": "succeeded", "amount_received": charge["amount"]}
     if intent["capture_method"] == "automatic" or test.kind != "card":
-        money.book_charge(call, charge, test)
+        charge["balance_transaction"] = money.book_charge(call, charge, test)
     else:
         call.later(0, "charges.book_charge", charge["id"])
     call.tell(charge, "charge.succeeded")
@@ -162,15 +156,14 @@ def _paid(call: Call, intent: Json, charge: Json, test: Behaviour) -> Json:
 def book_charge(call: Call, id: str) -> None:
     """Timer: an asynchronous capture reaches the balance."""
     charge = call.fetch("charge", id)
-    money.book_charge(call, charge, behaviour(charge))
-    call.tell(charge, "charge.updated", before={"balance_transaction": None})
+    entry = money.book_charge(call, charge, behaviour(charge))
+    call.change(charge, {"balance_transaction": entry}, "charge.updated")
 
 
 def _hold(call: Call, intent: Json, charge: Json) -> Json:
-    seconds = _HOLD_DAYS * DAY
-    charge["payment_method_details"]["card"]["capture_before"] = call.now + seconds
+    charge["payment_method_details"]["card"]["capture_before"] = call.now + _HOLD_SECONDS
     intent |= {"status": "requires_capture", "amount_capturable": charge["amount"]}
-    call.later(seconds, "charges.expire_hold", intent["id"])
+    call.later(_HOLD_SECONDS, "charges.expire_hold", intent["id"])
     call.tell(charge, "charge.succeeded")
     return call.tell(intent, "payment_intent.amount_capturable_updated")
 
@@ -188,7 +181,7 @@ def capture(call: Call, intent: Json, amount: int) -> Json:
     charge |= {"captured": True, "amount_captured": amount}
     intent |= {"status": "succeeded", "amount_received": amount, "amount_capturable": 0}
     test = behaviour(charge)
-    money.book_charge(call, charge, test)
+    charge["balance_transaction"] = money.book_charge(call, charge, test)
     call.tell(charge, "charge.captured")
     call.tell(intent, "payment_intent.succeeded")
     disputes.trouble_later(call, charge, test)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,12 +10,12 @@ from urllib.parse import urlsplit
 from flask import Blueprint, abort, jsonify, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response as Answer
 
-from tmt.sandbox import delivery, disputes, money, refunds, webhooks
+from tmt.sandbox import disputes, money, refunds, webhooks
 from tmt.sandbox.call import Call
 from tmt.sandbox.currencies import spelled
 from tmt.sandbox.errors import ApiError
 from tmt.sandbox.faults import Faults
-from tmt.sandbox.shape import Json, known
+from tmt.sandbox.shape import Json, known, same
 from tmt.sandbox.store import Store
 
 _POLICY = (
@@ -28,8 +27,7 @@ _EVENTS_OF = (
     "? IN (json_extract(body, '$.data.object.id'), json_extract(body,"
     " '$.data.object.payment_intent'))"
 )
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-View = Callable[..., Answer]
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _REASONS = ("fraudulent", "product_not_received", "inquiry")
 
 
@@ -38,7 +36,7 @@ def span(text: str) -> float:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhdw]?)", text.strip())
     if match is None:
         raise ValueError(f"{text!r} is no span of time such as 5d, 12h or 90s")
-    return float(match[1]) * _UNITS[match[2] or "s"]
+    return float(match[1]) * _UNITS[match[2]]
 
 
 class Console:
@@ -48,13 +46,9 @@ class Console:
     """
 
     def __init__(
-        self,
-        store: Store,
-        ordered: Faults,
-        advance: Callable[[float], None],
-        key: str,
+        self, store: Store, ordered: Faults, advance: Callable[[float], None], key: str,
         local_only: bool,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._store, self._faults, self._advance = store, ordered, advance
         self._key, self._local_only = key, local_only
 
@@ -63,40 +57,35 @@ class Console:
         views = Blueprint("console", __name__)
         views.add_app_template_filter(spelled, "money")
         views.add_app_template_filter(_moment, "moment")
-        pages: dict[str, View] = {
+        views.add_app_template_filter(self._delivery, "delivery")
+        views.before_request(self._guard)
+        views.register_error_handler(ApiError, lambda e: _told(e.status, e.fields["message"]))
+        views.register_error_handler(ValueError, lambda e: _told(400, str(e)))
+        pages: dict[str, Callable[..., Answer]] = {
             "/": self._payments, "/payments/<id>": self._payment, "/events": self._events,
             "/events/<id>": self._event, "/clock": self._clock, "/faults": self._troubles,
         }  # fmt: skip
-        for path, view in pages.items():
-            views.add_url_rule(path, view.__name__, view)
-        changes: dict[str, View] = {
+        changes: dict[str, Callable[..., Answer]] = {
             "/events/<id>/send/<endpoint>": self._send, "/payments/<id>/refund": self._refund,
             "/payments/<id>/dispute": self._dispute, "/disputes/<id>/decide": self._decide,
             "/endpoints/<id>": self._endpoint, "/clock": self._move, "/faults": self._order,
             "/faults/clear": self._clear,
         }  # fmt: skip
-        for path, change in changes.items():
-            name = change.__name__
-            views.add_url_rule(path, name, self._guarded(change), methods=["POST"])
+        for method, table in (("GET", pages), ("POST", changes)):
+            for path, view in table.items():
+                views.add_url_rule(path, view.__name__, view, methods=[method])
         return views
 
-    def _guarded(self, change: View) -> View:
+    def _guard(self) -> None:
         """Only a page of this site may post, or a program that knows the secret key."""
-
-        def guarded(**ids: str) -> Answer:
-            given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-            if not hmac.compare_digest(given.encode(), self._key.encode()):
-                if not self._local_only:
-                    abort(403)
-                _refuse_foreign_origin()
-            try:
-                return change(**ids)
-            except ApiError as error:
-                return _told(error.status, error.fields["message"])
-            except ValueError as error:
-                return _told(400, str(error))
-
-        return guarded
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if request.method != "POST" or same(given, self._key):
+            return
+        # Its own origin is what every current browser says when it posts a form of this site.
+        site = request.headers.get("Sec-Fetch-Site", "same-origin")
+        own = urlsplit(request.headers.get("Origin", "")).netloc == request.host
+        if not self._local_only or site != "same-origin" or not own:
+            abort(403)
 
     def _payments(self) -> Answer:
         return _page("payments.html", payments=self._store.select("payment_intent", limit=_SHOWN))
@@ -105,37 +94,34 @@ class Console:
         intent = self._found(id, "payment_intent")
         kinds = ("charge", "refund", "dispute")
         listed: Json = {f"{kind}s": self._store.select(kind, payment_intent=id) for kind in kinds}
-        events = self._with_state(self._store.select("event", [(_EVENTS_OF, [id])], "ASC"))
+        events = self._store.select("event", [(_EVENTS_OF, [id])], "ASC")
         return _page("payment.html", intent=intent, events=events, reasons=_REASONS, **listed)
 
     def _events(self) -> Answer:
-        newest = self._with_state(self._store.select("event", limit=_SHOWN))
+        newest = self._store.select("event", limit=_SHOWN)
         endpoints = self._store.select("webhook_endpoint")
         return _page("events.html", events=newest, endpoints=endpoints)
 
     def _event(self, id: str) -> Answer:
         event = self._found(id, "event")
-        rows = map(dict, self._store.rows("SELECT * FROM deliveries WHERE event = ?", (id,)))
-        sql = "SELECT * FROM attempts WHERE event = ? AND endpoint = ? ORDER BY id"
-        deliveries = [
-            {**row, "to": self._store.get(row["endpoint"]),
-             "attempts": self._store.rows(sql, (id, row["endpoint"]))}
-            for row in rows
-        ]  # fmt: skip
-        return _page("event.html", event=event, deliveries=deliveries)
+        deliveries = self._store.rows(
+            "SELECT deliveries.*, json_extract(body, '$.url') AS url FROM deliveries"
+            " JOIN objects ON objects.id = endpoint WHERE event = ?", (id,),
+        )  # fmt: skip
+        attempts = self._store.rows("SELECT * FROM attempts WHERE event = ? ORDER BY id", (id,))
+        return _page("event.html", event=event, deliveries=deliveries, attempts=attempts)
 
     def _send(self, id: str, endpoint: str) -> Answer:
         self._found(id, "event")
         self._found(endpoint, "webhook_endpoint")
-        delivery.resend(self._store, id, endpoint)
+        webhooks.resend(self._store, id, endpoint)
         return _done(f"/events/{id}")
 
     def _refund(self, id: str) -> Answer:
-        p: Json = {"payment_intent": id}
-        if amount := request.form.get("amount"):
-            p["amount"] = int(amount)
+        amount = request.form.get("amount")
         with self._store.transaction():
-            refunds.create(self._call(), p)
+            given = {"amount": int(amount)} if amount else {}
+            refunds.create(self._call(), {"payment_intent": id, **given})
         return _done(f"/payments/{id}")
 
     def _dispute(self, id: str) -> Answer:
@@ -166,9 +152,9 @@ class Console:
         now, ahead = self._store.now(), self._store.ahead()
         if _wants_json():
             return jsonify(now=now, ahead=ahead)
-        sql = "SELECT * FROM timers ORDER BY due, id LIMIT 50"
+        due = self._store.rows("SELECT * FROM timers ORDER BY due, id LIMIT 50")
         balance = money.balance(self._call(), {})
-        return _page("clock.html", now=now, ahead=ahead, due=self._store.rows(sql), balance=balance)
+        return _page("clock.html", now=now, ahead=ahead, due=due, balance=balance)
 
     def _move(self) -> Answer:
         self._advance(span(str(_given().get("advance", ""))))
@@ -198,17 +184,15 @@ class Console:
         body = self._store.get(id, kind)
         return body if body is not None else abort(404)
 
-    def _with_state(self, events: list[Json]) -> list[tuple[Json, str]]:
-        """Each event with what became of it: none, waiting, delivered or failed."""
-        told = []
-        for event in events:
-            sql = "SELECT delivered, attempts FROM deliveries WHERE event = ?"
-            rows = self._store.rows(sql, (event["id"],))
-            tried = any(row["attempts"] and not row["delivered"] for row in rows)
-            done = all(row["delivered"] for row in rows)
-            state = "delivered" if done else "failed" if tried else "waiting"
-            told.append((event, state if rows else "none"))
-        return told
+    def _delivery(self, event: str) -> str:
+        """What became of an event: none (wanted it), waiting, delivered or failed."""
+        rows = self._store.rows("SELECT * FROM deliveries WHERE event = ?", (event,))
+        if not rows:
+            return "none"
+        if all(row["delivered"] for row in rows):
+            return "delivered"
+        failed = any(row["attempts"] and not row["delivered"] for row in rows)
+        return "failed" if failed else "waiting"
 
 
 def _given() -> Json:
@@ -239,12 +223,3 @@ def _page(template: str, status: int = 200, **values: object) -> Answer:
 
 def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _refuse_foreign_origin() -> None:
-    """Its own origin is what every current browser says when it posts a form of this site."""
-    if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
-        abort(403)
-    origin = request.headers.get("Origin")
-    if origin is None or urlsplit(origin).netloc != request.host:
-        abort(403)

@@ -6,12 +6,13 @@ from tmt.sandbox import money
 from tmt.sandbox.behaviours import Behaviour
 from tmt.sandbox.call import Call
 from tmt.sandbox.errors import problem
-from tmt.sandbox.params import apply
-from tmt.sandbox.shape import Json, new
+from tmt.sandbox.params import changes
+from tmt.sandbox.shape import DAY, Json, new, public
 
 _FEE = 1500
-_RESPOND_SECONDS = 14 * 86400
-_DECIDE_SECONDS = 60 * 86400
+_RESPOND_SECONDS = 14 * DAY
+_DECIDE_SECONDS = 60 * DAY
+_OVER = ("won", "lost", "warning_closed")
 _DECISIVE = {"winning_evidence": "won", "losing_evidence": "lost"}
 _REASON_CODES = {"fraudulent": "10.4", "product_not_received": "13.1"}
 
@@ -64,26 +65,24 @@ def open_dispute(call: Call, charge_id: str, reason: str) -> Json:
 def _move_money(call: Call, dispute: Json, amount: int, fee: int) -> None:
     entry = money.book(call, dispute, "adjustment", amount, fee)
     entry["description"] = f"Chargeback {'withdrawal' if amount < 0 else 'reversal'}"
-    shown = {name: value for name, value in call.save(entry).items() if not name.startswith("_")}
-    dispute["balance_transactions"].append(shown)
+    dispute["balance_transactions"].append(public(call.save(entry)))
 
 
 def update(call: Call, p: Json, id: str) -> Json:
     """POST /v1/disputes/:id; evidence is submitted unless `submit` is false."""
     dispute = call.fetch("dispute", id)
-    before = {name: dispute[name] for name in p if name in dispute}
-    apply(dispute, p, ("intended_submission_method",))
+    told: Json = changes(dispute, p)
     if "evidence" in p:
         _open(dispute)
         unknown = next((name for name in p["evidence"] if name not in dispute["evidence"]), None)
         if unknown:
             raise problem("parameter_unknown", f"evidence[{unknown}]")
         given = {name: value or None for name, value in p["evidence"].items()}
-        dispute["evidence"] = {**dispute["evidence"], **given}
-        dispute["evidence_details"]["has_evidence"] = True
+        told["evidence"] = {**dispute["evidence"], **given}
+        told["evidence_details"] = {**dispute["evidence_details"], "has_evidence": True}
     if p.get("submit", "evidence" in p):
-        _submit(call, dispute)
-    return call.tell(dispute, "charge.dispute.updated", before=before)
+        _submit(call, dispute, told)
+    return call.change(dispute, told, "charge.dispute.updated")
 
 
 def _open(dispute: Json) -> None:
@@ -92,12 +91,15 @@ def _open(dispute: Json) -> None:
         raise problem("dispute_submitted" if submitted else "dispute_closed")
 
 
-def _submit(call: Call, dispute: Json) -> None:
+def _submit(call: Call, dispute: Json, told: Json) -> None:
     _open(dispute)
-    details, text = dispute["evidence_details"], dispute["evidence"]["uncategorized_text"]
-    details |= {"submission_count": details["submission_count"] + 1, "submission_method": "manual"}
-    dispute["status"] = dispute["status"].replace("needs_response", "under_review")
-    if text == "escalate_inquiry_evidence" and dispute["status"].startswith("warning"):
+    details: Json = told.get("evidence_details") or dispute["evidence_details"]
+    count = details["submission_count"] + 1
+    details = {**details, "submission_count": count, "submission_method": "manual"}
+    status = dispute["status"].replace("needs_response", "under_review")
+    text = (told.get("evidence") or dispute["evidence"])["uncategorized_text"]
+    told |= {"evidence_details": details, "status": status}
+    if text == "escalate_inquiry_evidence" and status.startswith("warning"):
         call.later(0, "disputes.escalate", dispute["id"])
         return
     verdict = _DECISIVE.get(text or "")
@@ -115,21 +117,19 @@ def close(call: Call, p: Json, id: str) -> Json:
 def decide(call: Call, id: str, verdict: str) -> Json:
     """The bank decides: `won` or `lost`; nothing happens when it has already."""
     dispute = call.fetch("dispute", id)
-    over = dispute["status"] in ("won", "lost", "warning_closed")
-    return dispute if over else _decide(call, dispute, verdict)
+    return dispute if dispute["status"] in _OVER else _decide(call, dispute, verdict)
 
 
 def _decide(call: Call, dispute: Json, verdict: str) -> Json:
     inquiry = dispute["status"].startswith("warning")
-    before = {"status": dispute["status"]}
-    dispute["status"] = "warning_closed" if inquiry else verdict
-    if verdict == "won" and not inquiry:
+    won = verdict == "won" and not inquiry
+    if won:
         _move_money(call, dispute, dispute["amount"], -_FEE)
-    if inquiry or verdict == "won":
-        charge = call.fetch("charge", dispute["charge"])
-        call.save(charge | {"_refundable": True})
-    call.tell(dispute, "charge.dispute.closed", before=before)
-    if verdict == "won" and not inquiry:
+    if won or inquiry:
+        call.change(call.fetch("charge", dispute["charge"]), {"_refundable": True})
+    status = "warning_closed" if inquiry else verdict
+    call.change(dispute, {"status": status}, "charge.dispute.closed")
+    if won:
         call.emit("charge.dispute.funds_reinstated", dispute)
     return dispute
 
@@ -142,15 +142,23 @@ def unanswered(call: Call, id: str) -> None:
         _decide(call, dispute, "lost")
 
 
+def refunded(call: Call, charge: Json) -> None:
+    """A charge that is refunded in full leaves its bank nothing to ask about."""
+    for dispute in call.store.select("dispute", charge=charge["id"]):
+        if charge["refunded"] and dispute["status"].startswith("warning"):
+            decide(call, dispute["id"], "lost")
+
+
 def escalate(call: Call, id: str) -> None:
     """Timer: an inquiry becomes a chargeback."""
     dispute = call.fetch("dispute", id)
-    before = {"status": dispute["status"]}
-    due_by = call.now + _RESPOND_SECONDS
-    dispute |= {"status": "needs_response", "is_charge_refundable": False}
-    dispute["evidence_details"]["due_by"] = due_by
+    if dispute["status"] in _OVER:
+        return
+    dispute["evidence_details"]["due_by"] = call.now + _RESPOND_SECONDS
     dispute["payment_method_details"]["card"]["case_type"] = "chargeback"
-    call.save(call.fetch("charge", dispute["charge"]) | {"_refundable": False})
+    call.change(call.fetch("charge", dispute["charge"]), {"_refundable": False})
     _move_money(call, dispute, -dispute["amount"], _FEE)
     call.later(_RESPOND_SECONDS, "disputes.unanswered", id)
-    call.tell(dispute, "charge.dispute.updated", "charge.dispute.funds_withdrawn", before=before)
+    escalated = {"status": "needs_response", "is_charge_refundable": False}
+    events = "charge.dispute.updated", "charge.dispute.funds_withdrawn"
+    call.change(dispute, escalated, *events)

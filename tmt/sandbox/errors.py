@@ -28,9 +28,7 @@ class ApiError(Exception):
         return {"error": {**self.fields, **more}}
 
 
-def problem(
-    name: str, param: str | None = None, extra: Json | None = None, **said: Any
-) -> ApiError:
+def problem(name: str, param: str | None = None, **said: Any) -> ApiError:
     """The error of data/errors.yaml, about `param`, with `said` in its message and code."""
     row = known("errors")[name]
     said["param"] = param or row.get("param")
@@ -40,21 +38,16 @@ def problem(
         "code": code and code.format(**said),
         "message": row["message"].format(**said),
         "param": said["param"],
-        **(extra or {}),
     }
     return ApiError(row.get("status", 400), fields, executed=row.get("begun", False))
 
 
-def refusal(code: str, decline_code: str | None = None) -> str:
-    """Stripe's sentence for a refused payment."""
-    sentences = known("errors")["refusals"]
-    told = (sentences.get(name) for name in (decline_code, code, "generic_decline"))
-    return str(next(filter(None, told)))
-
-
 def card_error(
-    code: str, decline_code: str | None = None, keep: bool = False, **more: Any
+    code: str, decline_code: str | None = None, kind: str = "card", **more: Any
 ) -> ApiError:
-    """A refused payment method (402); with `keep`, what it changed stays."""
+    """A refused payment method (402), with Stripe's sentence for it."""
+    sentences = known("errors")["refusals"]
+    told = (sentences.get(name) for name in (decline_code or f"{kind}_{code}", code))
+    message = next(filter(None, told), sentences["generic_decline"])
     said = {"type": "card_error", "code": code, "decline_code": decline_code}
-    return ApiError(402, {**said, "message": refusal(code, decline_code), **more}, keep=keep)
+    return ApiError(402, {**said, "message": message, **more})

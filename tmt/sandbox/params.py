@@ -12,7 +12,7 @@ from typing import Any
 
 from tmt.sandbox.currencies import check_currency
 from tmt.sandbox.errors import problem
-from tmt.sandbox.shape import Json
+from tmt.sandbox.shape import Json, known, names
 
 _NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 _PART = re.compile(r"\[([^\[\]]*)\]")
@@ -127,14 +127,13 @@ _READERS: dict[str, Callable[[Any, str], Any]] = {
 }  # fmt: skip
 
 
-def apply(body: Json, p: Json, copied: Iterable[str]) -> None:
-    """Put the given ones of the `copied` parameters, and the metadata, on an object."""
-    body |= {name: p[name] for name in copied if name in p}
-    if "metadata" not in p:
-        return
-    # An empty value removes its key; an empty hash (None) removes them all.
-    given = p["metadata"]
-    merged = {} if given is None else {**body["metadata"], **given}
-    body["metadata"] = {key: value for key, value in merged.items() if value}
-    if len(body["metadata"]) > 50:
-        raise problem("metadata_many", "metadata")
+def changes(body: Json, p: Json) -> Json:
+    """What the given parameters change on an object: its `_set` fields and its metadata."""
+    told = {name: p[name] for name in names(known("objects")[body["object"]]["_set"]) if name in p}
+    if "metadata" in p:
+        # An empty value removes its key; an empty hash (None) removes them all.
+        merged = {} if p["metadata"] is None else {**body["metadata"], **p["metadata"]}
+        told["metadata"] = {key: value for key, value in merged.items() if value}
+        if len(told["metadata"]) > 50:
+            raise problem("metadata_many", "metadata")
+    return told

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from tmt.sandbox import money
+from tmt.sandbox import disputes, money
 from tmt.sandbox.behaviours import behaviour
 from tmt.sandbox.call import Call
 from tmt.sandbox.currencies import spelled
 from tmt.sandbox.errors import problem
-from tmt.sandbox.params import apply
-from tmt.sandbox.shape import Json, new, part
+from tmt.sandbox.params import changes
+from tmt.sandbox.shape import DAY, Json, new, part
 
-_LANDS_SECONDS = 3 * 86400
+_LANDS_SECONDS = 3 * DAY
 
 
 def create(call: Call, p: Json) -> Json:
@@ -59,19 +59,18 @@ def _refund(call: Call, charge: Json, amount: int, p: Json) -> Json:
         payment_intent=charge["payment_intent"], payment_method=charge["payment_method"],
         status="pending" if waits else "succeeded",
     )  # fmt: skip
-    apply(refund, {"metadata": {}, **p}, ("reason", "instructions_email"))
+    refund |= changes(refund, p)
     if covered:
         _take(call, refund, charge)
-    before = {name: charge[name] for name in ("amount_refunded", "refunded")}
-    _count(charge, amount)
     call.tell(refund, "refund.created")
-    call.tell(charge, "charge.refunded", before=before)
+    call.change(charge, _counted(charge, amount), "charge.refunded")
+    disputes.refunded(call, charge)
     return refund
 
 
-def _count(charge: Json, amount: int) -> None:
-    charge["amount_refunded"] += amount
-    charge["refunded"] = charge["amount_refunded"] == charge["amount_captured"]
+def _counted(charge: Json, amount: int) -> Json:
+    refunded = charge["amount_refunded"] + amount
+    return {"amount_refunded": refunded, "refunded": refunded == charge["amount_captured"]}
 
 
 def _take(call: Call, refund: Json, charge: Json) -> None:
@@ -105,29 +104,19 @@ def land(call: Call, id: str) -> None:
     """Timer: the buyer has the money."""
     refund = call.fetch("refund", id)
     if refund["status"] == "pending":
-        before = {"status": "pending", "pending_reason": refund["pending_reason"]}
-        refund |= {"status": "succeeded", "pending_reason": None}
-        call.tell(refund, "refund.updated", "charge.refund.updated", before=before)
+        landed = {"status": "succeeded", "pending_reason": None}
+        call.change(refund, landed, "refund.updated", "charge.refund.updated")
 
 
 def fail(call: Call, id: str) -> None:
     """Timer: the buyer's bank sent the money back; the charge can be refunded again."""
     refund = call.fetch("refund", id)
-    before = {"status": refund["status"]}
     charge = call.fetch("charge", refund["charge"])
+    call.change(charge, _counted(charge, -refund["amount"]))
     entry = money.book(call, refund, "refund_failure", refund["amount"])
-    refund |= {"status": "failed", "failure_reason": "expired_or_canceled_card"}
-    refund["failure_balance_transaction"] = entry["id"]
-    _count(charge, -refund["amount"])
-    call.save(charge)
-    events = ("refund.updated", "refund.failed", "charge.refund.updated")
-    call.tell(refund, *events, before=before)
-
-
-def update(call: Call, p: Json, id: str) -> Json:
-    """POST /v1/refunds/:id."""
-    refund = call.fetch("refund", id)
-    return call.change(refund, p, (), "refund.updated", "charge.refund.updated") if p else refund
+    failed = {"status": "failed", "failure_reason": "expired_or_canceled_card"}
+    failed["failure_balance_transaction"] = entry["id"]
+    call.change(refund, failed, "refund.updated", "refund.failed", "charge.refund.updated")
 
 
 def cancel(call: Call, p: Json, id: str) -> Json:

@@ -12,7 +12,7 @@ from typing import Any
 
 from tmt.sandbox.shape import Json, read_data
 
-_LAYOUT = 2
+_LAYOUT = 3
 
 
 class Store:
@@ -29,6 +29,7 @@ class Store:
         self._db.row_factory = sqlite3.Row
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute("PRAGMA foreign_keys = ON")
         self._depth = 0
         self._queued = False
         self.on_work: Callable[[], None] = lambda: None
