@@ -10,12 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 
 from tmt.sandbox import clocks, resources
 from tmt.sandbox.call import Call
@@ -25,6 +24,7 @@ from tmt.sandbox.params import nest, read
 from tmt.sandbox.shape import ACCOUNT_VERSION, DAY, Json, function, known, same, token
 from tmt.sandbox.store import Store
 
+Handler = Callable[..., Json]
 log = logging.getLogger(__name__)
 _LONGEST_BODY = 1 << 20
 _KEYS_KEPT_SECONDS = DAY
@@ -36,74 +36,47 @@ _PREFLIGHT = {
 }
 
 
-@dataclass(frozen=True)
-class Route:
-    """One method of the API; `browser` ones also serve a publishable key."""
-
-    method: str
-    path: str
-    handler: Callable[..., Json]
-    takes: Json
-    browser: bool = False
-
-
-def routes() -> Iterator[Route]:
-    """The methods of data/api.yaml."""
-    table = known("api")
-    for name, row in table["methods"].items():
-        method, path = name.split()
-        fixed = {key: row[key] for key in ("kind", "tells") if key in row}
-        handler = partial(function(row["does"]), **fixed)
-        takes = row.get("takes", {}) | ({**table["page"], **row["lists"]} if "lists" in row else {})
-        yield Route(method, path, handler, takes, row.get("browser", False))
-    for kind, row in table["reads"].items():
-        path, browser = f"/v1/{row['path']}", row.get("browser", False)
-        if row.get("lists", True):
-            handler = partial(resources.page, kind=kind, url=path)
-            yield Route("GET", path, handler, table["page"] | row.get("by", {}))
-        secret = {"client_secret": "str"} if browser else {}
-        handler = partial(resources.retrieve, kind=kind)
-        yield Route("GET", f"{path}/<id>", handler, secret, browser)
-
-
 class Api:
-    """Answers the routes for two keys, secret and publishable; `flush` delivers what is due."""
+    """Answers the methods of data/api.yaml for two keys, secret and publishable.
+
+    `flush` delivers the events that are due.
+    """
 
     def __init__(
         self, store: Store, faults: Faults, keys: tuple[str, str], flush: Callable[[], None]
     ) -> None:
-        self._store = store
-        self._keys = keys
-        self._faults = faults
-        self._flush = flush
+        self._store, self._faults, self._keys, self._flush = store, faults, keys, flush
         self._lock = threading.Lock()
         self._running: set[str] = set()
 
     def blueprint(self) -> Blueprint:
         """The routes, and Stripe's answer to every other URL."""
         views = Blueprint("api", __name__)
-        for number, route in enumerate(routes()):
-            view = partial(self._answer, route)
-            options = {"methods": [route.method]}
-            views.add_url_rule(route.path, f"route_{number}", view, False, **options)
+        for number, (method, path, row) in enumerate(_routes()):
+            fixed = {name: row[name] for name in ("kind", "tells", "url") if name in row}
+            handler = partial(function(row["does"]), **fixed)
+            view = partial(self._answer, handler, row.get("takes", {}), row.get("browser", False))
+            views.add_url_rule(path, f"route_{number}", view, False, methods=[method])
         every = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
         for path in ("/v1", "/v1/", "/v1/<path:rest>"):
             views.add_url_rule(path, "other", _other, False, methods=every)
+        views.before_request(_name_request)
+        views.register_error_handler(ApiError, _error)
+        views.after_request(_finish)
         return views
 
-    def _answer(self, route: Route, **ids: str) -> Response:
-        """One call of the API, from headers to headers."""
-        id = _request_id()
-        trouble: dict[str, Json] = {}
-        try:
-            with self._claimed(request.headers.get("Idempotency-Key")):
-                trouble = self._faults.take(f"{request.method} {request.path}", "answer")
-                answer = _refuse_early(trouble) or self._run(route, id, ids, "500" in trouble)
-        except ApiError as error:
-            answer = _error(error, id)
+    def _answer(self, handler: Handler, takes: Json, browser: bool, **ids: str) -> Response:
+        """One call of the API, with the trouble that is ordered for it."""
+        with self._claimed(request.headers.get("Idempotency-Key")):
+            trouble = self._faults.take(f"{request.method} {request.path}", "answer")
+            if early := _refuse_early(trouble):
+                return early
+            call = self._call(browser)
+            handle = partial(_handle, call, handler, takes, ids)
+            answer = self._run(call, _fail if "500" in trouble else handle)
         if "early_webhooks" in trouble:
             self._flush()
-        return _hang_up() if "lose_answer" in trouble else _finish(answer, id)
+        return _hang_up() if "lose_answer" in trouble else answer
 
     @contextmanager
     def _claimed(self, key: str | None) -> Iterator[None]:
@@ -123,27 +96,8 @@ class Api:
             with self._lock:
                 self._running.discard(key)
 
-    def _run(self, route: Route, id: str, ids: Json, outage: bool) -> Response:
-        publishable = self._authenticate(route)
-        if (request.content_length or 0) > _LONGEST_BODY:
-            raise problem("too_large")
-        clocks.run_due(self._store)
-        writes = route.method != "GET"
-        key = request.headers.get("Idempotency-Key") if route.method == "POST" else None
-        root = request.host_url.rstrip("/") + request.script_root
-        call = Call(self._store, int(self._store.now()), root, id, key, publishable, _version())
-        # The effect of a call and its stored answer are one transaction.
-        with self._store.transaction(write=writes):
-            if key and (stored := self._replayed(key, call.now)):
-                return stored
-            answer, executed = self._attempt(route, call, ids, outage)
-            if key and executed:
-                values = (key, call.now, *_asked(), answer.status_code, answer.get_data(True))
-                self._store.execute("INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?)", values)
-            return answer
-
-    def _authenticate(self, route: Route) -> bool:
-        """Whether the caller is a browser. Raises ApiError (401, 403)."""
+    def _call(self, browser: bool) -> Call:
+        """Who asks, and when. Raises ApiError (401, 403, 413) for whom it refuses."""
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "basic" and request.authorization:
             given = request.authorization.username or ""
@@ -153,9 +107,26 @@ class Api:
         if not secret and not publishable:
             masked = given[:8] + "*" * 8 + given[-4:] if len(given) > 16 else "*" * len(given)
             raise problem("wrong_key", key=masked)
-        if publishable and not route.browser:
+        if publishable and not browser:
             raise problem("secret_key_required")
-        return publishable
+        if (request.content_length or 0) > _LONGEST_BODY:
+            raise problem("too_large")
+        clocks.run_due(self._store)
+        key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
+        root = request.host_url.rstrip("/") + request.script_root
+        return Call(self._store, int(self._store.now()), root, g.id, key, publishable, _version())
+
+    def _run(self, call: Call, handle: Callable[[], Json]) -> Response:
+        """The effect of a call and its stored answer are one transaction."""
+        key = call.idempotency_key
+        with self._store.transaction(write=request.method != "GET"):
+            if key and (stored := self._replayed(key, call.now)):
+                return stored
+            answer, executed = self._attempt(handle)
+            if key and executed:
+                values = (key, call.now, *_asked(), answer.status_code, answer.get_data(True))
+                self._store.execute("INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?)", values)
+            return answer
 
     def _replayed(self, key: str, now: int) -> Response | None:
         """The stored answer. Raises ApiError (400) for another request than the first."""
@@ -170,44 +141,59 @@ class Api:
             return Response(first["body"], first["status"], headers, mimetype="application/json")
         return None
 
-    def _attempt(self, route: Route, call: Call, ids: Json, outage: bool) -> tuple[Response, bool]:
+    def _attempt(self, handle: Callable[[], Json]) -> tuple[Response, bool]:
         """The answer, and whether the request began to execute; errors undo what they should."""
         try:
             with self._store.part():
-                if outage:
-                    raise problem("outage")
-                return _json(200, _handle(route, call, ids)), True
+                return _json(200, handle()), True
         except ApiError as error:
-            return _error(error, call.request_id or ""), error.executed
+            return _error(error), error.executed
         except Exception:
-            log.exception("The sandbox failed to answer %s %s", route.method, route.path)
-            return _error(problem("internal"), call.request_id or ""), True
+            log.exception("The sandbox failed to answer %s %s", request.method, request.path)
+            return _error(problem("internal")), True
 
 
-def _handle(route: Route, call: Call, ids: Json) -> Json:
-    raw = request.query_string if route.method == "GET" else request.get_data()
+def _routes() -> Iterator[tuple[str, str, Json]]:
+    """Each method's verb, path and row; the reads are rows too."""
+    table = known("api")
+    for name, row in table["methods"].items():
+        takes = {**table["page"], **row["lists"]} if "lists" in row else row.get("takes", {})
+        method, path = name.split()
+        yield method, path, {**row, "takes": takes}
+    for kind, row in table["reads"].items():
+        path = f"/v1/{row['path']}"
+        if row.get("lists", True):
+            takes = table["page"] | row.get("by", {})
+            yield "GET", path, {"does": "resources.page", "kind": kind, "url": path, "takes": takes}
+        row = {**row, "takes": {"client_secret": "str"} if "browser" in row else {}}
+        yield "GET", f"{path}/<id>", {"does": "resources.retrieve", "kind": kind, **row}
+
+
+def _handle(call: Call, handler: Handler, takes: Json, ids: Json) -> Json:
+    raw = request.query_string if request.method == "GET" else request.get_data()
     try:
         pairs = parse_qsl(raw.decode(), keep_blank_values=True, strict_parsing=bool(raw))
     except ValueError:
         raise problem("not_form_encoded") from None
-    takes = {**route.takes, "expand": "list"}
-    if call.version < _FIRST_WITHOUT_TYPES and "allowed_payment_method_types" in takes:
-        takes["payment_method_types"] = "list"
-    p = read(nest(pairs), takes)
+    older = call.version < _FIRST_WITHOUT_TYPES and "allowed_payment_method_types" in takes
+    types = {"payment_method_types": "list"} if older else {}
+    p = read(nest(pairs), {**takes, **types, "expand": "list"})
     # A browser sends the secret of a GET in a header, so that it appears in no address or log.
     if call.publishable and "Client-Secret" in request.headers:
         p.setdefault("client_secret", request.headers["Client-Secret"])
     paths = p.pop("expand", [])
-    return resources.render(call, route.handler(call=call, p=p, **ids), paths)
+    return resources.render(call, handler(call=call, p=p, **ids), paths)
+
+
+def _fail() -> Json:
+    raise problem("outage")
 
 
 def _other(rest: str = "") -> Response:
     """A browser's preliminary question, or a URL that the API lacks."""
-    id = _request_id()
     if request.method == "OPTIONS":
-        return _finish(Response(status=204, headers=_PREFLIGHT), id)
-    unknown = problem("unknown_url", method=request.method, path=request.path)
-    return _finish(_error(unknown, id), id)
+        return Response(status=204, headers=_PREFLIGHT)
+    raise problem("unknown_url", method=request.method, path=request.path)
 
 
 def _asked() -> tuple[str, str]:
@@ -216,8 +202,8 @@ def _asked() -> tuple[str, str]:
     return f"{request.method} {request.path}", fingerprint
 
 
-def _request_id() -> str:
-    return f"req_{token(14)}"
+def _name_request() -> None:
+    g.id = f"req_{token(14)}"
 
 
 def _version() -> str:
@@ -251,12 +237,12 @@ def _json(status: int, body: Any) -> Response:
     return Response(json.dumps(body, indent=2), status, mimetype="application/json")
 
 
-def _error(error: ApiError, request_id: str) -> Response:
-    return _json(error.status, error.body(request_id))
+def _error(error: ApiError) -> Response:
+    return _json(error.status, error.body(g.id))
 
 
-def _finish(answer: Response, request_id: str) -> Response:
-    answer.headers["Request-Id"] = request_id
+def _finish(answer: Response) -> Response:
+    answer.headers["Request-Id"] = g.id
     answer.headers["Stripe-Version"] = _version()
     answer.headers["Access-Control-Allow-Origin"] = "*"
     answer.headers["Access-Control-Expose-Headers"] = "Request-Id, Idempotent-Replayed"

@@ -30,10 +30,11 @@ def attempt(call: Call, intent: Json, p: Json) -> Json:
     if test.kind == "sepa_debit":
         _accept_mandate(call, intent, method, p)
     if done == method["id"]:
-        return _proceed(call, intent, method, test, _secure("authenticated", "challenge"))
-    if test.redirect or _needs_challenge(intent, method, test):
+        return _proceed(call, intent, method, test, _secure("challenge"))
+    flow = _flow(intent, method, test)
+    if test.redirect or flow == "challenge":
         return _challenge(call, intent, method, test, p)
-    return _proceed(call, intent, method, test, _frictionless(intent, test))
+    return _proceed(call, intent, method, test, _secure(flow) if flow else None)
 
 
 def _require_return_url(call: Call, intent: Json, test: Behaviour, p: Json) -> None:
@@ -65,32 +66,26 @@ def _accept_mandate(call: Call, intent: Json, method: Json, p: Json) -> None:
     call.save(method)
 
 
-def _needs_challenge(intent: Json, method: Json, test: Behaviour) -> bool:
+def _flow(intent: Json, method: Json, test: Behaviour) -> str | None:
+    """How the bank authenticates the buyer, if it does."""
     once = test.off_session == "once_set_up" and method.get("_set_up")
-    if intent["_off_session"] and (once or test.off_session == "always"):
-        return False
-    asked = _requested(intent) and test.three_d_secure == "optional"
-    return test.three_d_secure == "required" or asked
-
-
-def _requested(intent: Json) -> bool:
+    excused = intent["_off_session"] and (once or test.off_session == "always")
     options = intent["payment_method_options"].get("card", {})
-    return bool(options.get("request_three_d_secure", "automatic") != "automatic")
+    asked = options.get("request_three_d_secure", "automatic") != "automatic"
+    secure = "required" if asked and test.three_d_secure == "optional" else test.three_d_secure
+    if secure == "required" and not excused:
+        return "challenge"
+    if secure == "frictionless":
+        return "frictionless"
+    return "acknowledged" if test.kind == "card" and asked else None
 
 
-def _frictionless(intent: Json, test: Behaviour) -> Json | None:
-    if test.three_d_secure == "frictionless":
-        return _secure("authenticated", "frictionless")
-    if test.kind == "card" and _requested(intent):
-        return _secure("attempt_acknowledged", None)
-    return None
-
-
-def _secure(result: str, flow: str | None) -> Json:
+def _secure(flow: str) -> Json:
     """What a charge says about its 3-D Secure authentication."""
-    indicator = "05" if result == "authenticated" else "06"
-    told = {"authentication_flow": flow, "electronic_commerce_indicator": indicator}
-    return part("three_d_secure") | told | {"result": result, "transaction_id": str(uuid.uuid4())}
+    told = part("three_d_secure") | {"transaction_id": str(uuid.uuid4())}
+    if flow == "acknowledged":
+        return told | {"electronic_commerce_indicator": "06", "result": "attempt_acknowledged"}
+    return told | {"authentication_flow": flow}
 
 
 def _challenge(call: Call, intent: Json, method: Json, test: Behaviour, p: Json) -> Json:
@@ -136,7 +131,7 @@ def answer(call: Call, intent: Json, passed: bool) -> Json:
         intent |= {"status": "requires_confirmation", "_authenticated": method["id"]}
         call.save(intent)
     else:
-        result = None if test.redirect else _secure("authenticated", "challenge")
+        result = None if test.redirect else _secure("challenge")
         with suppress(ApiError):
             _proceed(call, intent, method, test, result)
     return intent

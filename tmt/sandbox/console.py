@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from urllib.parse import urlsplit
 
 from flask import Blueprint, abort, jsonify, make_response, redirect, render_template, request
@@ -22,13 +23,18 @@ _POLICY = (
     "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none';"
     " frame-ancestors 'none'"
 )
-_SHOWN = 100
 _EVENTS_OF = (
     "? IN (json_extract(body, '$.data.object.id'), json_extract(body,"
     " '$.data.object.payment_intent'))"
 )
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _REASONS = ("fraudulent", "product_not_received", "inquiry")
+# The page and the kind of object that it shows, if it shows one.
+_PAGES = {
+    "/": ("payments", ""), "/payments/<id>": ("payment", "payment_intent"),
+    "/events": ("events", ""), "/events/<id>": ("event", "event"),
+    "/clock": ("clock", ""), "/faults": ("faults", ""),
+}  # fmt: skip
 
 
 def span(text: str) -> float:
@@ -57,23 +63,20 @@ class Console:
         views = Blueprint("console", __name__)
         views.add_app_template_filter(spelled, "money")
         views.add_app_template_filter(_moment, "moment")
-        views.add_app_template_filter(self._delivery, "delivery")
+        views.context_processor(self._at_hand)
         views.before_request(self._guard)
         views.register_error_handler(ApiError, lambda e: _told(e.status, e.fields["message"]))
         views.register_error_handler(ValueError, lambda e: _told(400, str(e)))
-        pages: dict[str, Callable[..., Answer]] = {
-            "/": self._payments, "/payments/<id>": self._payment, "/events": self._events,
-            "/events/<id>": self._event, "/clock": self._clock, "/faults": self._troubles,
-        }  # fmt: skip
+        for path, (page, kind) in _PAGES.items():
+            views.add_url_rule(path, page, partial(self._show, page, kind))
         changes: dict[str, Callable[..., Answer]] = {
             "/events/<id>/send/<endpoint>": self._send, "/payments/<id>/refund": self._refund,
             "/payments/<id>/dispute": self._dispute, "/disputes/<id>/decide": self._decide,
             "/endpoints/<id>": self._endpoint, "/clock": self._move, "/faults": self._order,
             "/faults/clear": self._clear,
         }  # fmt: skip
-        for method, table in (("GET", pages), ("POST", changes)):
-            for path, view in table.items():
-                views.add_url_rule(path, view.__name__, view, methods=[method])
+        for path, view in changes.items():
+            views.add_url_rule(path, view.__name__, view, methods=["POST"])
         return views
 
     def _guard(self) -> None:
@@ -87,42 +90,38 @@ class Console:
         if not self._local_only or site != "same-origin" or not own:
             abort(403)
 
-    def _payments(self) -> Answer:
-        return _page("payments.html", payments=self._store.select("payment_intent", limit=_SHOWN))
+    def _at_hand(self) -> dict[str, object]:
+        """What the templates draw from."""
+        return {
+            "about": lambda id: self._store.select("event", [(_EVENTS_OF, [id])], "ASC"),
+            "balance": lambda: money.balance(self._call(), {}),
+            "faults": self._faults,
+            "kinds": known("faults"),
+            "reasons": _REASONS,
+            "store": self._store,
+        }
 
-    def _payment(self, id: str) -> Answer:
-        intent = self._found(id, "payment_intent")
-        kinds = ("charge", "refund", "dispute")
-        listed: Json = {f"{kind}s": self._store.select(kind, payment_intent=id) for kind in kinds}
-        events = self._store.select("event", [(_EVENTS_OF, [id])], "ASC")
-        return _page("payment.html", intent=intent, events=events, reasons=_REASONS, **listed)
-
-    def _events(self) -> Answer:
-        newest = self._store.select("event", limit=_SHOWN)
-        endpoints = self._store.select("webhook_endpoint")
-        return _page("events.html", events=newest, endpoints=endpoints)
-
-    def _event(self, id: str) -> Answer:
-        event = self._found(id, "event")
-        deliveries = self._store.rows(
-            "SELECT deliveries.*, json_extract(body, '$.url') AS url FROM deliveries"
-            " JOIN objects ON objects.id = endpoint WHERE event = ?", (id,),
-        )  # fmt: skip
-        attempts = self._store.rows("SELECT * FROM attempts WHERE event = ? ORDER BY id", (id,))
-        return _page("event.html", event=event, deliveries=deliveries, attempts=attempts)
+    def _show(self, page: str, kind: str = "", id: str = "") -> Answer:
+        """A page; the clock and the faults are JSON for who asks for no page."""
+        if _wants_json() and page == "clock":
+            return jsonify(now=self._store.now(), ahead=self._store.ahead())
+        if _wants_json() and page == "faults":
+            return jsonify(self._faults.armed())
+        shown: Json = {kind: self._found(id, kind)} if kind else {}
+        return _page(page, **shown)
 
     def _send(self, id: str, endpoint: str) -> Answer:
         self._found(id, "event")
         self._found(endpoint, "webhook_endpoint")
         webhooks.resend(self._store, id, endpoint)
-        return _done(f"/events/{id}")
+        return self._done(f"events/{id}")
 
     def _refund(self, id: str) -> Answer:
         amount = request.form.get("amount")
         with self._store.transaction():
             given = {"amount": int(amount)} if amount else {}
             refunds.create(self._call(), {"payment_intent": id, **given})
-        return _done(f"/payments/{id}")
+        return self._done(f"payments/{id}")
 
     def _dispute(self, id: str) -> Answer:
         reason = request.form.get("reason", "")
@@ -131,13 +130,13 @@ class Console:
         with self._store.transaction():
             charge = self._found(id, "payment_intent")["latest_charge"]
             disputes.open_dispute(self._call(), str(charge), reason)
-        return _done(f"/payments/{id}")
+        return self._done(f"payments/{id}")
 
     def _decide(self, id: str) -> Answer:
         verdict = "won" if request.form.get("verdict") == "won" else "lost"
         with self._store.transaction():
             dispute = disputes.decide(self._call(), id, verdict)
-        return _done(f"/payments/{dispute['payment_intent']}")
+        return self._done(f"payments/{dispute['payment_intent']}")
 
     def _endpoint(self, id: str) -> Answer:
         action = request.form.get("action")
@@ -146,36 +145,22 @@ class Console:
                 secret = webhooks.roll(self._call(), id)
                 return _told(200, f"The new signing secret is {secret}; the old one ends in a day.")
             webhooks.update(self._call(), {"disabled": action == "disable"}, id)
-        return _done("/events")
-
-    def _clock(self) -> Answer:
-        now, ahead = self._store.now(), self._store.ahead()
-        if _wants_json():
-            return jsonify(now=now, ahead=ahead)
-        due = self._store.rows("SELECT * FROM timers ORDER BY due, id LIMIT 50")
-        balance = money.balance(self._call(), {})
-        return _page("clock.html", now=now, ahead=ahead, due=due, balance=balance)
+        return self._done("events")
 
     def _move(self) -> Answer:
         self._advance(span(str(_given().get("advance", ""))))
-        return self._clock() if _wants_json() else _done("/clock")
-
-    def _troubles(self) -> Answer:
-        armed = self._faults.armed()
-        if _wants_json():
-            return jsonify(armed)
-        return _page("faults.html", armed=armed, kinds=known("faults"))
+        return self._done("clock")
 
     def _order(self) -> Answer:
         given = {name: value for name, value in _given().items() if value not in ("", None)}
         kind, match = str(given.pop("kind", "")), str(given.pop("match", "*"))
         times, share = given.pop("times", 1), float(given.pop("share", 1))
         self._faults.arm(kind, match, None if times == "always" else int(times), share, **given)
-        return self._troubles() if _wants_json() else _done("/faults")
+        return self._done("faults")
 
     def _clear(self) -> Answer:
         self._faults.clear(int(_given().get("id", 0)))
-        return self._troubles() if _wants_json() else _done("/faults")
+        return self._done("faults")
 
     def _call(self) -> Call:
         return Call(self._store, int(self._store.now()), request.host_url.rstrip("/"))
@@ -184,15 +169,10 @@ class Console:
         body = self._store.get(id, kind)
         return body if body is not None else abort(404)
 
-    def _delivery(self, event: str) -> str:
-        """What became of an event: none (wanted it), waiting, delivered or failed."""
-        rows = self._store.rows("SELECT * FROM deliveries WHERE event = ?", (event,))
-        if not rows:
-            return "none"
-        if all(row["delivered"] for row in rows):
-            return "delivered"
-        failed = any(row["attempts"] and not row["delivered"] for row in rows)
-        return "failed" if failed else "waiting"
+    def _done(self, path: str) -> Answer:
+        if _wants_json() and "/" not in path:
+            return self._show(path)
+        return redirect(f"{request.script_root}/{path}", 303)
 
 
 def _given() -> Json:
@@ -204,22 +184,18 @@ def _wants_json() -> bool:
     return "text/html" not in request.headers.get("Accept", "")
 
 
-def _done(path: str) -> Answer:
-    return redirect(f"{request.script_root}{path}", 303)
-
-
 def _told(status: int, message: str) -> Answer:
     if _wants_json():
         return make_response(jsonify(message=message), status)
-    return _page("message.html", status, message=message)
+    return _page("message", status, message=message)
 
 
-def _page(template: str, status: int = 200, **values: object) -> Answer:
-    answer = make_response(render_template(template, **values), status)
+def _page(page: str, status: int = 200, **values: object) -> Answer:
+    answer = make_response(render_template(f"{page}.html", **values), status)
     answer.headers["Content-Security-Policy"] = _POLICY
     answer.headers["Cache-Control"] = "no-store"
     return answer
 
 
 def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"

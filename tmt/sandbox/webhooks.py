@@ -10,8 +10,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from sqlite3 import Row
 from urllib.parse import urlsplit
 
@@ -29,6 +28,7 @@ _ROLL_SECONDS = DAY
 _TIMEOUT = 10.0
 _LEASE = 30.0
 _LONGEST_WAIT = 60.0
+_PATIENCE = 5.0
 _ANSWER_KEPT = 2000
 _THREADS = 2
 _DISABLED_AFTER = 3 * DAY
@@ -97,92 +97,67 @@ class Delivery:
     thread nor a second process sends it too, and a killed process leaves it to be sent again."""
 
     def __init__(self, store: Store, faults: Faults, retry_delays: tuple[float, ...]) -> None:
-        self._store = store
-        self._faults = faults
-        self._retry_delays = retry_delays
-        self._wake = threading.Condition()
-        self._news = 0
-        self._working = 0
-        self._held = 0
+        self._store, self._faults, self._retry_delays = store, faults, retry_delays
+        self._news = threading.Event()
+        self._advancing = threading.Lock()
         self._stopping = False
         self._threads: list[threading.Thread] = []
-        store.on_work = self.wake
+        store.on_work = self._news.set
 
     def start(self) -> None:
         """Start sending. A second call does nothing."""
-        if self._threads:
-            return
-        for number in range(_THREADS):
+        for number in range(_THREADS - len(self._threads)):
             name = f"sandbox-delivery-{number}"
             self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
-        for thread in self._threads:
-            thread.start()
+            self._threads[-1].start()
 
     def stop(self) -> None:
         """Stop sending; returns when the threads have ended."""
         self._stopping = True
-        self.wake()
         for thread in self._threads:
-            thread.join(_TIMEOUT + 1)
-
-    def wake(self) -> None:
-        """Say that there is something new to do."""
-        with self._wake:
-            self._news += 1
-            self._wake.notify_all()
+            while thread.is_alive():
+                self._news.set()
+                thread.join(0.05)
 
     def advance(self, seconds: float) -> None:
         """Move the sandbox's clock; the threads rest while this one does all that is due."""
-        with self._resting_threads():
-            clocks.advance(self._store, seconds, self._send_due)
+        with self._advancing:
+            clocks.advance(self._store, seconds, self.flush)
+        self._news.set()
 
     def flush(self) -> None:
-        """Send what is due before returning."""
-        with self._resting_threads():
-            self._send_due()
-
-    @contextmanager
-    def _resting_threads(self) -> Iterator[None]:
-        with self._wake:
-            self._held += 1
-            self._wake.wait_for(lambda: not self._working)
-        try:
-            yield
-        finally:
-            with self._wake:
-                self._held -= 1
-            self.wake()
-
-    def _send_due(self) -> None:
-        while self._threads and (row := self._claim()):
-            self._send(row)
+        """Send what is due, and wait a while for what other threads are sending."""
+        end = time.monotonic() + _PATIENCE
+        sql = "SELECT 1 FROM deliveries WHERE due <= ? LIMIT 1"
+        while self._threads and self._store.rows(sql, (self._store.now(),)):
+            if self._send_one():
+                end = time.monotonic() + _PATIENCE
+            elif time.monotonic() > end:
+                return
+            else:
+                time.sleep(0.002)
 
     def _work(self) -> None:
         while not self._stopping:
-            with self._wake:
-                self._wake.wait_for(lambda: not self._held or self._stopping)
-                seen, self._working = self._news, self._working + 1
-            claimed, pause = None, 1.0
+            self._news.clear()
             try:
-                clocks.run_due(self._store)
-                if claimed := self._claim():
-                    self._send(claimed)
-                else:
-                    pause = self._pause()
+                sent = not self._advancing.locked() and self._send_one()
+                due = clocks.next_due(self._store)
+                pause = _LONGEST_WAIT if due is None else due - self._store.now()
             except Exception:
                 log.exception("The sandbox's delivery failed; it goes on in a moment")
-            with self._wake:
-                self._working -= 1
-                if self._held:
-                    self._wake.notify_all()
-                if not (claimed or self._stopping or self._news != seen):
-                    self._wake.wait(pause)
+                sent, pause = False, 1.0
+            if not sent:
+                self._news.wait(min(max(pause, 0.05), _LONGEST_WAIT))
 
-    def _pause(self) -> float:
-        """Seconds until something is due."""
-        due = clocks.next_due(self._store)
-        left = _LONGEST_WAIT if due is None else due - self._store.now()
-        return min(max(left, 0.05), _LONGEST_WAIT)
+    def _send_one(self) -> bool:
+        """Whether there was something to send."""
+        clocks.run_due(self._store)
+        if row := self._claim():
+            # The others may find more meanwhile.
+            self._news.set()
+            self._send(row)
+        return row is not None
 
     def _claim(self) -> Row | None:
         with self._store.transaction():
