@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [page] [webhook] [order] [start] [memory]`: how fast the shop is.
+"""`python -m tests.benchmarks [page] [webhook] [order] [start] [memory] [sandbox]`: how fast it is.
 
 Each number stands beside that of a bare yardstick, measured in the same run on the same machine.
 A goal that is missed is said and fails nothing: a shared machine is no judge.
@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 import psycopg
 
-from tests.benchmarks import memory, order, page, start, webhook
+from tests.benchmarks import memory, order, page, sandbox, start, webhook
 from tests.benchmarks.processes import THREADS, WORKER_CLASS, WORKERS
 from tests.benchmarks.stage import Stage, open_stage
 from tests.benchmarks.table import Row, rendered
@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, Callable[[Stage], list[Row]]] = {
     "order": order.run,
     "start": start.run,
     "memory": memory.run,
+    "sandbox": sandbox.run,
 }
 
 

@@ -155,6 +155,7 @@ class Console:
         given = {name: value for name, value in _given().items() if value not in ("", None)}
         kind, match = str(given.pop("kind", "")), str(given.pop("match", "*"))
         times, share = given.pop("times", 1), float(given.pop("share", 1))
+        given |= {"seconds": float(given["seconds"])} if "seconds" in given else {}
         self._faults.arm(kind, match, None if times == "always" else int(times), share, **given)
         return self._done("faults")
 
