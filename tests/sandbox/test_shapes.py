@@ -192,6 +192,10 @@ def test_everything_that_is_listed_keeps_the_shape(lived: stripe.StripeClient, r
                 assert wrong_fields(body["data"]["object"], body["type"]) == []
     balance = lived.v1.balance.retrieve().to_dict()
     assert object_problems(balance, stripe.Balance, "balance", top=True) == []
+    (methods,) = lived.v1.payment_method_configurations.list().data
+    for method in (methods.card, methods.ideal, methods.sepa_debit):
+        assert method is not None
+        assert (method.available, method.display_preference.value) == (True, "on")
     account = lived.v1.accounts.retrieve_current().to_dict()
     assert object_problems(account, stripe.Account, "account", top=True) == []
 
