@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tmt.sandbox import money
-from tmt.sandbox.behaviours import Behaviour
+from tmt.sandbox.behaviours import behaviour
 from tmt.sandbox.call import Call
 from tmt.sandbox.errors import problem
 from tmt.sandbox.params import changes
@@ -17,12 +17,13 @@ _DECISIVE = {"winning_evidence": "won", "losing_evidence": "lost"}
 _REASON_CODES = {"fraudulent": "10.4", "product_not_received": "13.1"}
 
 
-def trouble_later(call: Call, charge: Json, test: Behaviour) -> None:
+def trouble_later(call: Call, charge: Json) -> None:
     """Have the trouble begin that the test card stands for, right after the payment."""
-    if test.later == "fraud_warning":
+    later = behaviour(charge).later
+    if later == "fraud_warning":
         call.later(0, "disputes.warn_of_fraud", charge["id"])
-    elif test.later:
-        call.later(0, f"disputes.open_dispute:{test.later}", charge["id"])
+    elif later:
+        call.later(0, f"disputes.open_dispute:{later}", charge["id"])
 
 
 def warn_of_fraud(call: Call, id: str) -> None:

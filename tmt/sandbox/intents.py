@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tmt.sandbox import attempts, charges, saved
+from tmt.sandbox import attempts, saved
 from tmt.sandbox.call import Call
 from tmt.sandbox.currencies import check_amount, spelled
 from tmt.sandbox.errors import problem
@@ -33,7 +33,7 @@ def create(call: Call, p: Json, kind: str) -> Json:
     # Created comes first: what confirming makes of it is told by the events that follow.
     begun = {"payment_method": None, "status": _OPEN[0]} if p.get("confirm") else {}
     call.emit(f"{kind}.created", {**intent, **begun})
-    return attempts.attempt(call, intent, p) if p.get("confirm") else call.save(intent)
+    return attempts.of(call, intent).confirm(p) if p.get("confirm") else call.save(intent)
 
 
 def update(call: Call, p: Json, id: str, kind: str) -> Json:
@@ -59,18 +59,43 @@ def confirm(call: Call, p: Json, id: str, kind: str) -> Json:
     if "amount_to_confirm" in p and p["amount_to_confirm"] != intent["amount"]:
         raise problem("wrong_amount_to_confirm")
     _settle(call, intent, p)
-    return attempts.attempt(call, intent, p)
+    return attempts.of(call, intent).confirm(p)
 
 
 def cancel(call: Call, p: Json, id: str, kind: str) -> Json:
     """POST /v1/payment_intents/:id/cancel, POST /v1/setup_intents/:id/cancel."""
     intent = call.fetch(kind, id)
     _need_status(call, intent, _CANCELABLE if kind == "payment_intent" else _OPEN, "cancel")
-    return charges.cancel(call, intent, p.get("cancellation_reason"))
+    return _cancel(call, intent, p.get("cancellation_reason"))
+
+
+def _cancel(call: Call, intent: Json, reason: str | None) -> Json:
+    """End an intent that has not succeeded; a held amount is released."""
+    before, id = intent["status"], intent.get("latest_charge")
+    intent |= {"status": "canceled", "cancellation_reason": reason}
+    intent |= {"next_action": None, "_challenge": None}
+    if intent["object"] == "payment_intent":
+        intent |= {"canceled_at": call.now, "amount_capturable": 0}
+    if id and before in ("requires_capture", "processing"):
+        charge, told = call.fetch("charge", id), "charge.failed"
+        if before == "processing":
+            charge |= {"status": "failed", "failure_code": "payment_canceled", "captured": False}
+        else:
+            charge |= {"refunded": True, "amount_refunded": charge["amount"]}
+            told = "charge.expired" if reason == "automatic" else "charge.refunded"
+        call.tell(charge, told)
+    return call.tell(intent, f"{intent['object']}.canceled")
+
+
+def expire_hold(call: Call, id: str) -> None:
+    """Timer: an uncaptured payment ends after seven days."""
+    intent = call.fetch("payment_intent", id)
+    if intent["status"] == "requires_capture":
+        _cancel(call, intent, "automatic")
 
 
 def capture(call: Call, p: Json, id: str) -> Json:
-    """POST /v1/payment_intents/:id/capture."""
+    """POST /v1/payment_intents/:id/capture: take some of a held payment and release the rest."""
     intent = call.fetch("payment_intent", id)
     _need_status(call, intent, ("requires_capture",), "capture")
     left: int = intent["amount_capturable"]
@@ -78,7 +103,8 @@ def capture(call: Call, p: Json, id: str) -> Json:
     if not 0 < amount <= left:
         raise problem("amount_to_capture", most=spelled(left, intent["currency"]))
     _apply(intent, p)
-    return charges.capture(call, intent, amount)
+    charge = call.fetch("charge", intent["latest_charge"])
+    return attempts.captured(call, intent, charge, amount, "captured")
 
 
 def _need_status(

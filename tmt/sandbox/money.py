@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tmt.sandbox.behaviours import Behaviour
+from tmt.sandbox.behaviours import behaviour
 from tmt.sandbox.call import EVENTS_KEPT_SECONDS, Call
 from tmt.sandbox.shape import DAY, Json, known, new, part
 
@@ -23,9 +23,9 @@ def book(call: Call, source: Json, kind: str, amount: int, fee: int = 0, days: i
     ))  # fmt: skip
 
 
-def book_charge(call: Call, charge: Json, test: Behaviour) -> str:
+def book_charge(call: Call, charge: Json) -> str:
     """Put a captured charge on the balance, less Stripe's fee; the balance transaction's id."""
-    amount = charge["amount_captured"]
+    test, amount = behaviour(charge), charge["amount_captured"]
     share, fixed = known("methods")["kinds"][test.kind]["fee"]
     fee = min(amount, (amount * share + 500) // 1000 + fixed)
     days = 0 if test.available_at_once else _PENDING_DAYS
