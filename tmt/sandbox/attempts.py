@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from tmt.sandbox import disputes, money, saved
+from tmt.sandbox import after_paying, money, saved
 from tmt.sandbox.behaviours import Behaviour, behaviour
 from tmt.sandbox.call import Call
 from tmt.sandbox.errors import ApiError, card_error, problem
@@ -266,7 +266,7 @@ def captured(
         call.later(0, "attempts.book_charge", charge["id"])
     call.tell(charge, f"charge.{event}")
     call.tell(intent, "payment_intent.succeeded")
-    disputes.trouble_later(call, charge)
+    after_paying.trouble_later(call, charge)
     return intent
 
 

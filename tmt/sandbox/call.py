@@ -24,10 +24,9 @@ EVENTS_KEPT_SECONDS = 30 * DAY
 
 @dataclass(frozen=True)
 class Call:
-    """The store, the sandbox's time (Unix seconds), and who asks.
+    """The store, the sandbox's time (Unix seconds) and address (`root`), and who asks.
 
-    `root` is the sandbox's own address, without a slash at its end. `publishable` is True for a
-    browser, which knows the publishable key and an intent's client secret.
+    `publishable` is True for a browser, which knows an intent's client secret at most.
     """
 
     store: Store
@@ -77,10 +76,7 @@ class Call:
         return body
 
     def emit(self, kind: str, body: Json, previous: Json | None = None) -> None:
-        """Record an event about the object as it is now, for each endpoint that wants it.
-
-        The event is rendered here, once; each delivery differs in the `api_version` at most.
-        """
+        """Record an event about the object as it is now, for each endpoint that wants it."""
         data: Json = {"object": public(body)}
         if previous is not None:
             data["previous_attributes"] = previous
@@ -116,10 +112,6 @@ class Call:
         return body
 
     def later(self, seconds: float, action: str, id: str) -> None:
-        """Have a function run on the object after so many seconds of sandbox time.
-
-        `action` is its name, such as `charges.expire_hold`, or `disputes.decide:won` where it
-        takes one more word.
-        """
+        """Have a function, such as `after_paying.decide:won`, run on the object later."""
         sql = "INSERT INTO timers (due, action, object) VALUES (?, ?, ?)"
         self.store.queue(sql, (self.now + seconds, action, id))

@@ -18,10 +18,7 @@ _KEPT_SECONDS = 30 * DAY
 
 
 def run_due(store: Store) -> None:
-    """Do what is due by now, in order, each as if it were done at its own time.
-
-    A timer and its effect are one transaction; one that fails is reported and dropped.
-    """
+    """Do what is due by now, in order, each at its own time; one that fails is dropped."""
     while store.rows("SELECT 1 FROM timers WHERE due <= ? LIMIT 1", (store.now(),)):
         with store.transaction():
             sql = "SELECT * FROM timers WHERE due <= ? ORDER BY due, id LIMIT 1"

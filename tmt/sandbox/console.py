@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from flask import Blueprint, abort, jsonify, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response as Answer
 
-from tmt.sandbox import disputes, money, refunds, webhooks
+from tmt.sandbox import after_paying, money, webhooks
 from tmt.sandbox.call import Call
 from tmt.sandbox.currencies import spelled
 from tmt.sandbox.errors import ApiError
@@ -120,7 +120,7 @@ class Console:
         amount = request.form.get("amount")
         with self._store.transaction():
             given = {"amount": int(amount)} if amount else {}
-            refunds.create(self._call(), {"payment_intent": id, **given})
+            after_paying.refund(self._call(), {"payment_intent": id, **given})
         return self._done(f"payments/{id}")
 
     def _dispute(self, id: str) -> Answer:
@@ -129,13 +129,13 @@ class Console:
             raise ValueError("no such reason")
         with self._store.transaction():
             charge = self._found(id, "payment_intent")["latest_charge"]
-            disputes.open_dispute(self._call(), str(charge), reason)
+            after_paying.open_dispute(self._call(), str(charge), reason)
         return self._done(f"payments/{id}")
 
     def _decide(self, id: str) -> Answer:
         verdict = "won" if request.form.get("verdict") == "won" else "lost"
         with self._store.transaction():
-            dispute = disputes.decide(self._call(), id, verdict)
+            dispute = after_paying.decide(self._call(), id, verdict)
         return self._done(f"payments/{dispute['payment_intent']}")
 
     def _endpoint(self, id: str) -> Answer:

@@ -8,11 +8,9 @@ from tmt.sandbox.shape import Json, known
 
 
 class ApiError(Exception):
-    """An answer other than success.
+    """An answer other than success, which undoes what was done before unless it says `keep`.
 
-    `keep` says that the state changes made before it stay (a declined card leaves a failed
-    charge behind); all other errors undo them. `executed` is False when the request was refused
-    before it began to execute, in which case its idempotency key stays free.
+    One that is not `executed` leaves the request's idempotency key free.
     """
 
     def __init__(self, status: int, fields: Json, keep: bool = False, executed: bool = True):

@@ -31,7 +31,7 @@ def book_charge(call: Call, charge: Json) -> str:
     days = 0 if test.available_at_once else _PENDING_DAYS
     entry = book(call, charge, "charge" if test.kind == "card" else "payment", amount, fee, days)
     if call.store.select("refund", limit=1, pending_reason="insufficient_funds"):
-        call.later(0, "refunds.pay_waiting", charge["currency"])
+        call.later(0, "after_paying.pay_waiting_refunds", charge["currency"])
     return str(entry["id"])
 
 

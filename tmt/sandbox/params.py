@@ -1,8 +1,4 @@
-"""Form-encoded parameters: nested keys to trees, trees to typed values, strictly.
-
-data/api.yaml says which parameters a method takes, and what their kinds mean. Unset values
-arrive as None.
-"""
+"""Form-encoded parameters to the typed values that data/api.yaml describes; unset ones are None."""
 
 from __future__ import annotations
 
@@ -89,16 +85,15 @@ def _boolean(raw: Any, name: str) -> bool:
     return bool(raw == "true")
 
 
-def _array(raw: Any, name: str) -> list[str]:
-    if not isinstance(raw, dict) or not all(key.isdigit() for key in raw):
-        raise problem("invalid_value", name, kind="array", value=raw)
-    return [_text(raw[key], f"{name}[{key}]") for key in sorted(raw, key=int)]
-
-
-def _hash(raw: Any, name: str) -> Json:
-    if not isinstance(raw, dict):
-        raise problem("invalid_value", name, kind="object", value=raw)
+def _hash(raw: Any, name: str, kind: str = "object") -> Json:
+    if not isinstance(raw, dict) or (kind == "array" and not all(map(str.isdigit, raw))):
+        raise problem("invalid_value", name, kind=kind, value=raw)
     return raw
+
+
+def _array(raw: Any, name: str) -> list[str]:
+    items = _hash(raw, name, "array")
+    return [_text(items[key], f"{name}[{key}]") for key in sorted(items, key=int)]
 
 
 def _range(raw: Any, name: str) -> Json:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from tmt.sandbox.box import Endpoint, Sandbox
+from tmt.sandbox import Endpoint, Sandbox
 
 
 class _Handler(WSGIRequestHandler):

@@ -16,11 +16,10 @@ _LAYOUT = 3
 
 
 class Store:
-    """One connection, used by one thread at a time.
+    """One connection, used by one thread at a time. A file of another layout is emptied.
 
-    `BEGIN IMMEDIATE` makes a second process on the same file wait instead of losing an update.
     WAL with `synchronous=NORMAL` survives a killed process (not a power cut), which is enough
-    for play money and keeps a payment to a few milliseconds. A file of another layout is emptied.
+    for play money and keeps a payment to a few milliseconds.
     """
 
     def __init__(self, path: str) -> None:
@@ -44,8 +43,6 @@ class Store:
             self.execute(f"PRAGMA user_version = {_LAYOUT}")
         for statement in read_data("schema.sql").split(";")[:-1]:
             self.execute(statement)
-        if not self.rows("SELECT 1 FROM clock"):
-            self.execute("INSERT INTO clock VALUES (0)")
 
     def close(self) -> None:
         """Close the file; the store cannot be used afterwards."""
@@ -145,10 +142,9 @@ class Store:
         self, kind: str, where: Sequence[tuple[str, Sequence[Any]]] = (), order: str = "DESC",
         limit: int = -1, **equal: Any,
     ) -> list[Json]:  # fmt: skip
-        """Objects of a kind, newest first unless `order` is ASC.
+        """Objects of a kind whose fields are so, newest first unless `order` is ASC.
 
-        `where` holds SQL conditions of this package (never of a client) with their values;
-        `equal` are fields of the object and what they have to be.
+        `where` holds SQL conditions of this package (never of a client) with their values.
         """
         where = [*where, *((f"json_extract(body, '$.{n}') = ?", [v]) for n, v in equal.items())]
         conditions = " AND ".join(["kind = ?", *(sql for sql, _ in where)])

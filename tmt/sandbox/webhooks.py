@@ -120,7 +120,11 @@ class Delivery:
                 thread.join(0.05)
 
     def advance(self, seconds: float) -> None:
-        """Move the sandbox's clock; the threads rest while this one does all that is due."""
+        """Move the sandbox's clock on; there is no way back.
+
+        What is due in between is done before this returns, in order, while the threads rest: debits
+        and refunds settle, holds run out, disputes are decided, events are delivered (again).
+        """
         with self._advancing:
             clocks.advance(self._store, seconds, self.flush)
         self._news.set()
