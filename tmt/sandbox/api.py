@@ -19,7 +19,7 @@ from flask import Blueprint, Response, g, request
 from tmt.sandbox import clocks, resources
 from tmt.sandbox.call import Call
 from tmt.sandbox.errors import ApiError, problem
-from tmt.sandbox.faults import Faults, wait_seconds
+from tmt.sandbox.faults import Faults
 from tmt.sandbox.params import nest, read
 from tmt.sandbox.shape import ACCOUNT_VERSION, DAY, Json, function, known, same, token
 from tmt.sandbox.store import Store
@@ -27,6 +27,7 @@ from tmt.sandbox.store import Store
 Handler = Callable[..., Json]
 log = logging.getLogger(__name__)
 _LONGEST_BODY = 1 << 20
+_LONGEST_HANG = 120.0
 _KEYS_KEPT_SECONDS = DAY
 _FIRST_WITHOUT_TYPES = "2026-09-30"
 _PREFLIGHT = {
@@ -46,8 +47,7 @@ class Api:
         self, store: Store, faults: Faults, keys: tuple[str, str], flush: Callable[[], None]
     ) -> None:
         self._store, self._faults, self._keys, self._flush = store, faults, keys, flush
-        self._lock = threading.Lock()
-        self._running: set[str] = set()
+        self._busy: dict[str, threading.Lock] = {}
 
     def blueprint(self) -> Blueprint:
         """The routes, and Stripe's answer to every other URL."""
@@ -86,15 +86,13 @@ class Api:
             return
         if len(key) > 255:
             raise problem("too_large_key")
-        with self._lock:
-            if key in self._running:
-                raise problem("idempotency_key_in_use", key=key)
-            self._running.add(key)
+        lock = self._busy.setdefault(key, threading.Lock())
+        if not lock.acquire(blocking=False):
+            raise problem("idempotency_key_in_use", key=key)
         try:
             yield
         finally:
-            with self._lock:
-                self._running.discard(key)
+            lock.release()
 
     def _call(self, browser: bool) -> Call:
         """Who asks, and when. Raises ApiError (401, 403, 413) for whom it refuses."""
@@ -213,7 +211,7 @@ def _version() -> str:
 def _refuse_early(trouble: dict[str, Json]) -> Response | None:
     """The trouble that strikes before anything is done or looked at."""
     if "hang" in trouble:
-        time.sleep(wait_seconds(trouble["hang"]))
+        time.sleep(min(float(trouble["hang"].get("seconds", 30)), _LONGEST_HANG))
     if "hang" in trouble or "reset" in trouble:
         return _hang_up()
     if "502" in trouble:

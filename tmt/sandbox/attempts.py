@@ -90,7 +90,8 @@ class Attempt:
         """The buyer has to go to the bank: in place, on a page, or not at all."""
         call, intent, code = self.call, self.intent, "authentication_required"
         if intent["_off_session"]:
-            return replace(self, test=replace(self.test, code=code, decline=code))._proceed(None)
+            test = Behaviour(**{**vars(self.test), "code": code, "decline": code})
+            return replace(self, test=test)._proceed(None)
         if p.get("error_on_requires_action"):
             raise self.refuse(card_error(code))
         secret = token(24)

@@ -3,50 +3,28 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from types import SimpleNamespace
 
 from tmt.sandbox.errors import card_error, problem
 from tmt.sandbox.shape import Json, known, names
 
 
-@dataclass(frozen=True)
-class Behaviour:
-    """One test card, bank account or redirect; data/methods.yaml explains the fields."""
-
-    key: str
-    kind: str = "card"
-    number: str = ""
-    token: str = ""
-    code: str = ""
-    decline: str | None = None
-    three_d_secure: str = "none"
-    off_session: str = "never"
-    attach: bool = True
-    redirect: bool = False
-    brand: str = "visa"
-    funding: str = "credit"
-    country: str = "US"
-    cvc_check: str = "pass"
-    zip_check: str = "pass"
-    risk: str = "normal"
-    later: str = ""
-    refund: str = "succeeded"
-    days: int = 0
-    ends: str = ""
-    available_at_once: bool = False
+class Behaviour(SimpleNamespace):
+    """One test card, bank account or redirect; data/methods.yaml explains its fields."""
 
 
 @cache
 def _all() -> dict[str, Behaviour]:
     """Every row by its key: the first token, else what names it without a card's number."""
-    rows = {}
-    for kind in known("methods")["kinds"]:
-        for name, row in known("methods")[kind].items():
+    rows, table = {}, known("methods")
+    for kind in table["kinds"]:
+        for name, row in table[kind].items():
             unnamed = f"pm_{kind}_{name[-4:] if kind == 'card' else name}"
             key = names(row.get("token", unnamed))[0]
-            rows[key] = Behaviour(key, kind, number=name, **row)
+            given = table["unless_said"] | row
+            rows[key] = Behaviour(key=key, kind=kind, number=name, **given)
     return rows
 
 

@@ -10,8 +10,6 @@ from tmt.sandbox.errors import problem
 from tmt.sandbox.shape import Json, known
 from tmt.sandbox.store import Store
 
-_LONGEST_WAIT = 120.0
-
 
 class Faults:
     """The trouble that is ordered."""
@@ -70,8 +68,3 @@ def odd(body: Json) -> bytes:
     turned = {"unheard_of": {"nothing": None, "face": "\U0001f600"}, **dict(reversed(body.items()))}
     text = json.dumps(turned, separators=(" ,\r\n\t", " : "))
     return text.replace("_", "\\u005f").encode()
-
-
-def wait_seconds(details: Json) -> float:
-    """How long to hang: not for ever."""
-    return min(float(details.get("seconds", 30)), _LONGEST_WAIT)

@@ -12,12 +12,11 @@ from tmt.sandbox.call import Call
 from tmt.sandbox.currencies import check_amount, spelled
 from tmt.sandbox.errors import problem
 from tmt.sandbox.params import changes
-from tmt.sandbox.shape import Json, known, names, new, token
+from tmt.sandbox.shape import Json, known, names, new, part, token
 
 _OPEN = ("requires_payment_method", "requires_confirmation", "requires_action")
 _CANCELABLE = ("requires_payment_method", "requires_capture", *_OPEN[1:], "processing")
 _ALWAYS_EDITABLE = {"description", "metadata", "receipt_email", "transfer_group"}
-_CARD_OPTIONS = dict.fromkeys(("installments", "mandate_options", "network"))
 # Since this version, nothing said means every method of the Dashboard.
 _DYNAMIC_SINCE = "2023-08-16"
 
@@ -131,7 +130,9 @@ def _settle(call: Call, intent: Json, p: Json, fresh: bool = False) -> None:
     if "amount_details" in p:
         intent["amount_details"] = {"tip": {}, **p["amount_details"]}
     _settle_types(call, intent, p, fresh)
-    _settle_options(intent, p)
+    options, given = intent["payment_method_options"], p.get("payment_method_options") or {}
+    for kind in intent["payment_method_types"]:
+        options[kind] = {**part(f"options_{kind}"), **options.get(kind, {}), **given.get(kind, {})}
     _choose(call, intent, p)
 
 
@@ -175,14 +176,6 @@ def _possible(intent: Json) -> list[str]:
         and (row.get("setup") or not setup)
         and not (kind == "ideal" and no_redirects)
     ]
-
-
-def _settle_options(intent: Json, p: Json) -> None:
-    options = intent["payment_method_options"]
-    defaults = {"card": {**_CARD_OPTIONS, "request_three_d_secure": "automatic"}}
-    for kind in intent["payment_method_types"]:
-        options.setdefault(kind, defaults.get(kind, {}))
-        options[kind] |= (p.get("payment_method_options") or {}).get(kind, {})
 
 
 def _choose(call: Call, intent: Json, p: Json) -> None:

@@ -46,7 +46,7 @@ def update(call: Call, p: Json, id: str, kind: str, tells: Sequence[str]) -> Jso
 def delete(call: Call, p: Json, id: str, kind: str, tells: Sequence[str] = ()) -> Json:
     """DELETE /v1/<kind>/:id."""
     body = call.fetch(kind, id)
-    call.store.delete(id)
+    call.store.execute("DELETE FROM objects WHERE id = ?", (id,))
     for event in tells:
         call.emit(event, body)
     return {"id": id, "object": kind, "deleted": True}

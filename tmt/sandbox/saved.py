@@ -56,14 +56,6 @@ def methods_of(call: Call, p: Json, id: str) -> Json:
     return page(call, {**p, "customer": id}, "payment_method", url)
 
 
-def method_of(call: Call, p: Json, id: str, method: str) -> Json:
-    """GET /v1/customers/:id/payment_methods/:method."""
-    found = call.fetch("payment_method", method)
-    if found["customer"] != id:
-        raise problem("resource_missing", "payment_method", label="PaymentMethod", id=method)
-    return found
-
-
 def create(call: Call, p: Json) -> Json:
     """POST /v1/payment_methods."""
     method = typed(call, p, "")

@@ -134,10 +134,6 @@ class Store:
         body: Json = json.loads(found[0]["body"])
         return body
 
-    def delete(self, id: str) -> None:
-        """Forget the object."""
-        self.execute("DELETE FROM objects WHERE id = ?", (id,))
-
     def select(
         self, kind: str, where: Sequence[tuple[str, Sequence[Any]]] = (), order: str = "DESC",
         limit: int = -1, **equal: Any,

@@ -196,11 +196,7 @@ class Delivery:
 
     def _attempt(self, row: Row, event: Json, endpoint: Json, trouble: dict[str, Json]) -> bool:
         now, started = self._store.now(), time.monotonic()
-        body = _rendered(event, endpoint, trouble)
-        skew = float(trouble["clock_skew"].get("seconds", -600)) if "clock_skew" in trouble else 0
-        # Stamped with the machine's time: by that, receivers tell a fresh signature from a replay.
-        header = signature(body, int(time.time() + skew), _signing(endpoint, now, trouble))
-        status, answer = _post(endpoint["url"], body, header)
+        status, answer = _post(endpoint["url"], *_message(event, endpoint, now, trouble))
         self._record(row, now, status, answer, time.monotonic() - started)
         return status is not None and 200 <= status < 300
 
@@ -232,29 +228,28 @@ class Delivery:
         )
 
 
-def _rendered(event: Json, endpoint: Json, trouble: dict[str, Json]) -> bytes:
-    version = endpoint["api_version"] or API_VERSION
+def _message(
+    event: Json, endpoint: Json, now: float, trouble: dict[str, Json]
+) -> tuple[bytes, str]:
+    """The body and its Stripe-Signature header: one v1 for each secret that signs at this time."""
+    version, skew = endpoint["api_version"] or API_VERSION, 0.0
     if "api_version" in trouble:
         version = trouble["api_version"].get("version", ACCOUNT_VERSION)
-    body = {**public(event), "api_version": version}
-    return odd(body) if "odd_json" in trouble else json.dumps(body, indent=2).encode()
-
-
-def _signing(endpoint: Json, now: float, trouble: dict[str, Json]) -> list[str]:
-    """The secrets that sign at this time, the newest first."""
+    told = {**public(event), "api_version": version}
+    body = odd(told) if "odd_json" in trouble else json.dumps(told, indent=2).encode()
+    secrets = [secret for secret, end in endpoint["_secrets"] if end is None or end > now]
     if "wrong_signature" in trouble:
-        return ["whsec_nobody_has_this_one"]
-    secrets = endpoint["_secrets"]
-    if "old_secret" in trouble:
-        return [secret for secret, _ in secrets[1:2]] or ["whsec_before_the_last_roll"]
-    return [secret for secret, end in secrets if end is None or end > now]
-
-
-def signature(body: bytes, timestamp: int, secrets: list[str]) -> str:
-    """The Stripe-Signature header: one v1 for each active secret."""
-    payload = b"%d." % timestamp + body
+        secrets = ["whsec_nobody_has_this_one"]
+    elif "old_secret" in trouble:
+        former = [secret for secret, _ in endpoint["_secrets"][1:2]]
+        secrets = former or ["whsec_before_the_last_roll"]
+    elif "clock_skew" in trouble:
+        skew = float(trouble["clock_skew"].get("seconds", -600))
+    # Stamped with the machine's time: by that, receivers tell a fresh signature from a replay.
+    stamp = int(time.time() + skew)
+    payload = b"%d." % stamp + body
     made = (hmac.new(secret.encode(), payload, hashlib.sha256).hexdigest() for secret in secrets)
-    return ",".join([f"t={timestamp}", *(f"v1={digest}" for digest in made)])
+    return body, ",".join([f"t={stamp}", *(f"v1={digest}" for digest in made)])
 
 
 def _post(address: str, body: bytes, signed: str) -> tuple[int | None, str]:
