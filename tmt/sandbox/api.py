@@ -52,8 +52,9 @@ class Api:
     def blueprint(self) -> Blueprint:
         """The routes, and Stripe's answer to every other URL."""
         views = Blueprint("api", __name__)
-        for number, (method, path, row) in enumerate(_routes()):
-            fixed = {name: row[name] for name in ("kind", "tells", "url") if name in row}
+        for number, (name, row) in enumerate(known("api")["methods"].items()):
+            method, path = name.split()
+            fixed = {name: row[name] for name in ("kind", "tells") if name in row}
             handler = partial(function(row["does"]), **fixed)
             view = partial(self._answer, handler, row.get("takes", {}), row.get("browser", False))
             views.add_url_rule(path, f"route_{number}", view, False, methods=[method])
@@ -111,8 +112,9 @@ class Api:
             raise problem("too_large")
         clocks.run_due(self._store)
         key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
-        root = request.host_url.rstrip("/") + request.script_root
-        return Call(self._store, int(self._store.now()), root, g.id, key, publishable, _version())
+        root, path = request.host_url.rstrip("/") + request.script_root, request.path
+        now = int(self._store.now())
+        return Call(self._store, now, root, g.id, key, publishable, _version(), path)
 
     def _run(self, call: Call, handle: Callable[[], Json]) -> Response:
         """The effect of a call and its stored answer are one transaction."""
@@ -149,22 +151,6 @@ class Api:
         except Exception:
             log.exception("The sandbox failed to answer %s %s", request.method, request.path)
             return _error(problem("internal")), True
-
-
-def _routes() -> Iterator[tuple[str, str, Json]]:
-    """Each method's verb, path and row; the reads are rows too."""
-    table = known("api")
-    for name, row in table["methods"].items():
-        takes = {**table["page"], **row["lists"]} if "lists" in row else row.get("takes", {})
-        method, path = name.split()
-        yield method, path, {**row, "takes": takes}
-    for kind, row in table["reads"].items():
-        path = f"/v1/{row['path']}"
-        if row.get("lists", True):
-            takes = table["page"] | row.get("by", {})
-            yield "GET", path, {"does": "resources.page", "kind": kind, "url": path, "takes": takes}
-        row = {**row, "takes": {"client_secret": "str"} if "browser" in row else {}}
-        yield "GET", f"{path}/<id>", {"does": "resources.retrieve", "kind": kind, **row}
 
 
 def _handle(call: Call, handler: Handler, takes: Json, ids: Json) -> Json:

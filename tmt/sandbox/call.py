@@ -36,6 +36,7 @@ class Call:
     idempotency_key: str | None = None
     publishable: bool = False
     version: str = ACCOUNT_VERSION
+    path: str = ""
 
     def fetch(self, kind: str, id: str, param: str | None = None) -> Json:
         """The object, or ApiError (404, resource_missing)."""

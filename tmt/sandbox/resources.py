@@ -52,7 +52,7 @@ def delete(call: Call, p: Json, id: str, kind: str, tells: Sequence[str] = ()) -
     return {"id": id, "object": kind, "deleted": True}
 
 
-def page(call: Call, p: Json, kind: str, url: str) -> Json:
+def page(call: Call, p: Json, kind: str, url: str | None = None) -> Json:
     """GET /v1/<kind>: a page of a list, newest first, with Stripe's filters and cursors.
 
     Every parameter that is not a cursor filters by the object's field of that name.
@@ -75,7 +75,12 @@ def page(call: Call, p: Json, kind: str, url: str) -> Json:
     found = call.store.select(kind, where, "ASC" if backwards else "DESC", limit + 1)
     data = found[:limit][::-1] if backwards else found[:limit]
     shown = [_shown(call, body) for body in data]
-    return {"object": "list", "url": url, "has_more": len(found) > limit, "data": shown}
+    return {
+        "object": "list",
+        "url": url or call.path,
+        "has_more": len(found) > limit,
+        "data": shown,
+    }
 
 
 def _filter(kind: str, name: str, value: Any) -> Where:

@@ -52,8 +52,7 @@ def delete_customer(call: Call, p: Json, id: str) -> Json:
 def methods_of(call: Call, p: Json, id: str) -> Json:
     """GET /v1/customers/:id/payment_methods."""
     call.fetch("customer", id)
-    url = f"/v1/customers/{id}/payment_methods"
-    return page(call, {**p, "customer": id}, "payment_method", url)
+    return page(call, {**p, "customer": id}, "payment_method")
 
 
 def create(call: Call, p: Json) -> Json:
