@@ -29,20 +29,16 @@ class Store:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute("PRAGMA foreign_keys = ON")
-        self._depth = 0
         self._queued = False
         self.on_work: Callable[[], None] = lambda: None
         with self.transaction():
-            self._lay_out()
-
-    def _lay_out(self) -> None:
-        if self.rows("PRAGMA user_version")[0][0] != _LAYOUT:
-            sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*'"
-            for row in self.rows(sql):
-                self.execute(f'DROP TABLE "{row[0]}"')
-            self.execute(f"PRAGMA user_version = {_LAYOUT}")
-        for statement in read_data("schema.sql").split(";")[:-1]:
-            self.execute(statement)
+            if self.rows("PRAGMA user_version")[0][0] != _LAYOUT:
+                for row in self.rows("SELECT name FROM sqlite_master WHERE type = 'table'"):
+                    if not row["name"].startswith("sqlite_"):
+                        self.execute(f'DROP TABLE "{row["name"]}"')
+                self.execute(f"PRAGMA user_version = {_LAYOUT}")
+            for statement in read_data("schema.sql").split(";")[:-1]:
+                self.execute(statement)
 
     def close(self) -> None:
         """Close the file; the store cannot be used afterwards."""
@@ -65,22 +61,18 @@ class Store:
     def transaction(self, write: bool = True) -> Iterator[None]:
         """All or nothing. `on_work` is called after a commit that queued something to do."""
         with self._lock:
-            outer = self._depth == 0
-            if outer:
-                self._db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-            self._depth += 1
+            if self._db.in_transaction:
+                yield
+                return
+            self._db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             try:
                 yield
-            except BaseException:
-                if outer:
-                    self._db.execute("ROLLBACK")
-                    self._queued = False
-                raise
-            finally:
-                self._depth -= 1
-            if outer:
                 self._db.execute("COMMIT")
-            wake, self._queued = outer and self._queued, self._queued and not outer
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                self._queued = False
+                raise
+            wake, self._queued = self._queued, False
         if wake:
             self.on_work()
 
