@@ -83,8 +83,6 @@ def attach(call: Call, p: Json, id: str) -> Json:
     test = behaviour(method)
     if method["customer"]:
         raise problem("method_attached")
-    if method.get("_used"):
-        raise problem("method_consumed")
     if test.redirect:
         raise problem("kind_not_savable", type=method["type"])
     if not test.attach:
@@ -121,8 +119,6 @@ def chosen(call: Call, p: Json, customer: str | None) -> Json | None:
     if not p.get("payment_method"):
         return None
     method = named(call, p["payment_method"])
-    if method.get("_used"):
-        raise problem("method_consumed")
     if method["customer"] and method["customer"] != customer:
         other = "method_of_other" if customer else "method_of_customer"
         raise problem(other, customer=method["customer"])
@@ -130,10 +126,16 @@ def chosen(call: Call, p: Json, customer: str | None) -> Json | None:
 
 
 def named(call: Call, name: str) -> Json:
-    """The payment method with this id, or a new one for a test token; not stored yet."""
+    """The payment method with this id, or a new one for a test token; not stored yet.
+
+    Raises ApiError for one that is used up.
+    """
     test = by_token(name)
     if test is None:
-        return call.fetch("payment_method", name)
+        method = call.fetch("payment_method", name)
+        if method.get("_used"):
+            raise problem("method_consumed")
+        return method
     if test.kind == "card":
         return _card(call, test, (12, 2034), {})
     owner = {"name": "Ana Ejemplo", "email": "ana@example.com"}
