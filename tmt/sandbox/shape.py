@@ -43,7 +43,7 @@ def read_data(file: str) -> str:
 
 
 def function(name: str) -> Callable[..., Any]:
-    """The function of this package that data or a timer names: `charges.expire_hold`."""
+    """The function of this package that data or a timer names: `intents.expire_hold`."""
     module, _, attribute = name.rpartition(".")
     found: Callable[..., Any] = getattr(import_module(f"{__package__}.{module}"), attribute)
     return found
