@@ -30,9 +30,9 @@ FLOORS = (
 )
 # `shop` is made of settings, and the HTTP kit serves a shop: this floor has three steps.
 STEPS = {"config": 0, "shop": 1, "web": 2}
-EVERYTHING = {"factory", "cli", "doctor", "health", "migrations"}
+EVERYTHING = {"factory", "cli", "cli_sandbox", "doctor", "health", "migrations"}
 MAY_IMPORT_FLASK = re.compile(
-    r"tmt/(factory|cli|web|health)\.py$|tmt/(office|sandbox)/"
+    r"tmt/(factory|cli|cli_sandbox|web|health)\.py$|tmt/(office|sandbox)/"
     r"|/(views|commands|extension)\.py$|tmt/payments/api\.py$"
 )
 BANNED_NAMES = {"util", "utils", "helper", "helpers", "misc", "common"}

@@ -7,17 +7,16 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import click
-import requests
 from flask import Flask
 from flask.cli import AppGroup, FlaskGroup, with_appcontext
 from werkzeug.serving import is_running_from_reloader
 
 from tmt.catalog.commands import catalog_commands
 from tmt.catalog.exchange import seed_demo
+from tmt.cli_sandbox import sandbox_command
 from tmt.core import log, outbox, schema
 from tmt.core.errors import Refusal
 from tmt.doctor.commands import doctor_command, stripe_commands
@@ -203,40 +202,6 @@ def jobs_command(workers: int) -> None:
     # A server's companion, whose log is collected: it was not known yet when the shop was made.
     log.configure(settings.log_format, settings.log_level)
     current_shop().jobs.run_forever(workers)
-
-
-@click.group("sandbox", invoke_without_command=True)
-@click.option("--port", default=12111, show_default=True)
-@click.option("--store", default="instance/sandbox-alone.sqlite", show_default=True)
-@click.option("--webhook", default="http://127.0.0.1:5000/stripe_webhook", show_default=True)
-@click.pass_context
-def sandbox_command(context: click.Context, port: int, store: str, webhook: str) -> None:
-    """Runs the stand-in for Stripe alone; point STRIPE_API_BASE at it."""
-    if context.invoked_subcommand:
-        return
-    from tmt.sandbox.server import serve
-
-    Path(store).parent.mkdir(parents=True, exist_ok=True)
-    serve(port=port, store=store, webhook=webhook, say=click.echo)
-
-
-@sandbox_command.command("advance")
-@click.argument("span")
-@with_appcontext
-def sandbox_advance(span: str) -> None:
-    """Moves the running sandbox's clock on by a SPAN such as 30m, 12h or 5d; the shop's follows."""
-    settings = current_shop().settings
-    root, key = settings.stripe_api_base, settings.stripe_secret_key
-    if not root:
-        raise click.ClickException("this shop runs on Stripe itself, whose clock nobody moves")
-    headers = {"Authorization": f"Bearer {key}", "Accept": "application/json"}
-    try:
-        answer = requests.post(f"{root}/clock", data={"advance": span}, headers=headers, timeout=60)
-    except requests.ConnectionError:
-        raise click.ClickException(f"nobody answers at {root}: is flask run running?") from None
-    if not answer.ok:
-        raise click.ClickException(f"the sandbox refuses '{span}': {answer.text.strip()[:200]}")
-    click.echo(f"The sandbox is now {answer.json()['ahead']} seconds ahead.")
 
 
 def _or_fail(call: Callable[[], T]) -> T:

@@ -16,7 +16,18 @@ from collections.abc import Callable, Sequence
 
 import psycopg
 
-from tests.benchmarks import audit, memory, order, page, race, reconcile, sale, start, webhook
+from tests.benchmarks import (
+    audit,
+    memory,
+    order,
+    page,
+    race,
+    reconcile,
+    sale,
+    sandbox,
+    start,
+    webhook,
+)
 from tests.benchmarks.processes import THREADS, WORKER_CLASS, WORKERS
 from tests.benchmarks.stage import Stage, open_stage
 from tests.benchmarks.table import Row, rendered
@@ -31,6 +42,7 @@ BENCHMARKS: dict[str, Callable[[Stage], list[Row]]] = {
     "memory": memory.run,
     "reconcile": reconcile.run,
     "audit": audit.run,
+    "sandbox": sandbox.run,
 }
 
 

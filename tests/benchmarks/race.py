@@ -41,9 +41,7 @@ def _compared(stage: Stage, kind: str) -> list[Row]:
         for n in _PROCESSES
     ]
     least, most = _PROCESSES[0], _PROCESSES[-1]
-    ours, bare = (
-        [turns[one, n].rates for n in (least, most)] for one in ("ours", "bare")
-    )
+    ours, bare = ([turns[one, n].rates for n in (least, most)] for one in ("ours", "bare"))
     what = f"  {most} processes to {least}, {kind}"
     return [*rows, scaling_row(what, ours, bare)]
 

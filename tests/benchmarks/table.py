@@ -82,9 +82,7 @@ def percentile_row(what: str, ours: Sequence[float], bare: Sequence[float]) -> R
     return Row(what, _percentiles(ours), _percentiles(bare), "")
 
 
-def scaling_row(
-    what: str, ours: Sequence[Sequence[float]], bare: Sequence[Sequence[float]]
-) -> Row:
+def scaling_row(what: str, ours: Sequence[Sequence[float]], bare: Sequence[Sequence[float]]) -> Row:
     """How many times the rate of few many have: (rates of few, rates of many) of either."""
     mine, other = (median(many) / median(few) for few, many in (ours, bare))
     return Row(what, f"x {mine:.2f}", f"x {other:.2f}", _share(mine / other))

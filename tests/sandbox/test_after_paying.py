@@ -83,6 +83,21 @@ def test_an_inquiry_takes_no_money_until_it_escalates(
     assert total(client) == 2 * (2000 - 88) - 2000 - 1500
 
 
+def test_refunding_all_of_it_ends_an_inquiry(
+    client: stripe.StripeClient, pay: Pay, driver: Driver, receiver: Receiver
+) -> None:
+    intent = pay("pm_card_createDisputeInquiry")
+    client.v1.refunds.create({"payment_intent": intent.id, "amount": 500})
+    assert dispute_of(client, intent).status == "warning_needs_response"
+    text: Any = {"evidence": {"uncategorized_text": "Here is the ticket."}}
+    client.v1.disputes.update(dispute_of(client, intent).id, text)
+    client.v1.refunds.create({"payment_intent": intent.id})
+    assert dispute_of(client, intent).status == "warning_closed"
+    receiver.wait_for("charge.dispute.closed")
+    driver.advance(days=70)
+    assert receiver.types().count("charge.dispute.closed") == 1
+
+
 def test_a_fraud_warning_comes_early(client: stripe.StripeClient, pay: Pay) -> None:
     intent = pay("pm_card_createIssuerFraudRecord")
     warnings = client.v1.radar.early_fraud_warnings.list({"payment_intent": intent.id}).data

@@ -136,6 +136,11 @@ def test_the_walk_notices_a_missing_and_a_wrong_field(pay: Pay) -> None:
     ]
 
 
+LISTS = {
+    row["kind"]: name.split()[1]
+    for name, row in known("api")["methods"].items()
+    if row["does"] == "resources.page"
+}
 IBAN: Any = {
     "type": "sepa_debit",
     "sepa_debit": {"iban": "DE89370400440532013000"},
@@ -177,11 +182,8 @@ def lived(client: stripe.StripeClient, pay: Pay, driver: Driver) -> stripe.Strip
 
 def test_everything_that_is_listed_keeps_the_shape(lived: stripe.StripeClient, root: str) -> None:
     headers = {"Authorization": f"Bearer {SECRET_KEY}", "Stripe-Version": API_VERSION}
-    for kind, row in known("api")["reads"].items():
-        if row.get("lists", True):
-            listed = requests.get(f"{root}/v1/{row['path']}?limit=100", headers=headers).json()
-        else:
-            listed = {"data": [lived.v1.mandates.retrieve(mandate_of(lived)).to_dict()]}
+    for kind, path in LISTS.items():
+        listed = requests.get(f"{root}{path}?limit=100", headers=headers).json()
         assert listed["data"], kind
         for body in listed["data"]:
             if kind == "webhook_endpoint":  # Stripe shows it in the answer to create alone
@@ -190,14 +192,23 @@ def test_everything_that_is_listed_keeps_the_shape(lived: stripe.StripeClient, r
             assert wrong_fields(body, kind) == []
             if kind == "event":
                 assert wrong_fields(body["data"]["object"], body["type"]) == []
+    mandate = lived.v1.mandates.retrieve(mandate_of(lived)).to_dict()
+    assert wrong_fields(mandate, "mandate") == []
     balance = lived.v1.balance.retrieve().to_dict()
     assert object_problems(balance, stripe.Balance, "balance", top=True) == []
+    (methods,) = lived.v1.payment_method_configurations.list().data
+    for method in (methods.card, methods.ideal, methods.sepa_debit):
+        assert method is not None
+        assert (method.available, method.display_preference.value) == (True, "on")
+    account = lived.v1.accounts.retrieve_current().to_dict()
+    assert object_problems(account, stripe.Account, "account", top=True) == []
 
 
 def wrong_fields(body: dict[str, Any], path: str) -> list[str]:
     cls = get_object_class("V1", body["object"])
     assert hints(cls), f"the SDK knows no {body['object']}"
-    return object_problems(body, cls, path, top=True)
+    # A configuration names the payment methods of its account only, not all that there are.
+    return object_problems(body, cls, path, top=path != "payment_method_configuration")
 
 
 def mandate_of(client: stripe.StripeClient) -> str:

@@ -1,10 +1,107 @@
 """A stand-in for Stripe: its API, its Stripe.js and its webhooks, for a laptop without an account.
 
-`Sandbox` is a WSGI application with one SQLite file. It knows nothing of the shop that uses it.
+It knows nothing of the shop that uses it.
 """
 
 from __future__ import annotations
 
-from tmt.sandbox.box import Endpoint, Sandbox
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
 
-__all__ = ["Endpoint", "Sandbox"]
+from flask import Flask, Response, request
+
+from tmt.sandbox import clocks, webhooks
+from tmt.sandbox.api import Api
+from tmt.sandbox.console import Console
+from tmt.sandbox.faults import Faults
+from tmt.sandbox.pages import pages
+from tmt.sandbox.shape import new
+from tmt.sandbox.store import Store
+from tmt.sandbox.webhooks import Delivery
+
+_MINUTE, _HOUR = 60.0, 3600.0
+# As live: further and further apart, for three days.
+RETRY_DELAYS = (
+    5 * _MINUTE, 30 * _MINUTE, 2 * _HOUR, 5 * _HOUR, *[10 * _HOUR] * 2, *[14 * _HOUR] * 3,
+)  # fmt: skip
+# As in Stripe's own sandboxes: three times, over a few hours.
+TEST_RETRY_DELAYS = (5 * _MINUTE, _HOUR, 3 * _HOUR)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A webhook receiver and the secret that signs what it is sent."""
+
+    url: str
+    secret: str
+
+
+class Sandbox:
+    """A WSGI application (`wsgi`) and its SQLite file, whose path is `store`.
+
+    The endpoints are registered by their URL, for all events, which wait until `start`. With
+    `local_only`, only clients on the loopback interface are served. `faults` is where trouble is
+    ordered, `advance` moves the clock, `deliver` returns once what is due has been sent.
+    """
+
+    def __init__(
+        self,
+        store: str | os.PathLike[str],
+        secret_key: str,
+        publishable_key: str,
+        endpoints: Sequence[Endpoint] = (),
+        retry_delays: Sequence[float] = RETRY_DELAYS,
+        local_only: bool = True,
+    ) -> None:
+        self.secret_key = secret_key
+        self.publishable_key = publishable_key
+        self._store = Store(os.fspath(store))
+        with self._store.transaction():
+            now = int(self._store.now())
+            clocks.start_days(self._store)
+            for kind in ("account", "payment_method_configuration"):
+                if not self._store.select(kind):
+                    self._store.put(new(kind, now))
+            for endpoint in endpoints:
+                webhooks.register(self._store, now, endpoint.url, endpoint.secret)
+        self.faults = Faults(self._store)
+        self._delivery = delivery = Delivery(self._store, self.faults, tuple(retry_delays))
+        self.start, self.advance, self.deliver = delivery.start, delivery.advance, delivery.flush
+        self.ahead = self._store.ahead
+        self.wsgi = self._application(local_only)
+
+    def _application(self, local_only: bool) -> Flask:
+        app = Flask(__name__, static_folder=None, template_folder="templates")
+        app.url_map.strict_slashes = True
+        keys = self.secret_key, self.publishable_key
+        api = Api(self._store, self.faults, keys, self._delivery.flush)
+        app.register_blueprint(api.blueprint())
+        app.register_blueprint(pages(self._store))
+        console = Console(self._store, self.faults, self.advance, self.secret_key, local_only)
+        app.register_blueprint(console.blueprint())
+        if local_only:
+            app.before_request(_refuse_strangers)
+        return app
+
+    def close(self) -> None:
+        """Stop delivering and close the store."""
+        self._delivery.stop()
+        self._store.close()
+
+
+def _refuse_strangers() -> Response | None:
+    # A proxy on this machine asks from here too, but says for whom.
+    forwarded = request.headers.get("X-Forwarded-For", "")
+    askers = [request.remote_addr or "", *filter(None, forwarded.split(","))]
+    if all(_is_near(asker.strip()) for asker in askers):
+        return None
+    return Response("The sandbox answers this machine only.\n", 403, mimetype="text/plain")
+
+
+def _is_near(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False

@@ -1,126 +1,292 @@
-"""An attempt to pay, or to save a payment method: mandate, authentication, and then the bank."""
+"""An attempt to pay, or to save a payment method: mandate, authentication, and what the bank says.
+
+The bank says it at once, or of a debit days later.
+"""
 
 from __future__ import annotations
 
 import uuid
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
-from tmt.sandbox import charges, saved
+from tmt.sandbox import after_paying, money, saved
 from tmt.sandbox.behaviours import Behaviour, behaviour
 from tmt.sandbox.call import Call
-from tmt.sandbox.errors import ApiError, card_error, problem, refusal
-from tmt.sandbox.rules import about, refuse, same, state_error
-from tmt.sandbox.shape import Json, new, public, publishable, token
+from tmt.sandbox.errors import ApiError, card_error, problem
+from tmt.sandbox.shape import DAY, Json, names, new, part, public, same, token
 
+HOLD_SECONDS = 7 * DAY
 _REDIRECT_SECONDS = 3600
+_OF_INTENT = names("""amount application_fee_amount currency customer description metadata
+    on_behalf_of receipt_email shipping statement_descriptor statement_descriptor_suffix
+    transfer_data transfer_group""")
 
 
-def attempt(call: Call, intent: Json, p: Json) -> Json:
-    """Confirm. Raises ApiError: 400 for a wrong request, 402 (state kept) for a refusal."""
+@dataclass(frozen=True)
+class Attempt:
+    """An intent, the payment method that it is tried with, and what that one stands for."""
+
+    call: Call
+    intent: Json
+    method: Json
+    test: Behaviour
+
+    def confirm(self, p: Json) -> Json:
+        """Raises ApiError: 400 for a wrong request, 402 (state kept) for a refusal."""
+        intent, test = self.intent, self.test
+        automatic = intent["automatic_payment_methods"] or {}
+        redirects = automatic.get("enabled") and automatic["allow_redirects"] == "always"
+        excused = p.get("use_stripe_sdk") or self.call.publishable
+        if not p.get("return_url") and (test.redirect or (redirects and not excused)):
+            raise self.call.about("return_url_missing", intent)
+        if intent.get("statement_descriptor") and test.kind == "card":
+            raise problem("card_descriptor")
+        done, off_session = intent.get("_authenticated"), bool(p.get("off_session"))
+        intent |= {"next_action": None, "_challenge": None, "_authenticated": None}
+        intent |= {_last_error(intent): None, "_off_session": off_session}
+        if test.kind == "sepa_debit":
+            self._accept_mandate(p)
+        flow = "authenticated" if done == self.method["id"] else self._flow()
+        return self._challenge(p) if flow == "challenge" else self._proceed(flow)
+
+    def _accept_mandate(self, p: Json) -> None:
+        """A debit needs the holder's consent; a browser's element has just shown the text."""
+        call, method = self.call, self.method
+        given = (p.get("mandate_data") or {}).get("customer_acceptance")
+        if p.get("mandate"):
+            method["_mandate"] = call.fetch("mandate", p["mandate"], "mandate")["id"]
+        elif given or not method.get("_mandate"):
+            if not given and not call.publishable:
+                raise call.about("mandate_missing", self.intent)
+            given = {"type": "online", **(given or {})}
+            online = {"ip_address": None, "user_agent": None, **given.get("online", {})}
+            how = {given["type"]: online if given["type"] == "online" else {}}
+            reference = token(16).upper()
+            url = {"reference": reference, "url": f"{call.root}/mandates/{reference}"}
+            mandate = new(
+                "mandate", call.now, payment_method=method["id"],
+                customer_acceptance={"accepted_at": call.now, "type": given["type"], **how},
+                payment_method_details={"type": "sepa_debit", "sepa_debit": url},
+            )  # fmt: skip
+            method["_mandate"] = call.save(mandate)["id"]
+        call.save(method)
+
+    def _flow(self) -> str | None:
+        """How the bank authenticates the buyer, if it does."""
+        test = self.test
+        once = test.off_session == "once_set_up" and self.method.get("_set_up")
+        excused = self.intent["_off_session"] and (once or test.off_session == "always")
+        options = self.intent["payment_method_options"].get("card", {})
+        asked = options.get("request_three_d_secure", "automatic") != "automatic"
+        secure = "required" if asked and test.three_d_secure == "optional" else test.three_d_secure
+        if test.redirect or (secure == "required" and not excused):
+            return "challenge"
+        if secure == "frictionless":
+            return "frictionless"
+        return "acknowledged" if test.kind == "card" and asked else None
+
+    def _challenge(self, p: Json) -> Json:
+        """The buyer has to go to the bank: in place, on a page, or not at all."""
+        call, intent, code = self.call, self.intent, "authentication_required"
+        if intent["_off_session"]:
+            test = Behaviour(**{**vars(self.test), "code": code, "decline": code})
+            return replace(self, test=test)._proceed(None)
+        if p.get("error_on_requires_action"):
+            raise self.refuse(card_error(code))
+        secret = token(24)
+        on_page = self.test.redirect or not (p.get("use_stripe_sdk") or call.publishable)
+        return_url = p.get("return_url") if on_page else None
+        url = f"{call.root}/3ds/{intent['id']}/{secret}"
+        if return_url:
+            redirect = {"return_url": return_url, "url": url}
+            action: Json = {"type": "redirect_to_url", "redirect_to_url": redirect}
+        else:
+            sdk = {"type": "three_d_secure_redirect", "source": f"{intent['id']}/{secret}"}
+            action = {"type": "use_stripe_sdk", "use_stripe_sdk": {**sdk, "stripe_js": url}}
+        intent |= {"status": "requires_action", "next_action": action}
+        intent["_challenge"] = {"secret": secret, "return_url": return_url}
+        if self.test.redirect:
+            call.later(_REDIRECT_SECONDS, "attempts.expire_redirect", f"{intent['id']}/{secret}")
+        return call.tell(intent, f"{intent['object']}.requires_action")
+
+    def answer(self, passed: bool) -> None:
+        """The buyer agreed at the bank, or did not. Never raises for a refused payment."""
+        intent, redirect = self.intent, self.test.redirect
+        intent |= {"next_action": None, "_challenge": None}
+        if not passed:
+            self.refuse(problem(f"{intent['object']}_authentication_failure"))
+        elif intent.get("confirmation_method") == "manual" and not redirect:
+            intent |= {"status": "requires_confirmation", "_authenticated": self.method["id"]}
+            self.call.save(intent)
+        else:
+            with suppress(ApiError):
+                self._proceed(None if redirect else "authenticated")
+
+    def _proceed(self, flow: str | None) -> Json:
+        """Ask the bank, with how the buyer was authenticated."""
+        call, intent, method, test = self.call, self.intent, self.method, self.test
+        if intent["object"] == "payment_intent":
+            return self._pay(flow)
+        if not test.attach:
+            raise self.refuse(card_error(test.code, test.decline))
+        if intent["customer"]:
+            saved.save_for(call, method, intent["customer"])
+        call.save(method | {"_set_up": True})
+        intent |= {"status": "succeeded", "mandate": method.get("_mandate")}
+        return call.tell(intent, "setup_intent.succeeded")
+
+    def _pay(self, flow: str | None) -> Json:
+        call, intent, test = self.call, self.intent, self.test
+        charge = self._charge(flow)
+        intent["latest_charge"] = charge["id"]
+        if test.kind == "sepa_debit":
+            charge |= {"status": "pending", "paid": False, "captured": True}
+            charge["amount_captured"] = charge["amount"]
+            intent |= {"status": "processing", "next_action": None}
+            call.later(test.days * DAY, "attempts.settle_debit", charge["id"])
+            call.tell(charge, "charge.pending")
+            return call.tell(intent, "payment_intent.processing")
+        if test.code:
+            raise self.fail(charge)
+        if test.kind == "card":
+            self.method["card"]["checks"] = charge["payment_method_details"]["card"]["checks"]
+        if intent["capture_method"] != "manual":
+            return self.succeed(charge)
+        self._keep_method()
+        charge["payment_method_details"]["card"]["capture_before"] = call.now + HOLD_SECONDS
+        intent |= {"status": "requires_capture", "amount_capturable": charge["amount"]}
+        call.later(HOLD_SECONDS, "intents.expire_hold", intent["id"])
+        call.tell(charge, "charge.succeeded")
+        return call.tell(intent, "payment_intent.amount_capturable_updated")
+
+    def _charge(self, flow: str | None) -> Json:
+        call, intent, method, kind = self.call, self.intent, self.method, self.test.kind
+        details = part(f"charge_{kind}")
+        details |= {name: value for name, value in method[kind].items() if name in details}
+        if kind == "card":
+            details |= self._card_details(flow)
+        elif kind == "sepa_debit":
+            settled = datetime.fromtimestamp(call.now + self.test.days * DAY, UTC).date()
+            expected = settled.isoformat()
+            details |= {"mandate": method["_mandate"], "expected_debit_date": expected}
+        more = {} if kind == "card" else {"id": f"py_3{token(24)}"}
+        return new(
+            "charge", call.now, **{name: intent[name] for name in _OF_INTENT}, **more,
+            billing_details=method["billing_details"],
+            calculated_statement_descriptor=intent["statement_descriptor_suffix"] or "SANDBOX",
+            outcome=self._outcome(), payment_intent=intent["id"], payment_method=method["id"],
+            payment_method_details={"type": kind, kind: details},
+            receipt_url=f"{call.root}/payments/{intent['id']}", _test=self.test.key,
+        )  # fmt: skip
+
+    def _card_details(self, flow: str | None) -> Json:
+        test, amount = self.test, self.intent["amount"]
+        has_zip = self.method["billing_details"]["address"]["postal_code"]
+        zip_check = test.zip_check if has_zip else None
+        checks = {"address_postal_code_check": zip_check, "cvc_check": test.cvc_check}
+        secure = {"transaction_id": str(uuid.uuid4())} if flow else None
+        return {
+            "amount_authorized": amount,
+            "checks": {"address_line1_check": None, **checks},
+            "network": test.brand,
+            "overcapture": {"maximum_amount_capturable": amount, "status": "unavailable"},
+            "three_d_secure": secure and part(f"three_d_secure_{flow}") | secure,
+        }
+
+    def _outcome(self) -> Json:
+        test = self.test
+        told = part(f"outcome_risk_{test.risk}")
+        if test.risk == "highest":
+            return part("outcome_blocked") | told
+        if test.code and test.kind == "card":
+            return part("outcome_issuer_declined") | told | {"reason": test.decline or test.code}
+        return part("outcome_authorized") | told
+
+    def fail(self, charge: Json) -> ApiError:
+        """Mark the charge and the intent as failed; the error that tells it."""
+        told = {"charge": charge["id"], "advice_code": charge["outcome"]["advice_code"]}
+        error = card_error(self.test.code, self.test.decline, self.test.kind, **told)
+        charge |= {"failure_code": self.test.code, "failure_message": error.fields["message"]}
+        charge |= {"status": "failed", "paid": False, "captured": False, "amount_captured": 0}
+        self.call.save(charge)
+        error = self.refuse(error)
+        self.call.emit("charge.failed", charge)
+        return error
+
+    def refuse(self, error: ApiError) -> ApiError:
+        """Back to the start, with the reason; the same intent can be tried again.
+
+        Returns the error for whoever asked: it shows both, and what has changed stays.
+        """
+        intent, kind = self.intent, self.intent["object"]
+        told = error.fields | {"payment_method": public(self.method)}
+        intent |= {"status": "requires_payment_method", "payment_method": None}
+        intent |= {"next_action": None, _last_error(intent): told}
+        event = "payment_failed" if kind == "payment_intent" else "setup_failed"
+        self.call.tell(intent, f"{kind}.{event}")
+        return ApiError(error.status, told | {kind: self.call.shown(intent)}, keep=True)
+
+    def succeed(self, charge: Json) -> Json:
+        """The bank pays: at once, or what was debited days ago."""
+        self._keep_method()
+        charge |= {"status": "succeeded", "paid": True}
+        at_once = self.intent["capture_method"] == "automatic" or self.test.kind != "card"
+        return captured(self.call, self.intent, charge, charge["amount"], "succeeded", at_once)
+
+    def _keep_method(self) -> None:
+        """Saved for the customer when the payment said so; without a customer it is used up."""
+        intent, method = self.intent, self.method
+        if intent["customer"] and intent["setup_future_usage"]:
+            saved.save_for(self.call, method, intent["customer"])
+            method["_set_up"] = True
+        self.call.save(method | {"_used": not method["customer"]})
+
+
+def _last_error(intent: Json) -> str:
+    return "last_payment_error" if intent["object"] == "payment_intent" else "last_setup_error"
+
+
+def of(call: Call, intent: Json) -> Attempt:
+    """The attempt with the payment method that the intent has now. Raises ApiError (400)."""
     if not intent["payment_method"]:
-        raise state_error(call, intent, "no_payment_method")
+        raise call.about("no_payment_method", intent)
     method = call.fetch("payment_method", intent["payment_method"])
-    test = behaviour(method)
-    _require_return_url(call, intent, test, p)
-    if intent.get("statement_descriptor") and test.kind == "card":
-        raise problem("card_descriptor")
-    done, intent["_authenticated"] = intent.get("_authenticated"), None
-    intent |= {"next_action": None, "_challenge": None}
-    error = "last_payment_error" if intent["object"] == "payment_intent" else "last_setup_error"
-    intent |= {error: None, "_off_session": bool(p.get("off_session"))}
-    if test.kind == "sepa_debit":
-        _accept_mandate(call, intent, method, p)
-    if done == method["id"]:
-        return _proceed(call, intent, method, test, secure("authenticated", "challenge"))
-    if test.redirect or _needs_challenge(intent, method, test):
-        return _challenge(call, intent, method, test, p)
-    return _proceed(call, intent, method, test, _frictionless(intent, test))
+    return Attempt(call, intent, method, behaviour(method))
 
 
-def _require_return_url(call: Call, intent: Json, test: Behaviour, p: Json) -> None:
-    automatic = intent["automatic_payment_methods"] or {}
-    redirects = automatic.get("enabled") and automatic["allow_redirects"] == "always"
-    excused = p.get("use_stripe_sdk") or call.publishable
-    if not p.get("return_url") and (test.redirect or (redirects and not excused)):
-        raise about("return_url_missing", intent)
-
-
-def _accept_mandate(call: Call, intent: Json, method: Json, p: Json) -> None:
-    """A debit needs the account holder's consent; a browser's element has just shown the text."""
-    given = (p.get("mandate_data") or {}).get("customer_acceptance")
-    if p.get("mandate"):
-        method["_mandate"] = call.fetch("mandate", p["mandate"], "mandate")["id"]
-    elif given or not method.get("_mandate"):
-        if not given and not call.publishable:
-            raise about("mandate_missing", intent)
-        given = {"type": "online", **(given or {})}
-        online = {"ip_address": None, "user_agent": None, **given.get("online", {})}
-        how = {given["type"]: online if given["type"] == "online" else {}}
-        acceptance = {"accepted_at": call.now, "type": given["type"], **how}
-        reference = token(16).upper()
-        url = {"reference": reference, "url": f"{call.root}/mandates/{reference}"}
-        details = {"type": "sepa_debit", "sepa_debit": url}
-        mandate = new("mandate", call.now, customer_acceptance=acceptance,
-                      payment_method=method["id"], payment_method_details=details)  # fmt: skip
-        method["_mandate"] = call.save(mandate)["id"]
-    call.save(method)
-
-
-def _needs_challenge(intent: Json, method: Json, test: Behaviour) -> bool:
-    free = test.off_session == "always" or (
-        test.off_session == "once_set_up" and method.get("_set_up")
-    )
-    if intent["_off_session"] and free:
-        return False
-    asked = _requested(intent) and test.three_d_secure == "optional"
-    return test.three_d_secure == "required" or asked
-
-
-def _requested(intent: Json) -> bool:
-    options = intent["payment_method_options"].get("card", {})
-    return bool(options.get("request_three_d_secure", "automatic") != "automatic")
-
-
-def _frictionless(intent: Json, test: Behaviour) -> Json | None:
-    if test.three_d_secure == "frictionless":
-        return secure("authenticated", "frictionless")
-    if test.kind == "card" and _requested(intent):
-        return secure("attempt_acknowledged", None)
-    return None
-
-
-def secure(result: str, flow: str | None) -> Json:
-    """What a charge says about its 3-D Secure authentication."""
-    nothing = ("exemption_indicator", "exemption_indicator_applied", "result_reason")
-    indicator = "05" if result == "authenticated" else "06"
-    told = {"authentication_flow": flow, "electronic_commerce_indicator": indicator}
-    ids = {"transaction_id": str(uuid.uuid4()), "version": "2.2.0"}
-    return {**told, **dict.fromkeys(nothing), "result": result, **ids}
-
-
-def _challenge(call: Call, intent: Json, method: Json, test: Behaviour, p: Json) -> Json:
-    """The buyer has to go to the bank: in place, on a page, or not at all."""
-    code = "authentication_required"
-    if intent["_off_session"]:
-        return _proceed(call, intent, method, replace(test, code=code, decline=code), None)
-    if p.get("error_on_requires_action"):
-        refuse(call, intent, method, card_error(code).fields)
-        raise card_error(code, keep=True, **_told(call, intent, method))
-    secret = token(24)
-    on_page = test.redirect or not (p.get("use_stripe_sdk") or call.publishable)
-    return_url = p.get("return_url") if on_page else None
-    intent["_challenge"] = {"secret": secret, "return_url": return_url}
-    url = f"{call.root}/3ds/{intent['id']}/{secret}"
-    if return_url:
-        redirect = {"return_url": return_url, "url": url}
-        action: Json = {"type": "redirect_to_url", "redirect_to_url": redirect}
+def captured(
+    call: Call, intent: Json, charge: Json, amount: int, event: str, at_once: bool = True
+) -> Json:
+    """`amount` of a charge is taken, and reaches the balance `at_once` or a moment later."""
+    charge |= {"captured": True, "amount_captured": amount}
+    intent |= {"status": "succeeded", "amount_received": amount, "amount_capturable": 0}
+    if at_once:
+        charge["balance_transaction"] = money.book_charge(call, charge)
     else:
-        sdk = {"type": "three_d_secure_redirect", "source": f"{intent['id']}/{secret}"}
-        action = {"type": "use_stripe_sdk", "use_stripe_sdk": {**sdk, "stripe_js": url}}
-    intent |= {"status": "requires_action", "next_action": action}
-    if test.redirect:
-        call.later(_REDIRECT_SECONDS, "attempts.expire_redirect", f"{intent['id']}/{secret}")
-    return call.tell(intent, f"{intent['object']}.requires_action")
+        call.later(0, "attempts.book_charge", charge["id"])
+    call.tell(charge, f"charge.{event}")
+    call.tell(intent, "payment_intent.succeeded")
+    after_paying.trouble_later(call, charge)
+    return intent
+
+
+def book_charge(call: Call, id: str) -> None:
+    """Timer: an asynchronous capture reaches the balance."""
+    charge = call.fetch("charge", id)
+    entry = money.book_charge(call, charge)
+    call.change(charge, {"balance_transaction": entry}, "charge.updated")
+
+
+def settle_debit(call: Call, id: str) -> None:
+    """Timer: the bank has paid the debit, or sent it back."""
+    charge = call.fetch("charge", id)
+    if charge["status"] == "pending":
+        tried = of(call, call.fetch("payment_intent", charge["payment_intent"]))
+        if tried.test.code:
+            tried.fail(charge)
+        else:
+            tried.succeed(charge)
 
 
 def challenged(call: Call, id: str, secret: str) -> Json:
@@ -133,50 +299,12 @@ def challenged(call: Call, id: str, secret: str) -> Json:
 
 def answer(call: Call, intent: Json, passed: bool) -> Json:
     """The buyer agreed at the bank, or did not. Never raises for a refused payment."""
-    method = call.fetch("payment_method", intent["payment_method"])
-    test = behaviour(method)
-    intent |= {"next_action": None, "_challenge": None}
-    if not passed:
-        code = f"{intent['object']}_authentication_failure"
-        error = {"type": "invalid_request_error", "code": code, "message": refusal(code)}
-        return refuse(call, intent, method, error)
-    if intent.get("confirmation_method") == "manual" and not test.redirect:
-        intent |= {"status": "requires_confirmation", "_authenticated": method["id"]}
-        return call.save(intent)
-    try:
-        result = None if test.redirect else secure("authenticated", "challenge")
-        return _proceed(call, intent, method, test, result)
-    except ApiError:
-        return intent
+    of(call, intent).answer(passed)
+    return intent
 
 
 def expire_redirect(call: Call, source: str) -> None:
     """Timer: a buyer who went to the bank's page did not come back in time."""
-    id, _, secret = source.partition("/")
-    intent = call.store.get(id) or {}
-    if same(secret, (intent.get("_challenge") or {}).get("secret", "")):
-        method = call.fetch("payment_method", intent["payment_method"])
-        code = "payment_intent_payment_attempt_expired"
-        error = {"type": "invalid_request_error", "code": code, "message": refusal(code)}
-        refuse(call, intent | {"_challenge": None}, method, error)
-
-
-def _proceed(
-    call: Call, intent: Json, method: Json, test: Behaviour, three_d_secure: Json | None
-) -> Json:
-    if intent["object"] == "payment_intent":
-        return charges.pay(call, intent, method, test, three_d_secure)
-    if refused := saved.refuse_setup(test):
-        refuse(call, intent, method, refused.fields)
-        more = {**refused.fields, **_told(call, intent, method)}
-        raise ApiError(402, more, keep=True)
-    if intent["customer"]:
-        saved.save_for(call, method, intent["customer"])
-    call.save(method | {"_set_up": True})
-    intent |= {"status": "succeeded", "mandate": method.get("_mandate")}
-    return call.tell(intent, "setup_intent.succeeded")
-
-
-def _told(call: Call, intent: Json, method: Json) -> Json:
-    shown = publishable(intent) if call.publishable else public(intent)
-    return {intent["object"]: shown, "payment_method": public(method)}
+    intent = challenged(call, *source.split("/"))
+    intent["_challenge"] = None
+    of(call, intent).refuse(problem("payment_intent_payment_attempt_expired"))

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from tmt.sandbox.errors import problem
-from tmt.sandbox.params import apply
-from tmt.sandbox.shape import ACCOUNT_VERSION, API_VERSION, Json, new, public
+from tmt.sandbox.errors import ApiError, problem
+from tmt.sandbox.shape import (
+    ACCOUNT_VERSION,
+    API_VERSION,
+    DAY,
+    Json,
+    known,
+    names,
+    new,
+    public,
+    same,
+)
 from tmt.sandbox.store import Store
 
-# Stripe's messages and parameters do not always spell the object's name.
-_LABELS = {
-    "payment_intent": ("payment_intent", "intent"),
-    "setup_intent": ("setupintent", "intent"),
-    "payment_method": ("PaymentMethod", "payment_method"),
-    "balance_transaction": ("balance transaction", "id"),
-    "webhook_endpoint": ("webhook endpoint", "webhook_endpoint"),
-    "test_helpers.test_clock": ("test_clock", "test_clock"),
-    "event": ("event", "id"),
-    "customer": ("customer", "customer"),
-}
-EVENTS_KEPT_SECONDS = 30 * 86400
+EVENTS_KEPT_SECONDS = 30 * DAY
 
 
 @dataclass(frozen=True)
 class Call:
-    """The store, the sandbox's time (Unix seconds), and who asks.
+    """The store, the sandbox's time (Unix seconds) and address (`root`), and who asks.
 
-    `root` is the sandbox's own address, without a slash at its end. `publishable` is True for a
-    browser, which knows the publishable key and an intent's client secret.
+    `publishable` is True for a browser, which knows an intent's client secret at most.
     """
 
     store: Store
@@ -39,27 +36,48 @@ class Call:
     idempotency_key: str | None = None
     publishable: bool = False
     version: str = ACCOUNT_VERSION
+    path: str = ""
 
     def fetch(self, kind: str, id: str, param: str | None = None) -> Json:
         """The object, or ApiError (404, resource_missing)."""
         body = self.store.get(id, kind)
         forgotten = kind == "event" and body and body["created"] < self.now - EVENTS_KEPT_SECONDS
         if body is None or forgotten or body.get("deleted"):
-            label, usual = _LABELS.get(kind, (kind.rpartition(".")[2], kind.rpartition(".")[2]))
+            # Stripe's messages and parameters do not always spell the object's name.
+            word = kind.rpartition(".")[2]
+            label, usual = known("errors")["labels"].get(kind, (word, word))
             raise problem("resource_missing", param or usual, label=label, id=id[:255])
         return body
 
-    def save(self, *bodies: Json) -> Json:
-        """Store the objects; returns the last."""
-        for body in bodies:
-            self.store.put(body)
-        return bodies[-1]
+    def shown(self, body: Json) -> Json:
+        """The object as whoever asks may see it."""
+        seen = known("objects")["publishable"].get(body["object"]) if self.publishable else None
+        return {name: body[name] for name in names(seen) if name in body} if seen else public(body)
+
+    def about(self, name: str, intent: Json, **said: Any) -> ApiError:
+        """An error of data/errors.yaml that speaks of an intent; it shows one in a wrong state."""
+        kind = intent["object"]
+        spelled = {"payment_intent": "PaymentIntent", "setup_intent": "SetupIntent"}
+        error = problem(name, kind=kind, Kind=spelled[kind], **said)
+        if error.fields.get("code") == f"{kind}_unexpected_state":
+            error.fields[kind] = self.shown(intent)
+        return error
+
+    def check_secret(self, intent: Json, p: Json) -> None:
+        """A browser must know the intent's client secret; a server may leave it out."""
+        given = p.get("client_secret")
+        if given is None and self.publishable:
+            raise problem("parameter_missing", "client_secret")
+        if given is not None and not same(given, intent["client_secret"]):
+            raise self.about("wrong_client_secret", intent)
+
+    def save(self, body: Json) -> Json:
+        """Store the object; returns it."""
+        self.store.put(body)
+        return body
 
     def emit(self, kind: str, body: Json, previous: Json | None = None) -> None:
-        """Record an event about the object as it is now, for each endpoint that wants it.
-
-        The event is rendered here, once; each delivery differs in the `api_version` at most.
-        """
+        """Record an event about the object as it is now, for each endpoint that wants it."""
         data: Json = {"object": public(body)}
         if previous is not None:
             data["previous_attributes"] = previous
@@ -69,33 +87,32 @@ class Call:
         )
         wanting = [
             endpoint["id"]
-            for endpoint in self.store.select("webhook_endpoint")
-            if endpoint["status"] == "enabled" and {"*", kind} & {*endpoint["enabled_events"]}
+            for endpoint in self.store.select("webhook_endpoint", status="enabled")
+            if {"*", kind} & {*endpoint["enabled_events"]}
         ]
-        event["pending_webhooks"] = len(wanting)
-        self.store.put(event)
+        self.save(event | {"pending_webhooks": len(wanting)})
         for endpoint in wanting:
             sql = "INSERT INTO deliveries (event, endpoint, due) VALUES (?, ?, 0)"
             self.store.queue(sql, (event["id"], endpoint))
 
-    def tell(self, body: Json, *events: str, before: Json | None = None) -> Json:
+    def tell(self, body: Json, *events: str) -> Json:
         """Store the object and record events about it; returns it."""
-        self.store.put(body)
+        self.save(body)
+        for event in events:
+            self.emit(event, body)
+        return body
+
+    def change(self, body: Json, changes: Json, *events: str) -> Json:
+        """Change the object, store it, and record events that say what it was; returns it."""
+        was = {name: body.get(name) for name in public(changes)}
+        before = {name: value for name, value in was.items() if value != changes[name]}
+        body |= changes
+        self.save(body)
         for event in events:
             self.emit(event, body, before)
         return body
 
-    def change(self, body: Json, p: Json, copied: Iterable[str], *events: str) -> Json:
-        """Put the given ones of the `copied` parameters on the object, and tell of it."""
-        before = {name: body[name] for name in p if name in body}
-        apply(body, p, copied)
-        return self.tell(body, *events, before=before)
-
     def later(self, seconds: float, action: str, id: str) -> None:
-        """Have a function run on the object after so many seconds of sandbox time.
-
-        `action` is its name, such as `charges.expire_hold`, or `disputes.decide:won` where it
-        takes one more word.
-        """
+        """Have a function, such as `after_paying.decide:won`, run on the object later."""
         sql = "INSERT INTO timers (due, action, object) VALUES (?, ?, ?)"
         self.store.queue(sql, (self.now + seconds, action, id))

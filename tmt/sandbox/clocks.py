@@ -9,20 +9,16 @@ from contextlib import suppress
 
 from tmt.sandbox.call import Call
 from tmt.sandbox.errors import ApiError, problem
-from tmt.sandbox.params import apply
-from tmt.sandbox.shape import Json, function, new
+from tmt.sandbox.params import changes
+from tmt.sandbox.shape import DAY, Json, function, new
 from tmt.sandbox.store import Store
 
 log = logging.getLogger(__name__)
-_DAY = 86400
-_KEPT_SECONDS = 30 * _DAY
+_KEPT_SECONDS = 30 * DAY
 
 
 def run_due(store: Store) -> None:
-    """Do what is due by now, in order, each as if it were done at its own time.
-
-    A timer and its effect are one transaction; one that fails is reported and dropped.
-    """
+    """Do what is due by now, in order, each at its own time; one that fails is dropped."""
     while store.rows("SELECT 1 FROM timers WHERE due <= ? LIMIT 1", (store.now(),)):
         with store.transaction():
             sql = "SELECT * FROM timers WHERE due <= ? ORDER BY due, id LIMIT 1"
@@ -51,16 +47,13 @@ def next_due(store: Store, after: float = -1.0) -> float | None:
 def advance(store: Store, seconds: float, send_due: Callable[[], None]) -> None:
     """Move the clock on; everything due in between happens in order, deliveries included."""
     ahead = store.ahead() + seconds
-    run_due(store)
-    send_due()
-    due = next_due(store, after=store.now())
+    due: float | None = store.now()
     while due is not None and due <= time.time() + ahead:
         store.move_clock(due - time.time())
-        run_due(store)
-        send_due()
-        # What a receiver did meanwhile may have something due at once.
-        run_due(store)
-        send_due()
+        # Twice: what a receiver did meanwhile may have something due at once.
+        for _ in range(2):
+            run_due(store)
+            send_due()
         due = next_due(store, after=store.now())
     store.move_clock(ahead)
 
@@ -69,18 +62,16 @@ def start_days(store: Store) -> None:
     """See that every midnight is noticed, from now on."""
     if not store.rows("SELECT 1 FROM timers WHERE action = 'money.midnight'"):
         now = int(store.now())
-        Call(store, now).later(_DAY - now % _DAY, "money.midnight", "")
+        Call(store, now).later(DAY - now % DAY, "money.midnight", "")
 
 
 def create(call: Call, p: Json) -> Json:
     """POST /v1/test_helpers/test_clocks."""
     kept = {"deletes_after": call.now + _KEPT_SECONDS}
     clock = new("test_helpers.test_clock", call.now, frozen_time=p["frozen_time"], **kept)
-    apply(clock, p, ("name",))
     if "customer" in p:
-        customer = call.fetch("customer", p["customer"])
-        call.save(customer | {"test_clock": clock["id"]})
-    return call.tell(clock, "test_helpers.test_clock.created")
+        call.change(call.fetch("customer", p["customer"]), {"test_clock": clock["id"]})
+    return call.tell(clock | changes(clock, p), "test_helpers.test_clock.created")
 
 
 def advance_test_clock(call: Call, p: Json, id: str) -> Json:
@@ -92,9 +83,8 @@ def advance_test_clock(call: Call, p: Json, id: str) -> Json:
         raise problem("clock_backwards")
     target = {"target_frozen_time": p["frozen_time"]}
     clock |= {"status": "advancing", "status_details": {"advancing": target}}
-    call.tell(clock, "test_helpers.test_clock.advancing")
     call.later(0, "clocks.test_clock_ready", id)
-    return clock
+    return call.tell(clock, "test_helpers.test_clock.advancing")
 
 
 def test_clock_ready(call: Call, id: str) -> None:
@@ -103,11 +93,3 @@ def test_clock_ready(call: Call, id: str) -> None:
     target = clock["status_details"]["advancing"]["target_frozen_time"]
     clock |= {"status": "ready", "status_details": {}, "frozen_time": target}
     call.tell(clock, "test_helpers.test_clock.ready")
-
-
-def delete(call: Call, p: Json, id: str) -> Json:
-    """DELETE /v1/test_helpers/test_clocks/:id."""
-    clock = call.fetch("test_helpers.test_clock", id)
-    call.store.delete(id)
-    call.emit("test_helpers.test_clock.deleted", clock)
-    return {"id": id, "object": "test_helpers.test_clock", "deleted": True}

@@ -6,20 +6,16 @@ from tmt.sandbox.errors import problem
 from tmt.sandbox.shape import known, names
 
 
-def _is(currency: str, table: str) -> bool:
-    return currency in names(known("currencies")[table])
-
-
 def check_currency(currency: str, param: str) -> None:
     """Refuse a currency that Stripe does not know. Raises ApiError (400)."""
-    if not _is(currency, "supported"):
-        listed = ", ".join(sorted(names(known("currencies")["supported"])))
-        raise problem("invalid_currency", param, currency=currency, listed=listed)
+    supported = names(known("currencies")["supported"])
+    if currency not in supported:
+        raise problem("invalid_currency", param, currency=currency, listed=", ".join(supported))
 
 
 def spelled(amount: int, currency: str) -> str:
     """The amount as Stripe's messages write it: `$0.50`, or `50 jpy`."""
-    if _is(currency, "zero_decimal"):
+    if currency in names(known("currencies")["zero_decimal"]):
         return f"{amount} {currency}"
     plain = f"{amount / 100:,.2f}"
     return f"${plain}" if currency == "usd" else f"{plain} {currency}"
@@ -35,5 +31,5 @@ def check_amount(amount: int, currency: str) -> None:
         raise problem("amount_too_small", "amount", least=spelled(least, currency))
     if amount > table["maximum"]:
         raise problem("amount_too_large", "amount", most=spelled(table["maximum"], currency))
-    if _is(currency, "whole_units") and amount % 100:
+    if currency in names(table["whole_units"]) and amount % 100:
         raise problem("whole_units", "amount", currency=currency)

@@ -8,11 +8,9 @@ from tmt.sandbox.shape import Json, known
 
 
 class ApiError(Exception):
-    """An answer other than success.
+    """An answer other than success, which undoes what was done before unless it says `keep`.
 
-    `keep` says that the state changes made before it stay (a declined card leaves a failed
-    charge behind); all other errors undo them. `executed` is False when the request was refused
-    before it began to execute, in which case its idempotency key stays free.
+    One that is not `executed` leaves the request's idempotency key free.
     """
 
     def __init__(self, status: int, fields: Json, keep: bool = False, executed: bool = True):
@@ -28,9 +26,7 @@ class ApiError(Exception):
         return {"error": {**self.fields, **more}}
 
 
-def problem(
-    name: str, param: str | None = None, extra: Json | None = None, **said: Any
-) -> ApiError:
+def problem(name: str, param: str | None = None, **said: Any) -> ApiError:
     """The error of data/errors.yaml, about `param`, with `said` in its message and code."""
     row = known("errors")[name]
     said["param"] = param or row.get("param")
@@ -40,21 +36,16 @@ def problem(
         "code": code and code.format(**said),
         "message": row["message"].format(**said),
         "param": said["param"],
-        **(extra or {}),
     }
     return ApiError(row.get("status", 400), fields, executed=row.get("begun", False))
 
 
-def refusal(code: str, decline_code: str | None = None) -> str:
-    """Stripe's sentence for a refused payment."""
-    sentences = known("errors")["refusals"]
-    told = (sentences.get(name) for name in (decline_code, code, "generic_decline"))
-    return str(next(filter(None, told)))
-
-
 def card_error(
-    code: str, decline_code: str | None = None, keep: bool = False, **more: Any
+    code: str, decline_code: str | None = None, kind: str = "card", **more: Any
 ) -> ApiError:
-    """A refused payment method (402); with `keep`, what it changed stays."""
+    """A refused payment method (402), with Stripe's sentence for it."""
+    sentences = known("errors")["refusals"]
+    told = (sentences.get(name) for name in (decline_code or f"{kind}_{code}", code))
+    message = next(filter(None, told), sentences["generic_decline"])
     said = {"type": "card_error", "code": code, "decline_code": decline_code}
-    return ApiError(402, {**said, "message": refusal(code, decline_code), **more}, keep=keep)
+    return ApiError(402, {**said, "message": message, **more})

@@ -1,7 +1,4 @@
-"""Trouble on order: for the next call, the next n, or a share of them.
-
-A fault of the API matches "METHOD /path", one of the webhooks the event's type; `*` is a wildcard.
-"""
+"""Trouble on order, kept in the store: for the next call or webhook, the next n, or a share."""
 
 from __future__ import annotations
 
@@ -13,11 +10,9 @@ from tmt.sandbox.errors import problem
 from tmt.sandbox.shape import Json, known
 from tmt.sandbox.store import Store
 
-_LONGEST_WAIT = 120.0
-
 
 class Faults:
-    """The trouble that is ordered, kept in the store."""
+    """The trouble that is ordered."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -26,10 +21,9 @@ class Faults:
         self, kind: str, match: str = "*", times: int | None = 1, share: float = 1.0,
         **details: object,
     ) -> int:  # fmt: skip
-        """Order a fault; its number.
+        """Order a fault; its number. Raises ApiError (400) for what makes no sense.
 
-        It strikes `times` times (None: until it is cleared), each time with the probability
-        `share`. Raises ApiError (400) for an unknown kind or a value that makes no sense.
+        It strikes what matches (`POST /v1/refunds`, `charge.*`) so many times, None for always.
         """
         if kind not in known("faults"):
             raise problem("not_a_word", "kind", words=", ".join(known("faults")))
@@ -51,10 +45,7 @@ class Faults:
             self._store.execute("DELETE FROM faults WHERE ? IN (id, 0)", (number or 0,))
 
     def take(self, target: str, families: str) -> dict[str, Json]:
-        """What strikes this call or event, by kind, with its details; counted down.
-
-        Only kinds of the families of data/faults.yaml whose names start so are looked for.
-        """
+        """What of these families (data/faults.yaml) strikes a call or event, with its details."""
         if not self._store.rows("SELECT 1 FROM faults LIMIT 1"):
             return {}
         struck: dict[str, Json] = {}
@@ -77,8 +68,3 @@ def odd(body: Json) -> bytes:
     turned = {"unheard_of": {"nothing": None, "face": "\U0001f600"}, **dict(reversed(body.items()))}
     text = json.dumps(turned, separators=(" ,\r\n\t", " : "))
     return text.replace("_", "\\u005f").encode()
-
-
-def wait_seconds(details: Json) -> float:
-    """How long to hang: not for ever."""
-    return min(float(details.get("seconds", 30)), _LONGEST_WAIT)

@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-from tmt.sandbox.behaviours import Behaviour
+from tmt.sandbox.behaviours import behaviour
 from tmt.sandbox.call import EVENTS_KEPT_SECONDS, Call
-from tmt.sandbox.shape import Json, known, new
+from tmt.sandbox.shape import DAY, Json, known, new, part
 
-DAY = 86400
 _PENDING_DAYS = 2
+_CATEGORIES = {"payment": "charge", "payment_refund": "refund", "adjustment": "dispute"}
 _AVAILABLE = "json_extract(body, '$.available_on') <= ?"
 
 
 def book(call: Call, source: Json, kind: str, amount: int, fee: int = 0, days: int = 0) -> Json:
     """Write `amount - fee` (minor units) to the balance, available after so many days."""
     currency = source["currency"]
-    detail = {"amount": fee, "currency": currency, "application": None, "type": "stripe_fee"}
-    detail["description"] = "Stripe processing fees"
-    category = {"payment": "charge", "payment_refund": "refund", "adjustment": "dispute"}
     return call.save(new(
         "balance_transaction", call.now, amount=amount, available_on=call.now + days * DAY,
-        currency=currency, fee=fee, fee_details=[detail] if fee else [], net=amount - fee,
-        reporting_category=category.get(kind, kind), source=source["id"],
+        currency=currency, fee=fee, net=amount - fee,
+        fee_details=[part("stripe_fee") | {"amount": fee, "currency": currency}] if fee else [],
+        reporting_category=_CATEGORIES.get(kind, kind), source=source["id"],
         status="pending" if days else "available", type=kind,
     ))  # fmt: skip
 
 
-def book_charge(call: Call, charge: Json, test: Behaviour) -> None:
-    """Put a captured charge on the balance, less Stripe's fee."""
-    amount = charge["amount_captured"]
+def book_charge(call: Call, charge: Json) -> str:
+    """Put a captured charge on the balance, less Stripe's fee; the balance transaction's id."""
+    test, amount = behaviour(charge), charge["amount_captured"]
     share, fixed = known("methods")["kinds"][test.kind]["fee"]
     fee = min(amount, (amount * share + 500) // 1000 + fixed)
-    kind = "charge" if test.kind == "card" else "payment"
     days = 0 if test.available_at_once else _PENDING_DAYS
-    charge["balance_transaction"] = book(call, charge, kind, amount, fee, days)["id"]
+    entry = book(call, charge, "charge" if test.kind == "card" else "payment", amount, fee, days)
     if call.store.select("refund", limit=1, pending_reason="insufficient_funds"):
-        call.later(0, "refunds.pay_waiting", charge["currency"])
+        call.later(0, "after_paying.pay_waiting_refunds", charge["currency"])
+    return str(entry["id"])
 
 
 def covers(call: Call, amount: int, currency: str) -> bool:
@@ -60,10 +58,7 @@ def _sums(call: Call, available: bool) -> list[Json]:
 def balance(call: Call, p: Json) -> Json:
     """GET /v1/balance."""
     sums = {"available": _sums(call, True), "pending": _sums(call, False)}
-    absent = dict.fromkeys(("connect_reserved", "instant_available", "issuing"))
-    nothing: Json = {"available": [], "pending": []}
-    more = {**absent, "refund_and_dispute_prefunding": nothing}
-    return {"object": "balance", "livemode": False, **sums, **more}
+    return {"object": "balance", "livemode": False, **part("balance"), **sums}
 
 
 def midnight(call: Call, _: str) -> None:
@@ -71,8 +66,7 @@ def midnight(call: Call, _: str) -> None:
     call.later(DAY - call.now % DAY, "money.midnight", "")
     sql = "DELETE FROM objects WHERE kind = 'event' AND created < ?"
     call.store.execute(sql, (call.now - EVENTS_KEPT_SECONDS,))
-    ripe = "json_extract(body, '$.status') = 'pending' AND " + _AVAILABLE
-    entries = call.store.select("balance_transaction", [(ripe, [call.now])])
+    entries = call.store.select("balance_transaction", [(_AVAILABLE, [call.now])], status="pending")
     for entry in entries:
         call.save(entry | {"status": "available"})
     if entries:
@@ -96,9 +90,6 @@ def _pay_out(call: Call, amount: int, currency: str) -> None:
 
 def payout_arrives(call: Call, id: str) -> None:
     """Timer: a payout is on the bank account, and what it holds can be listed."""
-    payout = call.fetch("payout", id)
-    before = {"status": payout["status"], "reconciliation_status": payout["reconciliation_status"]}
-    payout |= {"status": "paid", "reconciliation_status": "completed"}
-    call.tell(
-        payout, "payout.updated", "payout.paid", "payout.reconciliation_completed", before=before
-    )
+    arrived = {"status": "paid", "reconciliation_status": "completed"}
+    events = "payout.updated", "payout.paid", "payout.reconciliation_completed"
+    call.change(call.fetch("payout", id), arrived, *events)

@@ -1,8 +1,4 @@
-"""Form-encoded parameters: nested keys to trees, trees to typed values, strictly.
-
-data/api.yaml says which parameters a method takes, and what their kinds mean. Unset values
-arrive as None.
-"""
+"""Form-encoded parameters to the typed values that data/api.yaml describes; unset ones are None."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ from typing import Any
 
 from tmt.sandbox.currencies import check_currency
 from tmt.sandbox.errors import problem
-from tmt.sandbox.shape import Json
+from tmt.sandbox.shape import Json, known, names
 
 _NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 _PART = re.compile(r"\[([^\[\]]*)\]")
@@ -89,16 +85,15 @@ def _boolean(raw: Any, name: str) -> bool:
     return bool(raw == "true")
 
 
-def _array(raw: Any, name: str) -> list[str]:
-    if not isinstance(raw, dict) or not all(key.isdigit() for key in raw):
-        raise problem("invalid_value", name, kind="array", value=raw)
-    return [_text(raw[key], f"{name}[{key}]") for key in sorted(raw, key=int)]
-
-
-def _hash(raw: Any, name: str) -> Json:
-    if not isinstance(raw, dict):
-        raise problem("invalid_value", name, kind="object", value=raw)
+def _hash(raw: Any, name: str, kind: str = "object") -> Json:
+    if not isinstance(raw, dict) or (kind == "array" and not all(map(str.isdigit, raw))):
+        raise problem("invalid_value", name, kind=kind, value=raw)
     return raw
+
+
+def _array(raw: Any, name: str) -> list[str]:
+    items = _hash(raw, name, "array")
+    return [_text(items[key], f"{name}[{key}]") for key in sorted(items, key=int)]
 
 
 def _range(raw: Any, name: str) -> Json:
@@ -127,14 +122,13 @@ _READERS: dict[str, Callable[[Any, str], Any]] = {
 }  # fmt: skip
 
 
-def apply(body: Json, p: Json, copied: Iterable[str]) -> None:
-    """Put the given ones of the `copied` parameters, and the metadata, on an object."""
-    body |= {name: p[name] for name in copied if name in p}
-    if "metadata" not in p:
-        return
-    # An empty value removes its key; an empty hash (None) removes them all.
-    given = p["metadata"]
-    merged = {} if given is None else {**body["metadata"], **given}
-    body["metadata"] = {key: value for key, value in merged.items() if value}
-    if len(body["metadata"]) > 50:
-        raise problem("metadata_many", "metadata")
+def changes(body: Json, p: Json) -> Json:
+    """What the given parameters change on an object: its `_set` fields and its metadata."""
+    told = {name: p[name] for name in names(known("objects")[body["object"]]["_set"]) if name in p}
+    if "metadata" in p:
+        # An empty value removes its key; an empty hash (None) removes them all.
+        merged = {} if p["metadata"] is None else {**body["metadata"], **p["metadata"]}
+        told["metadata"] = {key: value for key, value in merged.items() if value}
+        if len(told["metadata"]) > 50:
+            raise problem("metadata_many", "metadata")
+    return told

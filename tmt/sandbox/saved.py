@@ -1,4 +1,4 @@
-"""PaymentMethods: made from what a buyer types or from a test token, saved for customers."""
+"""Customers, and PaymentMethods: made from what a buyer types or from a test token, and saved."""
 
 from __future__ import annotations
 
@@ -6,19 +6,59 @@ import hashlib
 
 from tmt.sandbox.behaviours import Behaviour, behaviour, by_token, typed_card, typed_iban
 from tmt.sandbox.call import Call
-from tmt.sandbox.errors import ApiError, card_error, problem
-from tmt.sandbox.params import apply
-from tmt.sandbox.shape import Json, known, names, new, part
+from tmt.sandbox.errors import card_error, problem
+from tmt.sandbox.params import changes
+from tmt.sandbox.resources import page
+from tmt.sandbox.shape import Json, known, new, part
 
-_BILLING = names("address email name phone tax_id")
-_ADDRESS = names("city country line1 line2 postal_code state")
+
+def create_customer(call: Call, p: Json) -> Json:
+    """POST /v1/customers."""
+    if "test_clock" in p:
+        call.fetch("test_helpers.test_clock", p["test_clock"], "test_clock")
+    customer = new("customer", call.now)
+    customer |= _changes(call, customer, p)
+    call.tell(customer, "customer.created")
+    if "payment_method" in p:
+        attach(call, {"customer": customer["id"]}, p["payment_method"])
+    return customer
+
+
+def update_customer(call: Call, p: Json, id: str) -> Json:
+    """POST /v1/customers/:id."""
+    customer = call.fetch("customer", id)
+    return call.change(customer, _changes(call, customer, p), "customer.updated")
+
+
+def _changes(call: Call, customer: Json, p: Json) -> Json:
+    settings = p.get("invoice_settings", {})
+    if default := settings.get("default_payment_method"):
+        method = call.fetch("payment_method", default)
+        if method["customer"] != customer["id"]:
+            raise problem("method_of_other", customer=method["customer"])
+    return changes(customer, p) | {"invoice_settings": customer["invoice_settings"] | settings}
+
+
+def delete_customer(call: Call, p: Json, id: str) -> Json:
+    """DELETE /v1/customers/:id; its payment methods go with it, its payments stay."""
+    customer = call.fetch("customer", id)
+    for method in call.store.select("payment_method", customer=id):
+        detach(call, {}, method["id"])
+    gone = call.save({"id": id, "object": "customer", "deleted": True})
+    call.emit("customer.deleted", customer)
+    return gone
+
+
+def methods_of(call: Call, p: Json, id: str) -> Json:
+    """GET /v1/customers/:id/payment_methods."""
+    call.fetch("customer", id)
+    return page(call, {**p, "customer": id}, "payment_method")
 
 
 def create(call: Call, p: Json) -> Json:
     """POST /v1/payment_methods."""
     method = typed(call, p, "")
-    apply(method, p, ("allow_redisplay",))
-    return call.save(method)
+    return call.save(method | changes(method, p))
 
 
 def update(call: Call, p: Json, id: str) -> Json:
@@ -26,16 +66,14 @@ def update(call: Call, p: Json, id: str) -> Json:
     method = call.fetch("payment_method", id)
     if not method["customer"]:
         raise problem("method_saved_only")
-    before = {name: method[name] for name in p if name in method}
-    apply(method, p, ("allow_redisplay",))
+    told = changes(method, p)
     if "billing_details" in p:
-        method["billing_details"] = billing_details(
-            {**method["billing_details"], **(p["billing_details"] or {})}
-        )
+        given = p["billing_details"] or {}
+        told["billing_details"] = _billing_details({**method["billing_details"], **given})
     if "card" in p and method["type"] == "card":
         expiry = {name: p["card"][name] for name in ("exp_month", "exp_year") if name in p["card"]}
-        method["card"] |= expiry
-    return call.tell(method, "payment_method.updated", before=before)
+        told["card"] = method["card"] | expiry
+    return call.change(method, told, "payment_method.updated")
 
 
 def attach(call: Call, p: Json, id: str) -> Json:
@@ -45,12 +83,10 @@ def attach(call: Call, p: Json, id: str) -> Json:
     test = behaviour(method)
     if method["customer"]:
         raise problem("method_attached")
-    if method.get("_used"):
-        raise problem("method_consumed")
     if test.redirect:
         raise problem("kind_not_savable", type=method["type"])
-    if refused := refuse_setup(test):
-        raise refused
+    if not test.attach:
+        raise card_error(test.code, test.decline)
     return save_for(call, method, customer["id"])
 
 
@@ -67,11 +103,7 @@ def detach(call: Call, p: Json, id: str) -> Json:
     method = call.fetch("payment_method", id)
     if not method["customer"]:
         raise problem("method_detached")
-    before = {"customer": method["customer"]}
-    call.save(method | {"customer": None, "_used": True})
-    method["customer"] = None
-    call.emit("payment_method.detached", method, before)
-    return method
+    return call.change(method, {"customer": None, "_used": True}, "payment_method.detached")
 
 
 def chosen(call: Call, p: Json, customer: str | None) -> Json | None:
@@ -87,8 +119,6 @@ def chosen(call: Call, p: Json, customer: str | None) -> Json | None:
     if not p.get("payment_method"):
         return None
     method = named(call, p["payment_method"])
-    if method.get("_used"):
-        raise problem("method_consumed")
     if method["customer"] and method["customer"] != customer:
         other = "method_of_other" if customer else "method_of_customer"
         raise problem(other, customer=method["customer"])
@@ -96,16 +126,22 @@ def chosen(call: Call, p: Json, customer: str | None) -> Json | None:
 
 
 def named(call: Call, name: str) -> Json:
-    """The payment method with this id, or a new one for a test token; not stored yet."""
+    """The payment method with this id, or a new one for a test token; not stored yet.
+
+    Raises ApiError for one that is used up.
+    """
     test = by_token(name)
     if test is None:
-        return call.fetch("payment_method", name)
+        method = call.fetch("payment_method", name)
+        if method.get("_used"):
+            raise problem("method_consumed")
+        return method
     if test.kind == "card":
-        return _card(call, test, (12, 2034), None)
+        return _card(call, test, (12, 2034), {})
     owner = {"name": "Ana Ejemplo", "email": "ana@example.com"}
     if test.kind == "sepa_debit":
-        return _debit(call, "DE89370400440532013000"[:12] + test.ends, test, owner)
-    return _made(call, test, owner, part("payment_method_ideal"))
+        return _debit(call, "DE8937040044" + test.ends, test, owner)
+    return _made(call, test, owner, {})
 
 
 def typed(call: Call, data: Json, param: str) -> Json:
@@ -115,10 +151,8 @@ def typed(call: Call, data: Json, param: str) -> Json:
     if kind not in known("methods")["kinds"]:
         name = f"{param}[type]" if param else "type"
         raise problem("invalid_value", name, kind=name, value=kind)
-    if kind == "ideal":
-        test = by_token("pm_ideal")
-        assert test is not None
-        return _made(call, test, billing, part("payment_method_ideal"))
+    if (redirect := by_token(f"pm_{kind}")) is not None:
+        return _made(call, redirect, billing, {})
     if kind not in data:
         raise problem("parameter_missing", where)
     if kind == "sepa_debit":
@@ -142,46 +176,36 @@ def _typed_card(call: Call, card: Json, billing: Json, where: str) -> Json:
     return _card(call, typed_card(card), expiry, billing)
 
 
-def billing_details(given: Json | None) -> Json:
-    """Billing details with all their fields."""
-    fields = {**dict.fromkeys(_BILLING), **(given or {})}
-    return fields | {"address": {**dict.fromkeys(_ADDRESS), **(fields["address"] or {})}}
-
-
-def card_facts(test: Behaviour, expiry: tuple[int, int]) -> Json:
-    """What PaymentMethod and Charge both say about a card."""
+def _card(call: Call, test: Behaviour, expiry: tuple[int, int], billing: Json) -> Json:
     facts = {name: getattr(test, name) for name in ("brand", "country", "funding")}
-    facts |= {"exp_month": expiry[0], "exp_year": expiry[1], "last4": test.number[-4:]}
-    return facts | {"fingerprint": _fingerprint(test.number), "regulated_status": "unregulated"}
-
-
-def _card(call: Call, test: Behaviour, expiry: tuple[int, int], billing: Json | None) -> Json:
-    brand = test.brand
-    card = part("payment_method_card") | card_facts(test, expiry)
-    card |= {"display_brand": "american_express" if brand == "amex" else brand}
-    card |= {"networks": {"available": [brand], "preferred": None}}
-    card |= {"three_d_secure_usage": {"supported": brand in ("visa", "mastercard", "amex")}}
-    return _made(call, test, billing, card)
+    return _made(call, test, billing, facts | {
+        "display_brand": "american_express" if test.brand == "amex" else test.brand,
+        "exp_month": expiry[0],
+        "exp_year": expiry[1],
+        "fingerprint": _fingerprint(test.number),
+        "last4": test.number[-4:],
+        "networks": {"available": [test.brand], "preferred": None},
+        "three_d_secure_usage": {"supported": test.brand in ("visa", "mastercard", "amex")},
+    })  # fmt: skip
 
 
 def _debit(call: Call, iban: str, test: Behaviour, billing: Json) -> Json:
     facts = {"bank_code": iban[4:12], "country": iban[:2], "last4": iban[-4:]}
-    debit = part("payment_method_sepa_debit") | facts | {"fingerprint": _fingerprint(iban)}
-    return _made(call, test, billing, debit)
+    return _made(call, test, billing, facts | {"fingerprint": _fingerprint(iban)})
 
 
-def _made(call: Call, test: Behaviour, billing: Json | None, details: Json) -> Json:
-    billing = billing_details(billing)
-    return new("payment_method", call.now, type=test.kind, billing_details=billing,
-               _test=test.key, **{test.kind: details})  # fmt: skip
+def _made(call: Call, test: Behaviour, billing: Json, details: Json) -> Json:
+    return new(
+        "payment_method", call.now, type=test.kind, billing_details=_billing_details(billing),
+        _test=test.key, **{test.kind: part(f"payment_method_{test.kind}") | details},
+    )  # fmt: skip
+
+
+def _billing_details(given: Json) -> Json:
+    """Billing details with all their fields."""
+    empty = part("billing_details")
+    return {**empty, **given, "address": empty["address"] | (given.get("address") or {})}
 
 
 def _fingerprint(number: str) -> str:
     return hashlib.sha256(number.encode()).hexdigest()[:16]
-
-
-def refuse_setup(test: Behaviour) -> ApiError | None:
-    """What the bank says when this payment method is to be saved: nothing, or a refusal."""
-    if test.attach:
-        return None
-    return card_error(test.code or "card_declined", test.decline)

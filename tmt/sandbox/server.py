@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from tmt.sandbox.box import Endpoint, Sandbox
+from tmt.sandbox import Endpoint, Sandbox
 
 
 class _Handler(WSGIRequestHandler):
@@ -18,6 +19,15 @@ class _Handler(WSGIRequestHandler):
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         self.log("info", '"%s %s" %s', self.command, self.path.partition("?")[0], code)
+
+
+def main() -> None:
+    """Serve as the command line says."""
+    parser = argparse.ArgumentParser(prog="python -m tmt.sandbox", description=__doc__)
+    parser.add_argument("--port", type=int, default=12111, help="port on 127.0.0.1")
+    parser.add_argument("--store", default="sandbox.sqlite", help="SQLite file that keeps it all")
+    parser.add_argument("--webhook", metavar="URL", help="where events are sent")
+    serve(**vars(parser.parse_args()))
 
 
 def serve(

@@ -12,15 +12,14 @@ from typing import Any
 
 from tmt.sandbox.shape import Json, read_data
 
-_LAYOUT = 2
+_LAYOUT = 3
 
 
 class Store:
-    """One connection, used by one thread at a time.
+    """One connection, used by one thread at a time. A file of another layout is emptied.
 
-    `BEGIN IMMEDIATE` makes a second process on the same file wait instead of losing an update.
     WAL with `synchronous=NORMAL` survives a killed process (not a power cut), which is enough
-    for play money and keeps a payment to a few milliseconds. A file of another layout is emptied.
+    for play money and keeps a payment to a few milliseconds.
     """
 
     def __init__(self, path: str) -> None:
@@ -29,22 +28,17 @@ class Store:
         self._db.row_factory = sqlite3.Row
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
-        self._depth = 0
+        self._db.execute("PRAGMA foreign_keys = ON")
         self._queued = False
         self.on_work: Callable[[], None] = lambda: None
         with self.transaction():
-            self._lay_out()
-
-    def _lay_out(self) -> None:
-        if self.rows("PRAGMA user_version")[0][0] != _LAYOUT:
-            sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*'"
-            for row in self.rows(sql):
-                self.execute(f'DROP TABLE "{row[0]}"')
-            self.execute(f"PRAGMA user_version = {_LAYOUT}")
-        for statement in read_data("schema.sql").split(";")[:-1]:
-            self.execute(statement)
-        if not self.rows("SELECT 1 FROM clock"):
-            self.execute("INSERT INTO clock VALUES (0)")
+            if self.rows("PRAGMA user_version")[0][0] != _LAYOUT:
+                for row in self.rows("SELECT name FROM sqlite_master WHERE type = 'table'"):
+                    if not row["name"].startswith("sqlite_"):
+                        self.execute(f'DROP TABLE "{row["name"]}"')
+                self.execute(f"PRAGMA user_version = {_LAYOUT}")
+            for statement in read_data("schema.sql").split(";")[:-1]:
+                self.execute(statement)
 
     def close(self) -> None:
         """Close the file; the store cannot be used afterwards."""
@@ -67,22 +61,18 @@ class Store:
     def transaction(self, write: bool = True) -> Iterator[None]:
         """All or nothing. `on_work` is called after a commit that queued something to do."""
         with self._lock:
-            outer = self._depth == 0
-            if outer:
-                self._db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-            self._depth += 1
+            if self._db.in_transaction:
+                yield
+                return
+            self._db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             try:
                 yield
-            except BaseException:
-                if outer:
-                    self._db.execute("ROLLBACK")
-                    self._queued = False
-                raise
-            finally:
-                self._depth -= 1
-            if outer:
                 self._db.execute("COMMIT")
-            wake, self._queued = outer and self._queued, self._queued and not outer
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                self._queued = False
+                raise
+            wake, self._queued = self._queued, False
         if wake:
             self.on_work()
 
@@ -109,6 +99,12 @@ class Store:
         with self._lock:
             return self._db.execute(sql, values).fetchall()
 
+    def table(self, name: str, **equal: Any) -> list[sqlite3.Row]:
+        """The rows of one of the sandbox's own tables whose columns are so, oldest first."""
+        conditions = " AND ".join(["1", *(f"{column} = ?" for column in equal)])
+        sql = f"SELECT * FROM {name} WHERE {conditions} ORDER BY rowid"  # noqa: S608 - no client's
+        return self.rows(sql, [*equal.values()])
+
     def queue(self, sql: str, values: Sequence[Any]) -> None:
         """Run one statement that makes work for the background threads."""
         self.execute(sql, values)
@@ -130,18 +126,13 @@ class Store:
         body: Json = json.loads(found[0]["body"])
         return body
 
-    def delete(self, id: str) -> None:
-        """Forget the object."""
-        self.execute("DELETE FROM objects WHERE id = ?", (id,))
-
     def select(
         self, kind: str, where: Sequence[tuple[str, Sequence[Any]]] = (), order: str = "DESC",
         limit: int = -1, **equal: Any,
     ) -> list[Json]:  # fmt: skip
-        """Objects of a kind, newest first unless `order` is ASC.
+        """Objects of a kind whose fields are so, newest first unless `order` is ASC.
 
-        `where` holds SQL conditions of this package (never of a client) with their values;
-        `equal` are fields of the object and what they have to be.
+        `where` holds SQL conditions of this package (never of a client) with their values.
         """
         where = [*where, *((f"json_extract(body, '$.{n}') = ?", [v]) for n, v in equal.items())]
         conditions = " AND ".join(["kind = ?", *(sql for sql, _ in where)])

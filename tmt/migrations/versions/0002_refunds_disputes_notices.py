@@ -89,7 +89,9 @@ def downgrade() -> None:
 def _add_attempt(batch) -> None:
     batch.alter_column("idempotency_key", existing_type=sa.String(length=80), nullable=True)
     batch.add_column(_moment("key_made_at"))
-    batch.add_column(sa.Column("key_spent", sa.Boolean(), nullable=False, server_default=sa.false()))
+    batch.add_column(
+        sa.Column("key_spent", sa.Boolean(), nullable=False, server_default=sa.false())
+    )
     batch.add_column(sa.Column("params_hash", sa.String(length=64), nullable=True))
 
 

@@ -6,9 +6,12 @@ CREATE INDEX IF NOT EXISTS objects_kind ON objects (kind, seq);
 CREATE INDEX IF NOT EXISTS objects_payment_intent
     ON objects (json_extract(body, '$.payment_intent'));
 CREATE TABLE IF NOT EXISTS deliveries (
-    event TEXT NOT NULL, endpoint TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, due REAL,
+    event TEXT NOT NULL REFERENCES objects (id) ON DELETE CASCADE,
+    endpoint TEXT NOT NULL REFERENCES objects (id) ON DELETE CASCADE,
+    attempts INTEGER NOT NULL DEFAULT 0, due REAL,
     delivered INTEGER NOT NULL DEFAULT 0, delayed INTEGER NOT NULL DEFAULT 0,
     leased REAL NOT NULL DEFAULT 0, PRIMARY KEY (event, endpoint));
+CREATE INDEX IF NOT EXISTS deliveries_endpoint ON deliveries (endpoint);
 CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (due) WHERE due IS NOT NULL;
 CREATE TABLE IF NOT EXISTS attempts (
     id INTEGER PRIMARY KEY, event TEXT NOT NULL, endpoint TEXT NOT NULL, at REAL NOT NULL,
@@ -21,6 +24,7 @@ CREATE TABLE IF NOT EXISTS faults (
     id INTEGER PRIMARY KEY, kind TEXT NOT NULL, match TEXT NOT NULL, times INTEGER,
     share REAL NOT NULL, details TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS clock (ahead REAL NOT NULL);
+INSERT INTO clock SELECT 0 WHERE NOT EXISTS (SELECT * FROM clock);
 CREATE TABLE IF NOT EXISTS replies (
     key TEXT PRIMARY KEY, created REAL NOT NULL, endpoint TEXT NOT NULL,
     fingerprint TEXT NOT NULL, status INTEGER NOT NULL, body TEXT NOT NULL);

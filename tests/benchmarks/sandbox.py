@@ -1,0 +1,111 @@
+"""What the sandbox costs a test: a paid order with its webhook, and many PaymentIntents."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.wrappers import Request, Response
+
+from tests.benchmarks.stage import Stage
+from tests.benchmarks.table import Row, amount_row
+from tests.servers import serve
+from tmt.sandbox import Endpoint, Sandbox
+
+PAID_GOAL = 15.0
+MANY_GOAL = 5.0
+_TIMES = 60
+_MANY = 500
+_KEYS = "sk_test_benchmark", "pk_test_benchmark"
+_NEW = {"amount": "2000", "currency": "eur", "automatic_payment_methods[enabled]": "true",
+        "automatic_payment_methods[allow_redirects]": "never"}  # fmt: skip
+
+
+@dataclass
+class _Receiver:
+    """Counts what a webhook endpoint is told of payments that succeeded."""
+
+    paid: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        if b'"type": "payment_intent.succeeded"' in Request(environ).get_data():
+            self.paid.release()
+        return Response("ok")(environ, start_response)
+
+
+def run(stage: Stage) -> list[Row]:
+    """Milliseconds from creating to the delivered webhook; seconds for many PaymentIntents."""
+    with _sandbox(stage.folder()) as (client, receiver, url):
+        paid = [_milliseconds_until_paid(client, receiver) for _ in range(_TIMES)]
+        bare = [_bare_milliseconds(url) for _ in range(_TIMES)]
+        started = time.perf_counter()
+        for _ in range(_MANY):
+            _post(client, "/v1/payment_intents", _NEW)
+        many = time.perf_counter() - started
+    inserted = _bare_inserts(stage.folder())
+    return [
+        amount_row("sandbox: create, confirm, webhook", paid, bare, "ms", PAID_GOAL),
+        amount_row(f"sandbox: {_MANY} PaymentIntents", [many], [inserted], "s", MANY_GOAL),
+    ]
+
+
+@contextmanager
+def _sandbox(folder: Path) -> Iterator[tuple[FlaskClient, _Receiver, str]]:
+    receiver = _Receiver()
+    served = serve(receiver)
+    box = Sandbox(folder / "sandbox.sqlite", *_KEYS, [Endpoint(served.url + "/hook", "whsec_b")])
+    box.start()
+    try:
+        yield box.wsgi.test_client(), receiver, served.url
+    finally:
+        box.close()
+        served.stop()
+
+
+def _post(client: FlaskClient, path: str, data: dict[str, str]) -> Any:
+    answer = client.post(path, data=data, headers={"Authorization": f"Bearer {_KEYS[0]}"})
+    assert answer.status_code == 200, answer.text
+    return answer.get_json()
+
+
+def _milliseconds_until_paid(client: FlaskClient, receiver: _Receiver) -> float:
+    started = time.perf_counter()
+    intent = _post(client, "/v1/payment_intents", _NEW)
+    path = f"/v1/payment_intents/{intent['id']}/confirm"
+    _post(client, path, {"payment_method": "pm_card_visa"})
+    assert receiver.paid.acquire(timeout=10), "the webhook did not come"
+    return (time.perf_counter() - started) * 1000
+
+
+def _bare_milliseconds(url: str) -> float:
+    """Two calls of an application that does nothing, and one request to the same receiver."""
+    bare = Flask(__name__)
+    bare.add_url_rule("/", "nothing", lambda: "nothing", methods=["POST"])
+    client, started = bare.test_client(), time.perf_counter()
+    client.post("/"), client.post("/")
+    with closing(HTTPConnection(urlsplit(url).netloc)) as connection:
+        connection.request("POST", "/hook", b"{}", {"Connection": "close"})
+        connection.getresponse().read()
+    return (time.perf_counter() - started) * 1000
+
+
+def _bare_inserts(folder: Path) -> float:
+    """Seconds for as many rows, each in a transaction of its own as the sandbox keeps them."""
+    with closing(sqlite3.connect(folder / "bare.sqlite", isolation_level=None)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.execute("CREATE TABLE bare (id INTEGER PRIMARY KEY, body TEXT)")
+        started = time.perf_counter()
+        for _ in range(_MANY):
+            database.execute("INSERT INTO bare (body) VALUES (?)", ("x" * 2000,))
+        return time.perf_counter() - started
