@@ -60,31 +60,27 @@ def _hold_on(session: Session, table: _Stocked, row_id: int, count: int) -> bool
 
 
 def _move(session: Session, event_id: int, places: Places, *, held: int, sold: int) -> None:
-    rows: list[tuple[_Stocked, int, int]] = [
-        (Event, event_id, sum(places.values())),
-        *((TicketType, type_id, count) for type_id, count in sorted(places.items())),
-    ]
-    for table, row_id, count in rows:
-        values = {"row": row_id, "held_by": held * count, "sold_by": sold * count}
-        session.execute(_MOVE[table], values)
+    def change(row_id: int, count: int) -> dict[str, int]:
+        return {"row": row_id, "held_by": held * count, "sold_by": sold * count}
+
+    session.execute(_MOVE[Event], change(event_id, sum(places.values())))
+    session.execute(_MOVE[TicketType], [change(*place) for place in sorted(places.items())])
 
 
-def _holding(table: _Stocked) -> Update:
-    count = bindparam("count", type_=Integer)
-    enough = or_(table.capacity.is_(None), table.held + table.sold + count <= table.capacity)
-    return (
-        update(table_of(table))
-        .where(table.id == bindparam("row"), enough)
-        .values(held=table.held + count)
-    )
+# Of the tables and not of their classes: no object stands for these rows, and the session need not
+# look for one.
+def _holding(mapped: _Stocked) -> Update:
+    table, count = table_of(mapped), bindparam("count", type_=Integer)
+    row, held, sold, capacity = (table.c[name] for name in ("id", "held", "sold", "capacity"))
+    enough = or_(capacity.is_(None), held + sold + count <= capacity)
+    return update(table).where(row == bindparam("row"), enough).values(held=held + count)
 
 
-def _moving(table: _Stocked) -> Update:
-    return (
-        update(table_of(table))
-        .where(table.id == bindparam("row"))
-        .values(held=table.held + bindparam("held_by"), sold=table.sold + bindparam("sold_by"))
-    )
+def _moving(mapped: _Stocked) -> Update:
+    table = table_of(mapped)
+    held = table.c.held + bindparam("held_by", type_=Integer)
+    sold = table.c.sold + bindparam("sold_by", type_=Integer)
+    return update(table).where(table.c.id == bindparam("row")).values(held=held, sold=sold)
 
 
 # Built once: putting a statement together costs more than running it.

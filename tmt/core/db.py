@@ -9,6 +9,7 @@ but read and write the database. Nobody else commits.
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -112,6 +113,7 @@ class Database:
         self._reader = sessionmaker(self.engine, expire_on_commit=False)
         writing = self.engine.execution_options(tmt_writes=True)
         self._writer = sessionmaker(writing, expire_on_commit=False)
+        self._turn = threading.RLock() if self.is_sqlite else None
 
     @property
     def is_sqlite(self) -> bool:
@@ -132,7 +134,7 @@ class Database:
         name = f"{unit.__module__}.{getattr(unit, '__qualname__', type(unit).__name__)}"
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                with self._writer.begin() as session, _marked_open():
+                with self._in_turn(), self._writer.begin() as session, _marked_open():
                     result = unit(session)
                     session.flush()
                     failpoints.reach(f"before commit of {name}")
@@ -145,6 +147,21 @@ class Database:
                     raise Unavailable("the database is busy") from error
                 time.sleep(random.uniform(0.01, 0.05) * 2**attempt)
         raise AssertionError("unreachable")
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """Lets the threads of a process write to SQLite one after the other.
+
+        They could not write at once anyway, and SQLite waits for its lock by trying again after
+        pauses of up to 100 ms, in which whoever comes later can be faster, again and again.
+        """
+        # Nobody waits longer for a turn than for the lock, which then says what is the matter.
+        taken = self._turn is not None and self._turn.acquire(timeout=_BUSY_SECONDS)
+        try:
+            yield
+        finally:
+            if taken and self._turn:
+                self._turn.release()
 
     def close(self) -> None:
         self.engine.dispose()

@@ -11,9 +11,22 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import CursorResult, Index, Text, func, or_, select, update
+from sqlalchemy import (
+    CursorResult,
+    Index,
+    Table,
+    Text,
+    Update,
+    bindparam,
+    func,
+    inspect,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Mapped, Session, declared_attr, mapped_column
 
 from tmt.core.log import redact_text
@@ -73,15 +86,25 @@ def claim(session: Session, kind: type[W], now: datetime, limit: int) -> Sequenc
     return rows
 
 
-def finish(session: Session, kind: type[Work], row_id: int, now: datetime) -> bool:
-    """Marks the row done; False when it already was, so that its effect is not repeated."""
-    marked = session.execute(
-        update(kind)
-        .where(kind.id == row_id, kind.done_at.is_(None))
-        .values(done_at=now, leased_until=None, parked_at=None, last_error=None)
-    )
+def finish(session: Session, kind: type[Work], row_id: int, now: datetime, **more: str) -> bool:
+    """Marks the row done; False when it already was, so that its effect is not repeated.
+
+    `more` are other columns to be set with it.
+    """
+    table = cast(Table, inspect(kind).local_table)
+    marked = session.execute(_finishing(table), {"row": row_id, "now": now, **more})
     assert isinstance(marked, CursorResult)
     return marked.rowcount == 1
+
+
+# Built once for each table: it runs for everything that is done.
+@cache
+def _finishing(table: Table) -> Update:
+    return (
+        update(table)
+        .where(table.c.id == bindparam("row"), table.c.done_at.is_(None))
+        .values(done_at=bindparam("now"), leased_until=None, parked_at=None, last_error=None)
+    )
 
 
 def fail(

@@ -105,6 +105,8 @@ def _refresh(account: Account, endpoint: Endpoint) -> None:
     events = [ALL_EVENTS] if ALL_EVENTS in wanted else sorted(wanted)
     _or_fail(lambda: account.update_endpoint(endpoint.id, events))
     click.echo(f"{endpoint.id} stood already: it is enabled and told of every event that counts.")
+    if current_shop().settings.sandbox:
+        return
     click.echo("Its signing secret stays as it is. For a new one: --roll")
     if endpoint.api_version != API_VERSION:
         version = endpoint.api_version or "the account's version"

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import JSON, String, select, update
+from sqlalchemy import JSON, String, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tmt.core import work
@@ -79,8 +79,10 @@ def drain(shop: Shop, gateway: Gateway, handlers: Mapping[str, Handler]) -> int:
     done = 0
     while True:
         rows = shop.db.transaction(lambda s: work.claim(s, StripeEvent, shop.clock.now(), _BATCH))
+        done += _leave(shop, handlers, rows)
         for row in rows:
-            done += _handle(shop, gateway, handlers, row)
+            if handler := _handler_of(shop, handlers, row):
+                done += _handle(shop, gateway, handler, row)
         if len(rows) < _BATCH:
             return done
 
@@ -112,26 +114,44 @@ def replay(shop: Shop, event_id: str) -> None:
     shop.db.transaction(unit)
 
 
-def _handle(
-    shop: Shop, gateway: Gateway, handlers: Mapping[str, Handler], row: StripeEvent
-) -> bool:
-    event, now = row.as_event(), shop.clock.now()
-    handler = handlers.get(event.type)
-    outcome = HANDLED if handler else UNHANDLED
-    if event.livemode != shop.settings.livemode:
-        handler, outcome = None, IGNORED
+def _handler_of(shop: Shop, handlers: Mapping[str, Handler], row: StripeEvent) -> Handler | None:
+    return handlers.get(row.type) if row.livemode == shop.settings.livemode else None
 
+
+def _leave(shop: Shop, handlers: Mapping[str, Handler], rows: Sequence[StripeEvent]) -> int:
+    """Marks the events with which nothing is to be done, all at once; how many they are."""
+    left = [row for row in rows if _handler_of(shop, handlers, row) is None]
+    now = shop.clock.now()
+
+    def outcome(row: StripeEvent) -> str:
+        return UNHANDLED if row.livemode == shop.settings.livemode else IGNORED
+
+    def unit(session: Session) -> None:
+        for row in left:
+            work.finish(session, StripeEvent, row.id, now, outcome=outcome(row))
+
+    if left:
+        shop.db.transaction(unit)
+    for row in left:
+        _say(outcome(row), row)
+    return len(left)
+
+
+def _say(outcome: str, row: StripeEvent) -> None:
+    log.info(f"event.{outcome}", stripe_event=row.event_id, type=row.type, object=row.object_id)
+
+
+def _handle(shop: Shop, gateway: Gateway, handler: Handler, row: StripeEvent) -> bool:
+    event, now = row.as_event(), shop.clock.now()
     marked = False
 
     def done(session: Session) -> None:
         nonlocal marked
         marked = True
-        work.finish(session, StripeEvent, row.id, now)
-        session.execute(update(StripeEvent).where(StripeEvent.id == row.id).values(outcome=outcome))
+        work.finish(session, StripeEvent, row.id, now, outcome=HANDLED)
 
     try:
-        if handler:
-            handler(shop, gateway, event, done)
+        handler(shop, gateway, event, done)
         if not marked:
             shop.db.transaction(done)
     except Exception as error:
@@ -140,5 +160,5 @@ def _handle(
         shop.db.transaction(lambda s: work.fail(s, StripeEvent, row.id, text, now))
         log.exception("event.failed", stripe_event=event.id, type=event.type, attempts=row.attempts)
         return False
-    log.info(f"event.{outcome}", stripe_event=event.id, type=event.type, object=event.object_id)
+    _say(HANDLED, row)
     return True

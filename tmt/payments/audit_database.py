@@ -258,15 +258,19 @@ def _tickets_disputed(session: Session, block_disputed: bool | None) -> Iterator
 
 def confirmations(session: Session) -> Iterator[Breach]:
     """I4: one confirmation is sent, or will be, for each order that was paid."""
-    key = literal("confirmation-") + Order.token
+    prefix = "confirmation-"
+    key = literal(prefix) + Order.token
     missing = select(Order.id, Order.code).where(
         Order.status == PAID, ~exists().where(OutboxRow.key == key)
     )
     for order_id, code in session.execute(missing):
         repair = audit_repair.put_confirmation(order_id)
         yield Breach("I4", f"order {code}", "is paid and gets no confirmation", _MENDS, repair)
-    right = exists().where(Order.paid_at.is_not(None), OutboxRow.key == key)
-    odd = select(OutboxRow.id).where(OutboxRow.kind == "confirmation", ~right)
+    # Said so that the index on the token serves: the other way, each row would read all orders.
+    token = func.substr(OutboxRow.key, len(prefix) + 1)
+    right = exists().where(Order.token == token, Order.paid_at.is_not(None))
+    named = and_(OutboxRow.key.startswith(prefix, autoescape=True), right)
+    odd = select(OutboxRow.id).where(OutboxRow.kind == "confirmation", ~named)
     for row_id in session.scalars(odd):
         what = "confirms an order that was never paid, or a second time"
         yield Breach("I4", f"outbox row {row_id}", what, "tell the buyer, if it was sent")

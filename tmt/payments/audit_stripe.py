@@ -23,6 +23,7 @@ from tmt.payments import audit_repair
 from tmt.payments.audit_repair import Breach
 from tmt.payments.ledger import LOST
 from tmt.payments.models import COUNTED, REQUESTED, Dispute, Payment, Refund
+from tmt.payments.reconcile import named_payment
 from tmt.payments.reconcile_run import batches
 from tmt.shop import Shop
 
@@ -258,22 +259,26 @@ def _pairs_differ(name: str, there: Iterable[Returned], here: dict[str, Any]) ->
 
 
 def _unknown(shop: Shop, intent: PaymentIntent) -> Iterator[Breach]:
-    """A PaymentIntent that was made for an order of the shop's, and that no row has."""
+    """A PaymentIntent that was made for a payment of the shop's, and that no row has."""
     with shop.db.reading() as session:
-        order = session.scalar(select(Order).where(Order.code == intent.metadata["order"]))
         known = session.scalar(select(Payment.id).where(Payment.payment_intent == intent.id))
-        awaited = order is not None and order.status == HELD and _is_awaited(session, order)
-    paid = intent.status == contract.SUCCEEDED
-    # The pay page finds a held order's PaymentIntent by the key that it was made with.
-    if order is None or known or intent.status == contract.CANCELED or (awaited and not paid):
+        found = session.execute(_made_for(intent)).first()
+    if known or found is None or intent.status == contract.CANCELED:
         return
+    code, status, stored = found
     what = f"{intent.id} was made for it, is {intent.status} at Stripe and unknown here"
-    if paid or intent.status == contract.PROCESSING:
-        yield Breach("I2", f"order {order.code}", what, "refund it in Stripe's dashboard")
-    else:
-        yield Breach("I2", f"order {order.code}", what, _IN_STEP, audit_repair.cancel(intent.id))
+    if intent.status in _TELLING:
+        yield Breach("I2", f"order {code}", what, "refund it in Stripe's dashboard")
+    elif status != HELD or stored:
+        # A held order's is found by the pay page, by the key that it was made with.
+        yield Breach("I2", f"order {code}", what, _IN_STEP, audit_repair.cancel(intent.id))
 
 
-def _is_awaited(session: Session, order: Order) -> bool:
-    query = select(Payment.id).where(Payment.order_id == order.id, Payment.payment_intent.is_(None))
-    return session.scalar(query) is not None
+def _made_for(intent: PaymentIntent) -> Any:
+    """Code and status of the order, and the PaymentIntent that is stored, if any."""
+    return (
+        select(Order.code, Order.status, Payment.payment_intent)
+        .join(Payment, Payment.order_id == Order.id)
+        .where(Order.code == intent.metadata["order"])
+        .where(Payment.id == named_payment(intent))
+    )

@@ -17,13 +17,15 @@ from sqlalchemy.orm import Session
 from tmt.checkout.models import Order
 from tmt.checkout.states import Cause
 from tmt.gateway import contract
-from tmt.payments.ledger import LOST, end_if_nothing_is_left, is_disputed, locked_payment
+from tmt.payments.ledger import LOST, disputes_of, end_if_nothing_is_left, locked_payment
 from tmt.payments.models import DISPUTE_OVER, REQUESTED, Dispute, Payment, Refund
 from tmt.payments.notices import notify
 from tmt.shop import Shop
 from tmt.tickets.issue import block, unblock
 
 log = structlog.get_logger(__name__)
+
+_INQUIRY = "warning_"
 
 
 def book_dispute(
@@ -53,9 +55,12 @@ def book_dispute(
 
 def apply_disputes(session: Session, shop: Shop, order: Order) -> None:
     """Brings the tickets of a locked order into line with its disputes."""
-    if shop.settings.block_disputed and _money_is_held(session, order):
+    undecided = [d for d in disputes_of(session, order.id) if d.status not in DISPUTE_OVER]
+    # An inquiry has taken no money.
+    money_is_held = any(not d.status.startswith(_INQUIRY) for d in undecided)
+    if shop.settings.block_disputed and money_is_held:
         block(session, order.id)
-    elif not is_disputed(session, order.id):
+    elif not undecided:
         unblock(session, order.id)
 
 
@@ -97,17 +102,6 @@ def _new(payment: Payment, seen: contract.Dispute, now: datetime) -> Dispute:
         created_at=now,
         changed_at=now,
     )
-
-
-def _money_is_held(session: Session, order: Order) -> bool:
-    """Whether an undecided dispute has taken money; an inquiry has not."""
-    query = (
-        select(Dispute.id)
-        .join(Payment, Payment.id == Dispute.payment_id)
-        .where(Payment.order_id == order.id, Dispute.status.not_in(DISPUTE_OVER))
-        .where(Dispute.status.not_like("warning\\_%", escape="\\"))
-    )
-    return session.scalar(query.limit(1)) is not None
 
 
 def _withdraw_requests(session: Session, payment: Payment, now: datetime) -> None:

@@ -23,11 +23,7 @@ class NotStoredYet(Refusal):
 
 def payment_intent_changed(shop: Shop, gateway: Gateway, event: Event, done: Done) -> None:
     """Settles the PaymentIntent that the event speaks of; other systems' ones are left alone."""
-    # Asked first: once an id is stored it does not go away between the two questions.
-    awaited = is_awaited(shop, event.object.get("order"))
-    if not is_ours(shop, event.object_id):
-        if awaited:
-            raise NotStoredYet(f"the PaymentIntent {event.object_id} of an order is not stored yet")
+    if not _is_stored(shop, event):
         return
     intent = _told(event) or gateway.retrieve_payment_intent(event.object_id)
     if event.type == FAILED:
@@ -71,6 +67,22 @@ HANDLERS: dict[str, Handler] = {
     "charge.dispute.funds_withdrawn": dispute_changed,
     "charge.dispute.funds_reinstated": dispute_changed,
 }
+
+
+def _is_stored(shop: Shop, event: Event) -> bool:
+    """Whether the event's PaymentIntent is one of the shop's; `NotStoredYet` if it is going to be.
+
+    The one question that nearly always answers it comes first. An id that is stored between the
+    two others is found by the last, as it does not go away again.
+    """
+    if is_ours(shop, event.object_id):
+        return True
+    awaited = is_awaited(shop, event.object.get("order"))
+    if is_ours(shop, event.object_id):
+        return True
+    if awaited:
+        raise NotStoredYet(f"the PaymentIntent {event.object_id} of an order is not stored yet")
+    return False
 
 
 def _is_ours(shop: Shop, event: Event) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import structlog
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, bindparam, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from tmt.catalog import stock
@@ -23,13 +23,11 @@ LOST = "lost"
 
 def locked_payment(session: Session, payment_intent: str) -> tuple[Order, Payment] | None:
     """Order and payment of this PaymentIntent, locked in this sequence; None if it is not ours."""
-    query = select(Payment).where(Payment.payment_intent == payment_intent)
-    payment = session.scalar(query)
-    if payment is None:
+    order_id = session.scalar(_ORDER_OF, {"payment_intent": payment_intent})
+    if order_id is None:
         return None
-    order = locked_order(session, payment.order_id)
-    session.refresh(payment, with_for_update=True)
-    return order, payment
+    order = locked_order(session, order_id)
+    return order, session.scalars(_PAYMENT, {"payment_intent": payment_intent}).one()
 
 
 def payments_of(session: Session, order_id: int) -> Sequence[Payment]:
@@ -62,11 +60,8 @@ def left_of(session: Session, payment: Payment) -> int:
     """
     if payment.status != SUCCEEDED:
         return 0
-    returned = _sum(
-        session, Refund.amount, Refund.payment_id == payment.id, Refund.status.in_(COUNTED)
-    )
-    lost = _sum(session, Dispute.amount, Dispute.payment_id == payment.id, Dispute.status == LOST)
-    return max(payment.amount_received - returned - lost, 0)
+    gone = session.scalar(_GONE, {"payment": payment.id}) or 0
+    return max(payment.amount_received - gone, 0)
 
 
 def net_paid(session: Session, order: Order) -> int:
@@ -92,5 +87,19 @@ def return_places(session: Session, order: Order, numbers: Sequence[int] | None)
         stock.take_back(session, order.event_id, places)
 
 
-def _sum(session: Session, column: InstrumentedAttribute[int], *where: ColumnElement[bool]) -> int:
-    return session.scalar(select(func.coalesce(func.sum(column), 0)).where(*where)) or 0
+def _sum(column: InstrumentedAttribute[int], *where: ColumnElement[bool]) -> ColumnElement[int]:
+    return select(func.coalesce(func.sum(column), 0)).where(*where).scalar_subquery()
+
+
+# Built once: they run for all that is paid.
+_ORDER_OF = select(Payment.order_id).where(Payment.payment_intent == bindparam("payment_intent"))
+_PAYMENT = (
+    select(Payment)
+    .where(Payment.payment_intent == bindparam("payment_intent"))
+    .with_for_update()
+    .execution_options(populate_existing=True)
+)
+_GONE = select(
+    _sum(Refund.amount, Refund.payment_id == bindparam("payment"), Refund.status.in_(COUNTED))
+    + _sum(Dispute.amount, Dispute.payment_id == bindparam("payment"), Dispute.status == LOST)
+)

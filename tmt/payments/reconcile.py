@@ -193,15 +193,20 @@ def _close_forgotten(run: Run, intent: PaymentIntent) -> None:
 
 def is_forgotten(session: Session, intent: PaymentIntent) -> bool:
     """Whether it was made for an order that has ended without storing its id."""
-    payment_id = intent.metadata.get("payment", "")
     query = (
         select(Payment.id)
         .join(Order, Order.id == Payment.order_id)
         .where(Order.code == intent.metadata.get("order"), Order.status != HELD)
-        .where(Payment.id == (int(payment_id) if payment_id.isdecimal() else 0))
+        .where(Payment.id == named_payment(intent))
         .where(Payment.payment_intent.is_(None))
     )
     return session.scalar(query) is not None
+
+
+def named_payment(intent: PaymentIntent) -> int:
+    """The id of the payment that it says it was made for; 0 if it says nothing of the kind."""
+    number = intent.metadata.get("payment", "")
+    return int(number) if number.isdecimal() and len(number) < 18 else 0
 
 
 # Refunds and disputes

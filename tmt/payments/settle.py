@@ -35,7 +35,7 @@ from tmt.core import metrics, outbox
 from tmt.gateway import contract
 from tmt.gateway.contract import PaymentIntent
 from tmt.payments.disputes import apply_disputes
-from tmt.payments.ledger import left_of, locked_payment
+from tmt.payments.ledger import disputes_of, left_of, locked_payment
 from tmt.payments.models import Payment
 from tmt.payments.notices import notify
 from tmt.payments.refunds import owe_refund
@@ -172,7 +172,8 @@ def _succeeded(case: _Case) -> Outcome:
         return _give_back(case, "too_late")
     _pay(case.session, order, case.cause, case.now)
     # A dispute can have been told before the payment that it is about.
-    apply_disputes(case.session, case.shop, order)
+    if disputes_of(case.session, order.id):
+        apply_disputes(case.session, case.shop, order)
     return Outcome.PAID
 
 

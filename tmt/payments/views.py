@@ -21,6 +21,7 @@ from tmt.gateway.contract import GatewayError, PaymentIntent
 from tmt.gateway.extension import gateway
 from tmt.payments.declines import ended_by_declines
 from tmt.payments.expiry import end_hold
+from tmt.payments.methods import too_slow_for
 from tmt.payments.pages import order_facts
 from tmt.payments.start import current_intent
 from tmt.shop import Shop
@@ -164,4 +165,5 @@ def _pay_data(shop: Shop, found: Order, intent: PaymentIntent) -> dict[str, Any]
         "status_url": url_for("payments.status", token=found.token),
         "order_url": url_for("payments.order", token=found.token),
         "locale": current_locale(),
+        "debits": "sepa_debit" not in too_slow_for(found),
     }
