@@ -14,6 +14,7 @@ from filelock import FileLock
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 import tmt.factory  # noqa: F401 - knows every table
+from tests import hypotheses
 from tests.actions import MovableClock, Shopfront, open_shop
 from tests.invariants import check_stock, check_tickets
 from tests.sandbox.driver import Driver
@@ -34,6 +35,7 @@ class ShopDriver(Driver):
 
 
 DATABASES = ("sqlite", "postgresql")
+hypotheses.register()
 
 
 @pytest.fixture(scope="session")

@@ -10,14 +10,13 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import event, update
-from sqlalchemy.orm import Session
 
 from tmt.catalog import listing, stock
 from tmt.catalog.stock import SoldOut
 from tmt.checkout.forms import CheckoutRequest
-from tmt.checkout.models import Order
-from tmt.checkout.orders import get_order, place_order
+from tmt.checkout.orders import Placed, get_order, place_order
 from tmt.checkout.states import Cause
+from tmt.checkout.views import PLACED
 from tmt.core.ids import new_token
 from tmt.factory import create_app
 from tmt.gateway.extension import KEY as GATEWAY
@@ -38,11 +37,12 @@ def buy(
     told: Any,
 ) -> None:
     """Tries to place every order that is wanted, four at a time; tells for each if it was."""
-    shop: Shop = create_app(settings).extensions["tmt.shop"]
-    try_one = partial(_guarded, shop, slug)
+    app = create_app(settings)
+    shop: Shop = app.extensions["tmt.shop"]
+    try_one = partial(_guarded, shop, app.extensions[PLACED], slug)
     if not guarded:
         _turn_the_guard_off(shop)
-        try_one = partial(_look_then_take, shop, slug)
+        try_one = partial(_look_then_take, shop, app.extensions[PLACED], slug)
     with ThreadPoolExecutor(4) as threads:
         barrier.wait(timeout=60)
         told.send(list(threads.map(try_one, wanted)))
@@ -67,7 +67,7 @@ def die_while_creating(settings: dict[str, Any], order_id: int, after: bool) -> 
     start.current_intent(shop, gateway, order, Cause.PAGE)
 
 
-def _guarded(shop: Shop, slug: str, wanted: Wanted) -> bool:
+def _guarded(shop: Shop, placed: Placed, slug: str, wanted: Wanted) -> bool:
     with shop.db.reading() as session:
         types = listing.find_event(session, slug).ticket_types
     request = CheckoutRequest(
@@ -79,21 +79,18 @@ def _guarded(shop: Shop, slug: str, wanted: Wanted) -> bool:
         email="ana@example.com",
     )
 
-    def begin(session: Session, order: Order) -> None:
-        start.begin(session, shop, order, shop.clock.now())
-
     try:
-        place_order(shop, slug, request, "es", begin)
+        place_order(shop, slug, request, "es", placed)
     except SoldOut:
         return False
     return True
 
 
-def _look_then_take(shop: Shop, slug: str, wanted: Wanted) -> bool:
+def _look_then_take(shop: Shop, placed: Placed, slug: str, wanted: Wanted) -> bool:
     """As shops oversell: whether there are places is asked first, and taken for granted then."""
     with shop.db.reading() as session:
         left = listing.find_event(session, slug).left or 0
-    return left >= sum(wanted) and _guarded(shop, slug, wanted)
+    return left >= sum(wanted) and _guarded(shop, placed, slug, wanted)
 
 
 def _turn_the_guard_off(shop: Shop) -> None:

@@ -18,6 +18,7 @@ import psycopg
 
 from tests.benchmarks import (
     audit,
+    inbox,
     memory,
     order,
     page,
@@ -36,6 +37,7 @@ BENCHMARKS: dict[str, Callable[[Stage], list[Row]]] = {
     "page": page.run,
     "webhook": webhook.run,
     "order": order.run,
+    "inbox": inbox.run,
     "race": race.run,
     "sale": sale.run,
     "start": start.run,

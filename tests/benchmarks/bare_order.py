@@ -40,32 +40,22 @@ _PAYMENT = (
 Execute = Callable[[str, tuple[Any, ...]], Any]
 
 
-class BareShop:
-    """One connection that places orders for an event."""
+class BareConnection:
+    """A connection of the driver's own, for statements that both kinds of database take."""
 
-    def __init__(self, database_url: str, slug: str) -> None:
-        self._slug = slug
+    def __init__(self, database_url: str) -> None:
         self._connection: Any
-        self._moment: Callable[[datetime], Any]
-        self._execute: Execute
+        # A moment as the driver takes it.
+        self.moment: Callable[[datetime], Any]
+        self.execute: Execute
         if database_url.startswith("sqlite:"):
             self._connection = connect_sqlite(database_url)
-            self._execute, self._moment = self._sqlite, _as_text
-            self._begin = "BEGIN IMMEDIATE"
+            self.execute, self.moment = self._sqlite, _as_text
+            self.begin = "BEGIN IMMEDIATE"
         else:
             self._connection = psycopg.connect(database_url, autocommit=True, prepare_threshold=0)
-            self._execute, self._moment = self._postgres, _unchanged
-            self._begin = "BEGIN"
-
-    def place(self, quantities: Mapping[int, int]) -> bool:
-        """Holds the places and writes order, lines and payment, in one transaction.
-
-        False, and nothing written, when there are not as many places.
-        """
-        self._execute(self._begin, ())
-        placed = _write(self._execute, self._slug, quantities, self._moment)
-        self._execute("COMMIT" if placed else "ROLLBACK", ())
-        return placed
+            self.execute, self.moment = self._postgres, _unchanged
+            self.begin = "BEGIN"
 
     def close(self) -> None:
         self._connection.close()
@@ -75,6 +65,24 @@ class BareShop:
 
     def _postgres(self, statement: str, values: tuple[Any, ...]) -> Any:
         return self._connection.execute(statement.replace("?", "%s"), values)
+
+
+class BareShop(BareConnection):
+    """One connection that places orders for an event."""
+
+    def __init__(self, database_url: str, slug: str) -> None:
+        super().__init__(database_url)
+        self._slug = slug
+
+    def place(self, quantities: Mapping[int, int]) -> bool:
+        """Holds the places and writes order, lines and payment, in one transaction.
+
+        False, and nothing written, when there are not as many places.
+        """
+        self.execute(self.begin, ())
+        placed = _write(self.execute, self._slug, quantities, self.moment)
+        self.execute("COMMIT" if placed else "ROLLBACK", ())
+        return placed
 
 
 def _as_text(moment: datetime) -> str:

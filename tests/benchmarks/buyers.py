@@ -23,7 +23,7 @@ from urllib.parse import urlencode
 from tests.benchmarks.client import Connection
 
 # How long a buyer waits before asking again whether the order is paid for.
-_ASK_AGAIN = 0.1
+_ASK_AGAIN = 0.25
 _HIDDEN = re.compile(r'name="(checkout_token|csrf_token|shown_price-\d+)"\s+value="([^"]*)"')
 _QUANTITY = re.compile(r'name="(quantity-\d+)"')
 _DATA = re.compile(r'data-(client-secret|return-url)="([^"]*)"')

@@ -45,6 +45,10 @@ class Judge:
         yield from self._mails()
         yield from self._undone()
 
+    def bounced(self) -> list[str]:
+        """The codes of the orders that were given back, and whose money the bank did not take."""
+        return [order.code for order in self._orders.values() if self._has_bounced(order)]
+
     @cached_property
     def _orders(self) -> dict[int, Order]:
         return {order.id: order for order in self._rows(Order)}
@@ -121,14 +125,17 @@ class Judge:
         for order in self._orders.values():
             yield from self._against_status(order, net[order.id])
 
+    def _has_bounced(self, order: Order) -> bool:
+        failed = any(r.status in ("failed", "canceled") for r in self._refunds[order.id])
+        return order.status == REFUNDED and failed
+
     def _against_status(self, order: Order, net: int) -> Iterator[str]:
-        bounced = any(r.status in ("failed", "canceled") for r in self._refunds[order.id])
         if order.status == PAID:
             if order.total and net <= 0:
                 yield f"I2: order {order.code} is paid and nothing of its money is left at Stripe"
             if net > order.total:
                 yield f"I2: order {order.code} over {order.total} has {net} left at Stripe"
-        elif net and not (order.status == REFUNDED and bounced):
+        elif net and not self._has_bounced(order):
             yield f"I2: order {order.code} is {order.status} and {net} of its money is at Stripe"
 
     def _orphans(self) -> Iterator[str]:
@@ -190,7 +197,11 @@ class Judge:
         for row in self._rows(OutboxRow):
             if row.done_at is None:
                 yield f"I7: outbox {row.id} ({row.kind}) is {row.state}: {row.last_error}"
-        told = {notice.key for notice in self._rows(Notice) if notice.kind == "refund_failed"}
+        told = {notice.key for notice in self._rows(Notice)}
+        mails = {row.key for row in self._rows(OutboxRow) if row.kind == "notice"}
+        for key in sorted(told):
+            if f"notice-{key}"[:120] not in mails:
+                yield f"I7: the notice {key} was never to be mailed"
         for refunds in self._refunds.values():
             for refund in refunds:
                 if refund.status in COUNTED and refund.status != "succeeded":

@@ -18,7 +18,7 @@ from tests.chaos.buyers import visit
 from tests.chaos.judge import Judge, counted
 from tests.chaos.plan import FULL, GRAND, OPEN, Plan, make_plan, visits
 from tests.chaos.rest import come_to_rest
-from tests.chaos.servers import Place, database, open_place, start_shop
+from tests.chaos.servers import Place, audit, database, open_place, start_shop
 from tests.chaos.tally import Tally
 from tests.chaos.world import World
 from tmt.core import schema
@@ -45,7 +45,9 @@ def hold_trial(seed: int, seconds: float, kind: str, folder: Path) -> Verdict:
         with _shop(place) as shop:
             _live(place, shop, tally, seed, seconds)
             come_to_rest(place, shop, tally)
-        tally.breaches += Judge(shop, place.store).breaches()
+        judge = Judge(shop, place.store)
+        tally.breaches += judge.breaches()
+        tally.breaches += audit(place, judge.bounced())
         tally.breaches += logs.private_words(place.logs, shop)
         tally.breaches += logs.own_failures(place.logs)
         tally.breaches += logs.surprises(place.logs)

@@ -30,7 +30,6 @@ from tmt.payments.start import current_intent
 
 pytestmark = pytest.mark.usefixtures("sound")
 ROUNDS = 200
-_LETTERS = ("confirmation", "refunded_late")
 _JSON = {"Content-Type": "application/json"}
 
 
@@ -78,7 +77,7 @@ def capacity(front, places):
 
 def rest(front):
     """Lets the shop come to rest; of the letters only the newest few are written."""
-    query = select(OutboxRow.id).where(OutboxRow.kind.in_(_LETTERS), OutboxRow.done_at.is_(None))
+    query = select(OutboxRow.id).where(OutboxRow.kind != "refund", OutboxRow.done_at.is_(None))
     with front.shop.db.reading() as session:
         left_out = session.scalars(query.order_by(OutboxRow.id.desc()).offset(3)).all()
     kept = (
@@ -183,9 +182,12 @@ def test_pay11_giving_up_against_paying(shopfront):
 
 
 def test_pay01_the_late_payer_against_the_next_buyer(shopfront):
-    """One place, two who want it at the same instant: one has it, the other's money comes back."""
+    """One place, two who want it at the same instant: one has it, the other's money comes back.
+
+    A round makes ten calls to Stripe, so that half as many fit.
+    """
     handicap = Handicap()
-    for number in range(1, ROUNDS + 1):
+    for number in range(1, ROUNDS // 2 + 1):
         capacity(shopfront, number)
         order, pi = begun(shopfront)
         shopfront.clock.move(minutes=16)
@@ -200,7 +202,7 @@ def test_pay01_the_late_payer_against_the_next_buyer(shopfront):
             _settle_by_hand(shopfront, took)
     rest(shopfront)
     assert set(statuses(shopfront)) == {"paid", "refunded"}
-    assert shopfront.stock() == (0, ROUNDS)
+    assert shopfront.stock() == (0, ROUNDS // 2)
     check_money(shopfront)
 
 

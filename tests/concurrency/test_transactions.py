@@ -15,7 +15,7 @@ from tests.actions import add_event, rendered_event
 from tests.racing import together
 from tests.stripe_line import StripeLine
 from tmt.catalog.models import Event
-from tmt.core.db import transaction_is_open
+from tmt.core.db import Database, transaction_is_open
 
 
 @pytest.mark.usefixtures("sound")
@@ -54,8 +54,11 @@ def test_db01_writers_in_parallel_meet_no_error(shopfront):
     assert {code for codes in answers for code in codes} == {200}
 
 
-def test_db01_on_sqlite_one_writer_waits_for_the_other_from_the_start(db):
-    """Reading first and writing later would fail at once there; on PostgreSQL they meet."""
+def test_db01_on_sqlite_one_writer_waits_for_the_other_from_the_start(db, database_url):
+    """Reading first and writing later would fail at once there; on PostgreSQL they meet.
+
+    Each has a `Database` of its own, as two processes have.
+    """
     event, meeting, met = add_event(db), threading.Barrier(2), []
 
     def unit(session):
@@ -65,7 +68,9 @@ def test_db01_on_sqlite_one_writer_waits_for_the_other_from_the_start(db):
             met.append(1)
         found.max_per_order += 1
 
-    together(*[partial(db.transaction, unit)] * 2)
+    other = Database(database_url)
+    together(partial(db.transaction, unit), partial(other.transaction, unit))
+    other.close()
     assert bool(met) == (not db.is_sqlite)
 
 

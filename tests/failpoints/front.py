@@ -31,6 +31,7 @@ from tests.actions import (
     Shopfront,
     add_event,
 )
+from tests.failpoints.plan import READY
 from tests.failpoints.shop_process import Point, Start, run
 from tests.invariants import check_money, check_stock, check_tickets
 from tests.servers import serve
@@ -159,6 +160,10 @@ class Front(Shopfront):
         check_money(self)
         with self.shop.db.reading() as session:
             assert list(audit_database.undone(session, self.shop.clock.now())) == []
+
+    def ready(self) -> None:
+        """What the story is about begins here."""
+        self._ask("note", READY)
 
     def passed(self) -> list[Point]:
         """Every point that the living process has passed, in order."""

@@ -78,6 +78,7 @@ def run(start: Start, line: Connection) -> None:
         "look": lambda *words: _command(app, words, findings=(1, 2)),
         "seed": lambda: seed_demo(shop.db, shop.clock.now()),
         "ahead": lambda ahead: time.update(ahead=ahead),
+        "note": watch.passed.append,
         "passed": lambda: watch.passed,
     }
     line.send(None)

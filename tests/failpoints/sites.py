@@ -46,10 +46,8 @@ def missed(modules: dict[str, str], passed: set[Point]) -> list[str]:
         f"{phase} {what}"
         for path, source in modules.items()
         for phase in _PHASES
-        for what in (
-            *_missed_commits(path, source, phase, passed),
-            *_missed_calls(source, phase, passed),
-        )
+        for find in (_missed_commits, _missed_calls)
+        for what in find(path, source, phase, passed)
     ]
 
 

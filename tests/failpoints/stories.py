@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable
 
 import stripe
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, select
 
 from tests.failpoints.front import Front
 from tests.failpoints.spoil import spoil
@@ -19,6 +19,7 @@ from tests.stripe_line import change_at_stripe, forget_at_stripe
 from tmt.checkout.models import Order
 from tmt.core.outbox import OutboxRow
 from tmt.payments.ledger import refunds_of
+from tmt.payments.models import Notice
 
 Story = Callable[[Front], None]
 STORIES: dict[str, Story] = {}
@@ -126,6 +127,7 @@ def paid_too_late(front: Front) -> None:
     intents = [buyer.open_pay_page(order) for order in (lucky, late)]
     front.clock.move(minutes=16)
     front.run_jobs()
+    front.ready()
     others = [front.buyer().reserve(8) for _ in range(6)]
     for intent in intents:
         change_at_stripe(front, intent, status="requires_payment_method", canceled_at=None)
@@ -238,6 +240,7 @@ def stripe_breaks(front: Front) -> None:
 def stripe_is_away(front: Front) -> None:
     """What cannot be done now is done later: an event that must be read again, a refund."""
     order = _paid(front, 2)
+    front.excused = True
     trouble = Driver(front.sandbox)
     front.stripe.v1.refunds.create({"payment_intent": _intent(front, order), "amount": 100})
     for call in ("GET /v1/refunds/*", "GET /v1/refunds", "POST /v1/refunds"):
@@ -247,6 +250,7 @@ def stripe_is_away(front: Front) -> None:
     for _ in range(3):
         front.run_jobs()
         front.clock.move(minutes=5)
+    front.excused = False
 
 
 @story
@@ -256,10 +260,11 @@ def by_hand(front: Front) -> None:
     order = _paid(front, 1)
     front.stripe.v1.refunds.create({"payment_intent": _intent(front, order), "amount": 100})
     front.rest()
+    front.ready()
     path = front.settings["instance"].parent / "catalogue.yaml"
     front.flask("catalog", "export", str(path))
     front.flask("catalog", "import", str(path))
-    front.flask("notices", "done", "1")
+    front.flask("notices", "done", "1", unless=lambda: not _count(front, Notice.done_at.is_(None)))
     buyer = front.buyer()
     token = buyer.csrf_token("/orders/find")
     buyer.post("/orders/find", {"email": "ana@example.com", "csrf_token": token})
@@ -273,13 +278,12 @@ def nobody_can_write_mail(front: Front) -> None:
     folder = front.shop.settings.mail_folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.write_text("in the way")
-    order = _paid(front, 1)
+    _paid(front, 1)
     folder.unlink()
-    with front.shop.db.reading() as session:
-        waiting = session.scalars(select(OutboxRow).where(OutboxRow.done_at.is_(None))).all()
-    assert front.died or [row.kind for row in waiting] == ["confirmation"], order.code
-    for row in waiting:
-        front.flask("outbox", "retry", str(row.id))
+    undone = (OutboxRow.kind == "confirmation", OutboxRow.done_at.is_(None))
+    assert front.died or _count(front, *undone)
+    if _count(front, *undone):
+        front.flask("outbox", "retry", "1", unless=lambda: not _count(front, *undone))
 
 
 @story
@@ -293,10 +297,12 @@ def looked_after(front: Front) -> None:
 @story
 def mended(front: Front) -> None:
     """What no code of the shop does: rows are lost and changed. The audit puts them right."""
-    orders = [_paid(front, 1) for _ in range(6)]
+    orders = [_bought(front, 1) for _ in range(6)]
+    front.run_jobs()
     front.stripe.v1.refunds.create({"payment_intent": _intent(front, orders[0])})
     front.tell()
     front.run_jobs()
+    front.ready()
     front.excused = True
     spoil(front, *orders)
     front.look("audit", "--repair")
@@ -313,6 +319,12 @@ def gone_at_stripe(front: Front) -> None:
     front.run_jobs()
 
 
+def _count(front: Front, *where: ColumnElement[bool]) -> int:
+    """How many rows there are, of which all this is true."""
+    with front.shop.db.reading() as session:
+        return session.scalar(select(func.count()).where(*where)) or 0
+
+
 def _declined(front: Front, intent: str) -> None:
     with contextlib.suppress(stripe.CardError):
         front.confirm(intent, "pm_card_chargeDeclined")
@@ -320,11 +332,16 @@ def _declined(front: Front, intent: str) -> None:
 
 def _paid(front: Front, *quantities: int, method: str = "pm_card_visa") -> Order:
     """A paid order, its jobs done."""
+    order = _bought(front, *quantities, method=method)
+    front.run_jobs()
+    return order
+
+
+def _bought(front: Front, *quantities: int, method: str = "pm_card_visa") -> Order:
     buyer = front.buyer()
     order = buyer.reserve(*quantities)
     front.confirm(buyer.open_pay_page(order), method)
     buyer.get(f"/orders/{order.token}/return")
-    front.run_jobs()
     return front.order(order.token)
 
 

@@ -24,6 +24,9 @@ Headers = Mapping[str, str | bytes]
 BOOKS = frozenset({"api_keys", "stripe_events"})
 
 
+_UNKNOWN = b"No such payment_intent"
+
+
 @dataclass(frozen=True)
 class Answer:
     """A status, a body, and what Stripe answered meanwhile."""
@@ -64,7 +67,8 @@ class RawLine:
                 told.status, told.read(), told.getheader("Location", ""), tuple(self._statuses)
             )
         self.seen[answer.status] += 1
-        refused = any(status >= 400 for status in answer.stripe)
+        # An id that would be another address at Stripe is answered as one that it does not know.
+        refused = any(status >= 400 for status in answer.stripe) or _UNKNOWN in answer.body
         assert answer.status < 500 or refused, answer
         return answer
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from datetime import timedelta
 
 import pytest
@@ -140,11 +142,32 @@ def test_an_old_payment_is_asked_about_without_reading_a_long_list(deaf):
     long_ago = deaf.clock.now() - timedelta(days=20)
     deaf.shop.db.transaction(lambda s: s.execute(update(Payment).values(created_at=long_ago)))
     deaf.confirm(pi)
-    line = StripeLine(deaf)
-    assert ask(deaf).settled == 1
-    assert line.count(LIST) == 1
-    assert line.count(ONE.format(pi)) == 1
+    ask(deaf)
     assert deaf.order(order.token).status == "paid"
+    change_at_stripe(deaf, pi, status="canceled")
+    deaf.shop.db.transaction(lambda s: s.execute(update(Payment).values(status="processing")))
+    others_at_stripe(deaf, pi, 700, created=int(long_ago.timestamp()) + 86400)
+    line = StripeLine(deaf)
+    assert ask(deaf).asked == 1
+    assert line.count(LIST) == 3
+    assert line.count(ONE.format(pi)) == 1
+
+
+def others_at_stripe(front, pi, count, created):
+    """PaymentIntents of other systems on the same account."""
+    path = front.shop.settings.instance.parent / "sandbox.sqlite"
+    connection = sqlite3.connect(path, timeout=10)
+    with connection:
+        query = "SELECT body FROM objects WHERE id = ?"
+        body = json.loads(connection.execute(query, (pi,)).fetchone()[0])
+        connection.executemany(
+            "INSERT INTO objects (id, kind, created, body) VALUES (?, 'payment_intent', ?, ?)",
+            [
+                (name, created, json.dumps(body | {"id": name, "created": created, "metadata": {}}))
+                for name in (f"pi_other{number}" for number in range(count))
+            ],
+        )
+    connection.close()
 
 
 def test_pay12_a_debit_that_is_never_told_of_ends_as_the_bank_says(deaf):
@@ -184,6 +207,8 @@ def test_ref03_a_refund_that_fails_weeks_later_is_noticed(deaf):
     made = deaf.stripe.v1.refunds.create({"payment_intent": pi, "amount": 500})
     ask(deaf)
     deaf.clock.move(days=25)
+    yesterday = deaf.clock.now() - timedelta(days=1)
+    deaf.shop.db.transaction(lambda s: marks.set_mark(s, "events_read", yesterday))
     change_at_stripe(deaf, made.id, status="failed", failure_reason="lost_or_stolen_card")
     ask(deaf)
     (refund,) = all_of(deaf, Refund)
@@ -233,10 +258,11 @@ def test_events_that_never_arrived_are_handled_and_asked_for_once(deaf):
     assert (event.object_id, event.attempts) == (pi, 1)
 
 
-def test_the_mark_moves_only_when_a_run_was_complete(deaf):
+@pytest.mark.parametrize("unanswered", ["GET /v1/events", "GET /v1/refunds"])
+def test_the_mark_moves_only_when_a_run_was_complete(deaf, unanswered):
     paid_unheard(deaf)
     line = StripeLine(deaf)
-    line.fate = lambda call: "refused" if call == "GET /v1/events" else None
+    line.fate = lambda call: "refused" if call == unanswered else None
     ask(deaf)
     with deaf.shop.db.reading() as session:
         assert marks.read(session, "events_read") is None

@@ -42,6 +42,11 @@ class Seen:
         with self._lock:
             self.seconds.setdefault(kind, []).append(time.perf_counter() - started)
 
+    def forget_times(self) -> None:
+        """Leaves out what was measured so far: a server's first pages take it seconds."""
+        with self._lock:
+            self.seconds.clear()
+
     def blame(self, text: str) -> None:
         with self._lock:
             self.wrong.append(text)

@@ -1,4 +1,4 @@
-"""The shop that is written to: gunicorn, a sandbox, jobs, sweepers, the office, on one SQLite."""
+"""The shop that is written to: gunicorn, a sandbox, jobs, sweepers, the office, on one database."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ _HOLD_MINUTES = 15
 # A sweeper is so much ahead that holds end while their buyers are still on the pay page.
 _AHEAD = timedelta(minutes=_HOLD_MINUTES, seconds=-8)
 _MOST_PLACES = 1_000_000
+_LIMITED = ("ORDERS", "CONFIRMS", "FINDS", "API")
 _PLENTY = "1000000 per minute"
 spawn = multiprocessing.get_context("spawn")
 
@@ -51,11 +52,11 @@ class Stand:
 
 
 @contextmanager
-def stand_on(stage: Stage) -> Iterator[Stand]:
-    """Starts every process; each is ended by its id with the block."""
+def stand_on(stage: Stage, kind: str) -> Iterator[Stand]:
+    """Starts every process on a database of this kind; each is ended by its id with the block."""
     shop, box, jobs = stage.folder(), stage.folder(), stage.folder()
     port, stripe_port = free_port(), free_port()
-    url = _database(stage)
+    url = _database(stage, kind)
     environment = _environment(shop, url, port, stripe_port)
     (box / "s.keys").write_text("\n".join((SECRET_KEY, PUBLISHABLE_KEY, SIGNING_SECRET)))
     sandbox = [sys.executable, "-m", "tmt.sandbox", "--port", str(stripe_port), "--store", "s"]
@@ -76,9 +77,9 @@ def stand_on(stage: Stage) -> Iterator[Stand]:
         )
 
 
-def _database(stage: Stage) -> str:
+def _database(stage: Stage, kind: str) -> str:
     """A database with an event on sale, with no more places than a catalogue file may state."""
-    url = stage.shop_database("SQLite")
+    url = stage.shop_database(kind)
     db = Database(url)
     for table in (Event, TicketType):
         db.transaction(partial(_execute, update(table).values(capacity=_MOST_PLACES)))
@@ -154,8 +155,6 @@ def _environment(folder: Path, url: str, port: int, stripe_port: int) -> dict[st
         "TMT_INSTANCE": str(folder / "instance"),
         "TMT_HOLD_MINUTES": str(_HOLD_MINUTES),
         "TMT_LOG_LEVEL": "WARNING",
-        "TMT_ORDERS_PER_ADDRESS": _PLENTY,
+        **{f"TMT_{limit}_PER_ADDRESS": _PLENTY for limit in _LIMITED},
         "TMT_ORDERS_PER_EMAIL": _PLENTY,
-        "TMT_FINDS_PER_ADDRESS": _PLENTY,
-        "TMT_API_PER_ADDRESS": _PLENTY,
     }

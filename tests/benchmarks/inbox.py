@@ -1,0 +1,112 @@
+"""Handling stored events that pay orders, against bare SQL that writes the same rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from tests.benchmarks.bare_inbox import BareInbox
+from tests.benchmarks.bare_order import BareShop
+from tests.benchmarks.load import Turns
+from tests.benchmarks.order import open_shop, two_types
+from tests.benchmarks.stage import DATABASES, SLUG, Stage
+from tests.benchmarks.table import Row, rate_row
+from tmt.checkout.models import Order
+from tmt.checkout.states import PAID
+from tmt.core.outbox import OutboxRow
+from tmt.gateway import inbox
+from tmt.gateway.contract import API_VERSION, SUCCEEDED, Event
+from tmt.gateway.stripe_api import StripeGateway
+from tmt.payments.handlers import HANDLERS
+from tmt.payments.models import Payment
+from tmt.shop import Shop
+from tmt.tickets.models import Ticket
+
+GOAL = 0.5
+_ROUNDS, _EVENTS = 5, 60
+_CREATED = 1767225600
+_PLACES = 3
+
+
+def run(stage: Stage) -> list[Row]:
+    """Events per second, each of which pays an order of three places, on each kind of database."""
+    return [_compared(stage, kind) for kind in DATABASES]
+
+
+def _compared(stage: Stage, kind: str) -> Row:
+    url = stage.shop_database(kind)
+    plain_url = url.replace("postgresql+psycopg:", "postgresql:")
+    shop = open_shop(stage.folder(), stage.log_file(), url)
+    # Told of letters that nobody writes here.
+    shop.jobs.define({"outbox": lambda: None})
+    buyers, bare = BareShop(plain_url, SLUG), BareInbox(plain_url)
+    place = partial(buyers.place, two_types(shop)[0])
+    gateway = StripeGateway(shop.settings, lambda _operation, _outcome: None)
+    turns = Turns(), Turns()
+    try:
+        _take_turns(shop, place, partial(inbox.drain, shop, gateway, HANDLERS), bare.drain, turns)
+        _check_same_work(shop)
+    finally:
+        buyers.close()
+        bare.close()
+        shop.db.close()
+    return rate_row(f"handling events, {kind}", *turns, GOAL)
+
+
+def _take_turns(
+    shop: Shop,
+    place: Callable[[], object],
+    ours: Callable[[], int],
+    bare: Callable[[], int],
+    turns: tuple[Turns, Turns],
+) -> None:
+    numbers = count()
+    for number in range(_ROUNDS + 1):
+        for drain, mine in zip((ours, bare), turns, strict=True):
+            for _event in range(_EVENTS):
+                place()
+                _tell_of_payment(shop, f"pi_{next(numbers)}")
+            started, used = time.perf_counter(), time.process_time()
+            done = drain()
+            assert done == _EVENTS, done
+            if number:
+                seconds = time.perf_counter() - started
+                mine.note(done, seconds, time.process_time() - used)
+
+
+def _tell_of_payment(shop: Shop, payment_intent: str) -> None:
+    """Gives the newest order this PaymentIntent, and stores Stripe's event that it succeeded."""
+
+    def unit(session: Session) -> int:
+        newest = session.scalars(select(func.max(Payment.id))).one()
+        values = {"payment_intent": payment_intent, "status": "requires_payment_method"}
+        session.execute(update(Payment).where(Payment.id == newest).values(values))
+        return session.get_one(Payment, newest).amount
+
+    amount = shop.db.transaction(unit)
+    told = {
+        "id": payment_intent,
+        "object": "payment_intent",
+        "status": SUCCEEDED,
+        "currency": "usd",
+    }
+    told |= {"amount": amount, "amount_received": amount, "created": _CREATED}
+    id_, type_ = f"evt_{payment_intent}", "payment_intent.succeeded"
+    assert inbox.receive(shop, Event(id_, type_, _CREATED, False, API_VERSION, told))
+
+
+def _check_same_work(shop: Shop) -> None:
+    """Whoever handled its event, each order is paid, and has its tickets and its letter."""
+    with shop.db.reading() as session:
+        paid = select(func.count(Order.id)).where(Order.status == PAID)
+        orders = session.scalar(paid) or 0
+        tickets = session.scalar(select(func.count(Ticket.id)))
+        letters = session.scalar(select(func.count(OutboxRow.id)))
+    expected = 2 * (_ROUNDS + 1) * _EVENTS
+    found = (orders, tickets, letters)
+    assert found == (expected, expected * _PLACES, expected), found
