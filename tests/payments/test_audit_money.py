@@ -11,6 +11,7 @@ from tmt.checkout.models import Order
 from tmt.checkout.states import Cause
 from tmt.core.outbox import OutboxRow
 from tmt.payments.models import Dispute, Payment, Refund
+from tmt.payments.notices import finish, open_notices
 from tmt.payments.returns import give_back
 from tmt.payments.start import current_intent
 
@@ -55,6 +56,10 @@ def test_money_that_could_not_be_given_back_waits_for_a_person(shopfront):
     assert code == 1
     assert any("could not be mended" in line and "failed before" in line for line in lines)
     assert len(refunds(shopfront)) == 1
+    with shopfront.shop.db.reading() as session:
+        (notice,) = open_notices(session)
+    finish(shopfront.shop, notice.id)
+    is_sound(shopfront)
 
 
 def test_paid_with_less_than_it_costs(shopfront):

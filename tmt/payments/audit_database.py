@@ -38,7 +38,15 @@ from tmt.payments import audit_repair
 from tmt.payments.audit_repair import Breach
 from tmt.payments.handlers import HANDLERS
 from tmt.payments.ledger import LOST
-from tmt.payments.models import COUNTED, DISPUTE_OVER, REQUESTED, Dispute, Payment, Refund
+from tmt.payments.models import (
+    COUNTED,
+    DISPUTE_OVER,
+    REQUESTED,
+    Dispute,
+    Notice,
+    Payment,
+    Refund,
+)
 from tmt.shop import Shop
 from tmt.tickets.models import BLOCKED, VALID, VOID, Ticket
 
@@ -93,7 +101,7 @@ def money(session: Session) -> Iterator[Breach]:
     unpaid = ~_paid_with()
     wrong = or_(
         and_(Order.status == PAID, Order.total > 0, or_(left <= 0, left > Order.total, unpaid)),
-        and_(Order.status != PAID, left > 0),
+        and_(Order.status != PAID, left > 0, ~_given_back_by_hand()),
     )
     columns = (Order.id, Order.code, Order.status, Order.total, Order.currency)
     query = select(*columns, left.label("kept"), unpaid.label("unpaid"))
@@ -144,6 +152,13 @@ def _lost() -> ScalarSelect[Any]:
     query = select(func.coalesce(func.sum(Dispute.amount), 0))
     mine = query.where(Dispute.payment_id == Payment.id, Dispute.status == LOST)
     return mine.correlate(Payment).scalar_subquery()
+
+
+def _given_back_by_hand() -> ColumnElement[bool]:
+    """Whether Stripe could not give the money back, and a person has said that it is done."""
+    failed = (Notice.order_id == Order.id, Notice.kind == "refund_failed")
+    told = exists().where(*failed, Notice.done_at.is_not(None))
+    return and_(told, ~exists().where(*failed, Notice.done_at.is_(None)))
 
 
 def _paid_with() -> ColumnElement[bool]:

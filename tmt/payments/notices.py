@@ -41,7 +41,7 @@ KINDS: dict[str, tuple[str, str]] = {
     ),
     "refund_failed": (
         "Stripe could not give money back.",
-        "Give it back another way, or try again: flask refund. Stripe's dashboard has the reason.",
+        "Try again (flask refund), or give it back another way and say so: flask notices done.",
     ),
     "refunded_elsewhere": (
         "A part of a payment was refunded in Stripe's dashboard; the tickets are still valid.",
