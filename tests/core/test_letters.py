@@ -29,6 +29,7 @@ CONTEXT = {
     "order_url": "https://shop.example/orders/token",
     "test": False,
     "amount": 15050,
+    "currency": "eur",
     "reason": "too_late",
     "order": {
         "code": "7KQ2MWXA",

@@ -22,7 +22,9 @@ request_seconds = Histogram("tmt_request_seconds", "Time to answer a request", [
 stripe_calls = Counter("tmt_stripe_calls", "Calls to Stripe", ["operation", "outcome"])
 webhooks = Counter("tmt_webhooks", "Webhook deliveries", ["result"])
 settled = Counter("tmt_settled", "Payments settled", ["outcome", "cause"])
-decline_alarms = Counter("tmt_decline_alarms", "Minutes in which too many payments failed")
+# Each has a label: without one it would open its file when this is imported, before the folder
+# that the workers share is there.
+decline_alarms = Counter("tmt_decline_alarms", "Minutes of too many failed payments", ["mode"])
 orders = Counter("tmt_orders", "Attempts to place an order", ["result"])
 
 

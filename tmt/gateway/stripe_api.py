@@ -40,6 +40,7 @@ SIGNATURE_TOLERANCE = 300
 _CONNECT_TIMEOUT = 3.05
 # The SDK repeats what failed on the line or at Stripe, but not what came too fast (429).
 _TOO_FAST_TRIES = 4
+_UNDER_WAY = 409
 _PAGE = 100
 
 _GONE = frozenset({"resource_missing"})
@@ -214,12 +215,19 @@ class StripeGateway:
 
 
 def _not_too_fast(call: Callable[[], T]) -> T:
-    """Makes the call, and again a little later when Stripe has too many at once."""
+    """Makes the call, and again a little later when Stripe has too many at once.
+
+    Or when the same call is under way (409), whose answer is then this one's too.
+    """
     for attempt in range(1, _TOO_FAST_TRIES):
         try:
             return call()
         except stripe.RateLimitError:
-            time.sleep(random.uniform(0.1, 0.2) * 2**attempt)
+            pass
+        except stripe.APIError as error:
+            if error.http_status != _UNDER_WAY:
+                raise
+        time.sleep(random.uniform(0.1, 0.2) * 2**attempt)
     return call()
 
 

@@ -111,7 +111,7 @@ def watch(shop: Shop) -> None:
     with shop.db.reading() as session:
         outcomes = last_hour(session, shop.clock.now())
     if is_alarming(shop, outcomes):
-        metrics.decline_alarms.inc()
+        metrics.decline_alarms.labels(shop.settings.mode).inc()
         log.error(
             "payments.many_declines",
             failed=outcomes.failed,
