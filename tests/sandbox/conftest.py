@@ -55,12 +55,12 @@ class Receiver:
     def wait_for(self, *types: str) -> stripe.Event:
         """Wait until all these types have come; returns the last event of the last type."""
         with self.news:
-            assert self.news.wait_for(lambda: set(types) <= set(self.types()), 5), self.types()
+            assert self.news.wait_for(lambda: set(types) <= set(self.types()), 20), self.types()
             return next(e for e in reversed(self.events) if e.type == types[-1])
 
     def wait_count(self, count: int) -> None:
         with self.news:
-            assert self.news.wait_for(lambda: len(self.events) >= count, 5), self.types()
+            assert self.news.wait_for(lambda: len(self.events) >= count, 20), self.types()
 
 
 @pytest.fixture
