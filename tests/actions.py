@@ -19,16 +19,15 @@ from tests.servers import Served, serve
 from tmt.catalog.models import PUBLISHED, Event, TicketType
 from tmt.checkout.forms import CheckoutRequest
 from tmt.checkout.models import Order
-from tmt.checkout.orders import get_order, place_order
-from tmt.checkout.views import PLACED
+from tmt.checkout.orders import get_order
 from tmt.core.clock import Clock
-from tmt.core.db import Database
+from tmt.core.database import Database
 from tmt.core.ids import new_token
 from tmt.factory import create_app
-from tmt.gateway.contract import API_VERSION
-from tmt.gateway.extension import KEY as GATEWAY
+from tmt.gateway.types import API_VERSION
+from tmt.payments.balances import get_payment
 from tmt.payments.models import Payment
-from tmt.payments.start import newest_payment
+from tmt.payments.purchase import purchase
 from tmt.sandbox import Endpoint, Sandbox
 from tmt.shop import Shop
 from tmt.tickets.models import Ticket
@@ -66,7 +65,7 @@ class Shopfront:
 
     @property
     def gateway(self) -> Any:
-        return self.app.extensions[GATEWAY]
+        return self.app.extensions["tmt"].gateway
 
     def buyer(self, **who: str) -> Buyer:
         """A new buyer, with a browser's cookies of their own."""
@@ -83,8 +82,7 @@ class Shopfront:
             "name": "Ana Ejemplo",
             "email": "ana@example.com",
         } | changed
-        placed = self.app.extensions[PLACED]
-        return place_order(self.shop, self.event.slug, CheckoutRequest(**values), "en", placed)
+        return purchase(self.shop, self.event.slug, CheckoutRequest(**values), "en")
 
     def run_jobs(self) -> None:
         """Lets every job run once."""
@@ -100,7 +98,7 @@ class Shopfront:
 
     def payment(self, order: Order) -> Payment:
         with self.shop.db.reading() as session:
-            found = newest_payment(session, order.id)
+            found = get_payment(session, order.id)
         assert found
         return found
 
@@ -250,7 +248,7 @@ def open_shop(database_url: str, folder: Path, settings: dict[str, Any]) -> Shop
             **settings,
         }
     )
-    shop: Shop = app.extensions["tmt.shop"]
+    shop: Shop = app.extensions["tmt"].shop
     clock = MovableClock()
     # The parts of the shop were handed this clock: it is led, not replaced.
     shop.clock._offset = lambda: clock.ahead

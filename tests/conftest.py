@@ -20,7 +20,7 @@ from tests.invariants import check_stock, check_tickets
 from tests.sandbox.driver import Driver
 from tests.servers import BROWSER_FLAGS, Postgres, find_browser
 from tmt.core import schema
-from tmt.core.db import Database
+from tmt.core.database import Database
 
 
 @dataclass

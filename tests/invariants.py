@@ -13,16 +13,15 @@ from sqlalchemy.orm import Session
 
 from tests.actions import Shopfront
 from tmt.catalog.models import Event
-from tmt.checkout.models import Order
-from tmt.checkout.states import HELD, PAID, PROCESSING, REFUNDED
-from tmt.core.db import Database
+from tmt.checkout.models import Order, OrderStatus
+from tmt.core.database import Database
 from tmt.core.outbox import OutboxRow
-from tmt.payments import audit_database
-from tmt.payments.audit import audit
-from tmt.payments.audit_repair import Breach
-from tmt.payments.ledger import LOST, is_disputed, net_paid, refunds_of
-from tmt.payments.models import COUNTED, Payment
-from tmt.tickets.models import BLOCKED, VOID, Ticket
+from tmt.operations import audit_database
+from tmt.operations.audit import audit
+from tmt.operations.audit_repair import Breach
+from tmt.payments.balances import get_refunds, is_disputed, net_paid
+from tmt.payments.models import COUNTED_REFUNDS, Payment
+from tmt.tickets.models import Ticket, TicketStatus
 
 
 def check_stock(db: Database) -> None:
@@ -30,9 +29,9 @@ def check_stock(db: Database) -> None:
     with db.reading() as session:
         _none(audit_database.stock(session))
         for event in session.scalars(select(Event)):
-            held = _places(session, event, HELD, PROCESSING)
+            held = _places(session, event, OrderStatus.HELD, OrderStatus.PROCESSING)
             standing = select(func.count()).select_from(Ticket)
-            query = standing.where(Ticket.event_id == event.id, Ticket.status != VOID)
+            query = standing.where(Ticket.event_id == event.id, Ticket.status != TicketStatus.VOID)
             assert (event.held, event.sold) == (held, session.scalar(query))
             assert event.capacity is None or event.held + event.sold <= event.capacity
 
@@ -44,12 +43,16 @@ def check_tickets(db: Database) -> None:
         for order in session.scalars(select(Order)):
             query = select(Ticket).where(Ticket.order_id == order.id).order_by(Ticket.number)
             tickets = session.scalars(query).all()
-            expected = order.places if order.status in (PAID, REFUNDED) and order.paid_at else {}
+            expected = (
+                order.quantities
+                if order.status in (OrderStatus.PAID, OrderStatus.REFUNDED) and order.paid_at
+                else {}
+            )
             assert Counter(t.ticket_type_id for t in tickets) == Counter(expected), order.status
             assert [t.number for t in tickets] == list(range(1, len(tickets) + 1))
             statuses = {ticket.status for ticket in tickets}
-            assert order.status == PAID or statuses <= {VOID}, order.status
-            assert BLOCKED not in statuses or is_disputed(session, order.id)
+            assert order.status == OrderStatus.PAID or statuses <= {TicketStatus.VOID}, order.status
+            assert TicketStatus.BLOCKED not in statuses or is_disputed(session, order.id)
 
 
 def check_money(front: Shopfront) -> None:
@@ -60,18 +63,22 @@ def check_money(front: Shopfront) -> None:
     _none(b for b in audit(front.shop, front.gateway) if b.invariant in ("I2", "I4"))
     with front.shop.db.reading() as session:
         orders = {order.id: order for order in session.scalars(select(Order))}
-        payments = session.scalars(select(Payment).where(Payment.payment_intent.is_not(None))).all()
+        payments = session.scalars(
+            select(Payment).where(Payment.payment_intent_id.is_not(None))
+        ).all()
         kept = {order.id: net_paid(session, order) for order in orders.values()}
         given_back = {o.id for o in orders.values() if _gave_back_a_part(session, o)}
         confirmations = session.scalar(select(func.count()).where(OutboxRow.kind == "confirmation"))
     net = dict.fromkeys(orders, 0)
     for payment in payments:
-        net[payment.order_id] += _net_at_stripe(front, payment.payment_intent or "")
+        net[payment.order_id] += _net_at_stripe(front, payment.payment_intent_id or "")
     assert net == kept
     for order in orders.values():
         if order.id not in given_back:
-            assert net[order.id] == (order.total if order.status == PAID else 0), order.status
-        assert order.status == PAID or net[order.id] == 0, order.status
+            assert net[order.id] == (order.total if order.status == OrderStatus.PAID else 0), (
+                order.status
+            )
+        assert order.status == OrderStatus.PAID or net[order.id] == 0, order.status
         assert 0 <= net[order.id] <= order.total
     assert confirmations == sum(o.paid_at is not None for o in orders.values())
 
@@ -81,7 +88,7 @@ def _none(breaches: Iterable[Breach]) -> None:
 
 
 def _gave_back_a_part(session: Session, order: Order) -> bool:
-    return any(refund.status in COUNTED for refund in refunds_of(session, order.id))
+    return any(refund.status in COUNTED_REFUNDS for refund in get_refunds(session, order.id))
 
 
 def _net_at_stripe(front: Shopfront, payment_intent: str) -> int:
@@ -89,9 +96,9 @@ def _net_at_stripe(front: Shopfront, payment_intent: str) -> int:
     disputes = front.stripe.v1.disputes.list({"payment_intent": payment_intent}).data
     came = [c for c in charges if c.status == "succeeded"]
     captured = sum(c.amount_captured - c.amount_refunded for c in came)
-    return captured - sum(d.amount for d in disputes if d.status == LOST)
+    return captured - sum(d.amount for d in disputes if d.status == "lost")
 
 
 def _places(session: Session, event: Event, *statuses: str) -> int:
     query = select(Order).where(Order.event_id == event.id, Order.status.in_(statuses))
-    return sum(sum(order.places.values()) for order in session.scalars(query))
+    return sum(sum(order.quantities.values()) for order in session.scalars(query))

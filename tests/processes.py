@@ -14,13 +14,12 @@ from sqlalchemy import event, update
 from tmt.catalog import listing, stock
 from tmt.catalog.stock import SoldOut
 from tmt.checkout.forms import CheckoutRequest
-from tmt.checkout.orders import Placed, get_order, place_order
-from tmt.checkout.states import Cause
-from tmt.checkout.views import PLACED
+from tmt.checkout.orders import get_order
+from tmt.checkout.states import Trigger
 from tmt.core.ids import new_token
 from tmt.factory import create_app
-from tmt.gateway.extension import KEY as GATEWAY
-from tmt.payments import start
+from tmt.payments import intents
+from tmt.payments.purchase import purchase
 from tmt.shop import Shop
 
 DIED = 9
@@ -38,11 +37,11 @@ def buy(
 ) -> None:
     """Tries to place every order that is wanted, four at a time; tells for each if it was."""
     app = create_app(settings)
-    shop: Shop = app.extensions["tmt.shop"]
-    try_one = partial(_guarded, shop, app.extensions[PLACED], slug)
+    shop: Shop = app.extensions["tmt"].shop
+    try_one = partial(_guarded, shop, slug)
     if not guarded:
         _turn_the_guard_off(shop)
-        try_one = partial(_look_then_take, shop, app.extensions[PLACED], slug)
+        try_one = partial(_look_then_take, shop, slug)
     with ThreadPoolExecutor(4) as threads:
         barrier.wait(timeout=60)
         told.send(list(threads.map(try_one, wanted)))
@@ -52,22 +51,22 @@ def buy(
 def die_while_creating(settings: dict[str, Any], order_id: int, after: bool) -> None:
     """Opens the pay page's PaymentIntent, and dies before the call or before its id is stored."""
     app = create_app(settings)
-    shop: Shop = app.extensions["tmt.shop"]
-    gateway = app.extensions[GATEWAY]
+    shop: Shop = app.extensions["tmt"].shop
+    gateway = app.extensions["tmt"].gateway
 
     def die(*_any: object, **_more: object) -> Any:
         os._exit(DIED)
 
     if after:
-        start._keep = die
+        intents._store_id = die
     else:
         gateway.create_payment_intent = die
     with shop.db.reading() as session:
         order = get_order(session, order_id)
-    start.current_intent(shop, gateway, order, Cause.PAGE)
+    intents.current_intent(shop, gateway, order, Trigger.PAGE)
 
 
-def _guarded(shop: Shop, placed: Placed, slug: str, wanted: Wanted) -> bool:
+def _guarded(shop: Shop, slug: str, wanted: Wanted) -> bool:
     with shop.db.reading() as session:
         types = listing.find_event(session, slug).ticket_types
     request = CheckoutRequest(
@@ -80,17 +79,17 @@ def _guarded(shop: Shop, placed: Placed, slug: str, wanted: Wanted) -> bool:
     )
 
     try:
-        place_order(shop, slug, request, "es", placed)
+        purchase(shop, slug, request, "es")
     except SoldOut:
         return False
     return True
 
 
-def _look_then_take(shop: Shop, placed: Placed, slug: str, wanted: Wanted) -> bool:
+def _look_then_take(shop: Shop, slug: str, wanted: Wanted) -> bool:
     """As shops oversell: whether there are places is asked first, and taken for granted then."""
     with shop.db.reading() as session:
         left = listing.find_event(session, slug).left or 0
-    return left >= sum(wanted) and _guarded(shop, placed, slug, wanted)
+    return left >= sum(wanted) and _guarded(shop, slug, wanted)
 
 
 def _turn_the_guard_off(shop: Shop) -> None:

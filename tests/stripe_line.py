@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import select
 
 from tests.actions import Shopfront
-from tmt.gateway.inbox import StripeEvent
+from tmt.gateway.inbox import InboxRow
 
 # What becomes of a call: None (it goes through), "refused" (Stripe answers 500 and does nothing),
 # "lost" (it never arrives) or "unanswered" (Stripe does it, the answer is lost).
@@ -80,9 +80,7 @@ def forget_at_stripe(front: Shopfront, object_id: str) -> None:
 
 def wait_for_event(front: Shopfront, type_: str, object_id: str) -> None:
     """Returns once the shop has stored Stripe's event about the object."""
-    query = select(StripeEvent.id).where(
-        StripeEvent.type == type_, StripeEvent.object_id == object_id
-    )
+    query = select(InboxRow.id).where(InboxRow.type == type_, InboxRow.object_id == object_id)
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline:
         with front.shop.db.reading() as session:

@@ -7,7 +7,7 @@ import stat
 import pytest
 from pydantic import ValidationError
 
-from tmt.config import STRIPE_JS, Settings, SettingsRefused, load_settings
+from tmt.config import STRIPE_JS, InvalidSettings, Settings, load_settings
 
 TEST = {
     "STRIPE_SECRET_KEY": "sk_test_1",
@@ -207,19 +207,19 @@ REFUSED = [
 
 @pytest.mark.parametrize(("environment", "sentence"), REFUSED)
 def test_wh15_what_cannot_be_is_refused_with_what_to_set(load, environment, sentence):
-    with pytest.raises(SettingsRefused) as refused:
+    with pytest.raises(InvalidSettings) as refused:
         load(environment)
     assert refused.value.message == sentence
 
 
 def test_flask_run_does_not_make_live_keys_any_softer(load):
     for missing in ("STRIPE_WEBHOOK_SECRET", "SECRET_KEY", "TMT_BASE_URL"):
-        with pytest.raises(SettingsRefused, match=missing):
+        with pytest.raises(InvalidSettings, match=missing):
             load(LIVE | {missing: ""}, FLASK_RUN)
 
 
 def test_a_sandbox_can_be_ruled_out(load):
-    with pytest.raises(SettingsRefused, match="No Stripe key is set"):
+    with pytest.raises(InvalidSettings, match="No Stripe key is set"):
         load({"TMT_SANDBOX": "0"}, FLASK_RUN)
 
 
@@ -237,7 +237,7 @@ def test_a_sandbox_can_be_ruled_out(load):
     ],
 )
 def test_values_out_of_range_are_refused_by_their_name(load, name, value):
-    with pytest.raises(SettingsRefused) as refused:
+    with pytest.raises(InvalidSettings) as refused:
         load(TEST | {name: value})
     assert refused.value.message.startswith(f"{name}: ")
     assert len(refused.value.message.splitlines()) == 1
@@ -246,7 +246,7 @@ def test_values_out_of_range_are_refused_by_their_name(load, name, value):
 def test_no_refusal_shows_a_secret(load):
     key = "sk_live_TOPSECRET"
     secrets = {"STRIPE_SECRET_KEY": key, "STRIPE_PUBLISHABLE_KEY": key}
-    with pytest.raises(SettingsRefused) as refused:
+    with pytest.raises(InvalidSettings) as refused:
         load(LIVE | secrets | {"STRIPE_WEBHOOK_SECRET": "TOPSECRET", "TMT_HOLD_MINUTES": "0"})
     assert "TOPSECRET" not in str(refused.value) + refused.value.message
     assert refused.value.__suppress_context__

@@ -19,8 +19,8 @@ from tests.gateway.stripe_events import run_sql
 from tests.servers import free_port
 from tests.stripe_line import wait_for_event
 from tmt.core import outbox
-from tmt.gateway.contract import API_VERSION
-from tmt.payments.handlers import HANDLERS
+from tmt.gateway.types import API_VERSION
+from tmt.payments.webhook_handlers import HANDLERS
 
 LINE = re.compile(r"^(green|yellow|red) +(\S+(?: key)?)  +(.*)$")
 ADDRESS = "https://tickets.example.org"

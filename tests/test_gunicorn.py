@@ -13,7 +13,7 @@ import requests
 
 from tests.servers import free_port, wait_for
 from tmt.core import schema
-from tmt.core.db import Database
+from tmt.core.database import Database
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = {

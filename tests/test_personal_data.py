@@ -12,7 +12,7 @@ from sqlalchemy import inspect, text
 from tests.actions import SECRET_KEY, SIGNING_SECRET
 from tests.core.test_log import Lines
 from tests.core.test_log import lines as lines
-from tmt.payments.returns import give_back
+from tmt.payments.refunds import issue_refund
 
 MARKERS = ("markerperson", "markermail")
 # Where the shop keeps who has ordered what; nowhere else.
@@ -42,7 +42,7 @@ def live_through(front):
         buyer.cancel(order) if fate == "given up" else buyer.get(f"/orders/{order.token}/return")
         front.run_jobs()
         if fate == "given back":
-            give_back(front.shop, order.code)
+            issue_refund(front.shop, order.code)
     front.sandbox.deliver()
     front.run_jobs()
     return secrets

@@ -13,8 +13,8 @@ from click.testing import Result
 
 from tests.actions import Shopfront
 from tests.servers import serve
-from tmt.gateway.contract import API_VERSION
-from tmt.payments.handlers import HANDLERS
+from tmt.gateway.types import API_VERSION
+from tmt.payments.webhook_handlers import HANDLERS
 
 SECRET = re.compile(r"^ +(whsec_\w+)$", re.MULTILINE)
 

@@ -10,7 +10,7 @@ import requests
 from sqlalchemy import update
 
 from tmt.catalog.models import Event, TicketType
-from tmt.core.errors import TooMany
+from tmt.core.errors import RateLimited
 from tmt.core.ids import new_token
 from tmt.core.limits import Limits
 
@@ -217,7 +217,7 @@ def test_sec07_workers_count_together(shopfront):
     for number in range(8):
         workers[number % 4].hit("8 per hour", "orders", "203.0.113.1")
     for worker in workers:
-        with pytest.raises(TooMany) as refused:
+        with pytest.raises(RateLimited) as refused:
             worker.hit("8 per hour", "orders", "203.0.113.1")
         assert 3500 < refused.value.retry_after <= 3600
     workers[0].hit("8 per hour", "orders", "203.0.113.2")

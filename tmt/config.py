@@ -22,7 +22,7 @@ STRIPE_API = "https://api.stripe.com"
 STRIPE_JS = "https://js.stripe.com/endive/stripe.js"
 
 
-class SettingsRefused(ClickException):
+class InvalidSettings(ClickException):
     """The settings do not make a shop; the message says what to set, also in a terminal."""
 
 
@@ -69,8 +69,8 @@ class Settings(BaseSettings):
     confirms_per_address: str = Field("600 per 10 minutes", alias="TMT_CONFIRMS_PER_ADDRESS")
     confirms_per_order: str = Field("60 per 10 minutes", alias="TMT_CONFIRMS_PER_ORDER")
     declines_per_order: int = Field(10, alias="TMT_DECLINES_PER_ORDER", ge=1)
-    alarm_share: float = Field(0.5, alias="TMT_ALARM_SHARE", gt=0, le=1)
-    alarm_least: int = Field(20, alias="TMT_ALARM_LEAST", ge=1)
+    decline_alert_share: float = Field(0.5, alias="TMT_DECLINE_ALERT_SHARE", gt=0, le=1)
+    decline_alert_min: int = Field(20, alias="TMT_DECLINE_ALERT_MIN", ge=1)
     finds_per_address: str = Field("10 per 10 minutes", alias="TMT_FINDS_PER_ADDRESS")
     api_per_address: str = Field("60 per minute", alias="TMT_API_PER_ADDRESS")
     limits_url: str = Field("", alias="TMT_LIMITS_URL", repr=False)
@@ -145,7 +145,7 @@ class Settings(BaseSettings):
 
 
 def load_settings(overrides: dict[str, Any] | None = None, *, flask_run: str = "") -> Settings:
-    """The settings of this process, or `SettingsRefused` with what to set.
+    """The settings of this process, or `InvalidSettings` with what to set.
 
     `overrides` are settings by field name and win over the environment. `flask_run` is the
     address at which `flask run` is about to serve, empty elsewhere: with it, a shop without a
@@ -153,12 +153,12 @@ def load_settings(overrides: dict[str, Any] | None = None, *, flask_run: str = "
     """
     try:
         settings = Settings(**(overrides or {}))
-        return _completed(settings, flask_run)
+        return _complete(settings, flask_run)
     except ValidationError as error:
-        raise SettingsRefused(_readable(error)) from None
+        raise InvalidSettings(_readable(error)) from None
 
 
-def _completed(settings: Settings, flask_run: str) -> Settings:
+def _complete(settings: Settings, flask_run: str) -> Settings:
     """Fills in what a mode decides: keys of the sandbox, places of files, the public address."""
     instance = settings.instance.resolve()
     sandbox = settings.sandbox
@@ -173,13 +173,15 @@ def _completed(settings: Settings, flask_run: str) -> Settings:
     }
     if sandbox:
         filled |= {
-            "stripe_secret_key": f"sk_test_{_kept(instance, 'sandbox-secret-key')}",
-            "stripe_publishable_key": f"pk_test_{_kept(instance, 'sandbox-publishable-key')}",
-            "stripe_webhook_secrets": (f"whsec_{_kept(instance, 'sandbox-webhook-secret')}",),
+            "stripe_secret_key": f"sk_test_{_persistent_secret(instance, 'sandbox-secret-key')}",
+            "stripe_publishable_key": f"pk_test_{_persistent_secret(instance, 'sandbox-publishable-key')}",
+            "stripe_webhook_secrets": (
+                f"whsec_{_persistent_secret(instance, 'sandbox-webhook-secret')}",
+            ),
             "stripe_api_base": f"{base_url}/sandbox",
         }
     if not settings.secret_key and (sandbox or flask_run):
-        filled["secret_key"] = _kept(instance, "secret-key")
+        filled["secret_key"] = _persistent_secret(instance, "secret-key")
     completed = settings.model_copy(update=filled)
     _require_complete(completed)
     return completed
@@ -187,17 +189,17 @@ def _completed(settings: Settings, flask_run: str) -> Settings:
 
 def _require_complete(settings: Settings) -> None:
     if not settings.stripe_secret_key:
-        raise SettingsRefused(
+        raise InvalidSettings(
             "No Stripe key is set. Set STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY, or"
             " TMT_SANDBOX=1 for a shop in which no real money moves."
         )
     if not settings.secret_key:
-        raise SettingsRefused(
+        raise InvalidSettings(
             "SECRET_KEY is not set. Set it to a long random text, the same for every process:"
             ' python -c "import secrets; print(secrets.token_hex(32))"'
         )
     if not settings.base_url:
-        raise SettingsRefused(
+        raise InvalidSettings(
             "TMT_BASE_URL is not set. Set it to the shop's public address, such as"
             " https://tickets.example.org: links in mails begin with it."
         )
@@ -246,7 +248,7 @@ def _problems_of_live(settings: Settings) -> Any:
         yield "TMT_BASE_URL must be the shop's public https:// address when live keys are used."
 
 
-def _kept(instance: Path, name: str) -> str:
+def _persistent_secret(instance: Path, name: str) -> str:
     """A random text that stays the same over restarts, in a file only its owner can read."""
     path = instance / "keys" / name
     if not path.exists():

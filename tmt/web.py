@@ -1,13 +1,14 @@
-"""The HTTP kit of every page: CSRF, security headers, locale, limits, errors, one log line."""
+"""What every page shares: CSRF, security headers, locale, limits, errors, one log line."""
 
 from __future__ import annotations
 
 import hashlib
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlsplit
 
 import structlog
@@ -23,11 +24,16 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from tmt.config import Settings
 from tmt.core import i18n, log, metrics
 from tmt.core import templates as core_templates
-from tmt.core.errors import NotFound, Refusal, TooMany, Unavailable
+from tmt.core.errors import DomainError, NotFound, RateLimited, Unavailable
 from tmt.core.i18n import ngettext
 from tmt.core.ids import new_token
 from tmt.core.limits import Limits
+from tmt.core.mail_transport import Transport
 from tmt.shop import Shop
+
+if TYPE_CHECKING:
+    # Only the type: views of every package get the gateway from here, which imports none of them.
+    from tmt.gateway.stripe_api import Gateway
 
 logger = structlog.get_logger(__name__)
 csrf = CSRFProtect()
@@ -36,25 +42,46 @@ pages = Blueprint("web", __name__)
 # Answers an error in another form than a page: status, the error, seconds to wait if any.
 ErrorRenderer = Callable[[int, Exception, int | None], ResponseReturnValue]
 
-_SHOP, _LIMITS, _RENDERERS = "tmt.shop", "tmt.limits", "tmt.error_renderers"
+_EXTENSION = "tmt"
 _BODY_LIMIT = 64 * 1024
 _YEAR = 365 * 24 * 3600
 
 
+@dataclass(frozen=True)
+class AppState:
+    """What the views and commands of one application work with; set by the factory."""
+
+    shop: Shop
+    gateway: Gateway
+    mail_transport: Transport
+    limits: Limits
+    error_renderers: dict[str, ErrorRenderer] = field(default_factory=dict)
+
+
+def state() -> AppState:
+    """The state of the current application."""
+    return cast(AppState, current_app.extensions[_EXTENSION])
+
+
 def shop() -> Shop:
     """The shop that the current application serves."""
-    return cast(Shop, current_app.extensions[_SHOP])
+    return state().shop
+
+
+def gateway() -> Gateway:
+    """The Stripe account of the current application."""
+    return state().gateway
 
 
 def limits() -> Limits:
-    """The limits of the current application."""
-    return cast(Limits, current_app.extensions[_LIMITS])
+    """The rate limits of the current application."""
+    return state().limits
 
 
 def client_address() -> str:
-    """Who asks, as far as the configured number of trusted proxies tells; "unknown" otherwise.
+    """The client's address, behind the configured number of trusted proxies; or "unknown".
 
-    An IPv6 client is known by its network: it has more addresses than there are limits.
+    For an IPv6 client it is its /64 network: one client has more addresses than limits can count.
     """
     try:
         address = ip_address(request.remote_addr or "")
@@ -64,19 +91,25 @@ def client_address() -> str:
 
 
 def session_name() -> str:
-    """The browser's session, told from others; it stays the same for as long as its cookie does.
+    """A name of the browser's session; it stays the same for as long as its cookie does.
 
-    Only for requests whose form has been let through: the name is made of the form token's seed.
+    Only for requests with a valid form: the name is derived from the CSRF token's seed.
     """
     return hashlib.sha256(str(session.get("csrf_token")).encode()).hexdigest()[:32]
 
 
-def init_app(app: Flask, a_shop: Shop) -> None:
-    """Wires the kit into the application."""
-    settings = a_shop.settings
-    app.extensions[_SHOP] = a_shop
-    app.extensions[_LIMITS] = Limits(settings.limits_url, settings.instance)
-    app.extensions[_RENDERERS] = {}
+def is_local(address: str | None) -> bool:
+    """Whether a client's address is this machine's own."""
+    try:
+        return ip_address(address or "").is_loopback
+    except ValueError:
+        return False
+
+
+def init_app(app: Flask, app_state: AppState) -> None:
+    """Sets the application up."""
+    settings = app_state.shop.settings
+    app.extensions[_EXTENSION] = app_state
     secure = settings.base_url.startswith("https://")
     app.config.update(
         SECRET_KEY=settings.secret_key,
@@ -95,7 +128,7 @@ def init_app(app: Flask, a_shop: Shop) -> None:
     _init_templates(app, settings)
     app.register_blueprint(pages)
     app.before_request(_begin)
-    # Behind `_begin`, so that a refused form is answered in its language and logged as itself.
+    # After `_begin`, so that a rejected form is answered in its language and logged with its id.
     csrf.init_app(app)
     app.after_request(_finish)
     app.teardown_request(_end)
@@ -103,9 +136,9 @@ def init_app(app: Flask, a_shop: Shop) -> None:
 
 
 def answer_errors_with(app: Flask, paths: Iterable[str], renderer: ErrorRenderer) -> None:
-    """Has errors under these paths, unknown methods included, answered by the renderer."""
+    """Has the renderer answer errors under these paths, unknown methods included."""
     for path in paths:
-        app.extensions[_RENDERERS][path] = renderer
+        app.extensions[_EXTENSION].error_renderers[path] = renderer
 
 
 def safe_path(target: str) -> str:
@@ -149,9 +182,9 @@ def _finish(response: Response) -> Response:
     seconds = time.perf_counter() - g.get("started", time.perf_counter())
     metrics.requests.labels(route, request.method, response.status_code).inc()
     metrics.request_seconds.labels(route).observe(seconds)
-    # Style sheets and the like are of interest only to who looks for them.
-    tell = logger.debug if request.endpoint == "static" else logger.info
-    tell(
+    # Static files are logged only at the DEBUG level.
+    write = logger.debug if request.endpoint == "static" else logger.info
+    write(
         "request",
         method=request.method,
         route=route,
@@ -168,7 +201,7 @@ def _end(_error: BaseException | None) -> None:
 
 
 def _init_headers(app: Flask, settings: Settings) -> None:
-    """Security headers on every answer; what is the same for all is put together once."""
+    """Adds security headers to every answer; what is the same for all is built once."""
     policy = _content_security_policy(settings)
     payment = urlsplit(settings.stripe_js_url)
     fixed = {
@@ -194,9 +227,9 @@ def _init_headers(app: Flask, settings: Settings) -> None:
 
 
 def _content_security_policy(settings: Settings) -> str:
-    """The policy from behind the page's nonce on: nothing inline, and Stripe's origins.
+    """The policy, without the page's nonce: nothing inline, and Stripe's origins.
 
-    https://docs.stripe.com/security/guide lists them. A server that stands in for Stripe has one.
+    https://docs.stripe.com/security/guide lists them. A server at STRIPE_API_BASE has only one.
     """
     scripts = "https://js.stripe.com https://*.js.stripe.com"
     frames, calls = f"{scripts} https://hooks.stripe.com", "https://api.stripe.com"
@@ -211,7 +244,7 @@ def _content_security_policy(settings: Settings) -> str:
 
 
 def _csp_nonce() -> str:
-    """Lets a script of this page run; without it none does, whatever got into the page."""
+    """The nonce that scripts of this page carry; a script without it does not run."""
     if "csp_nonce" not in g:
         g.csp_nonce = new_token()
     return str(g.csp_nonce)
@@ -235,7 +268,7 @@ def _init_templates(app: Flask, settings: Settings) -> None:
 
 
 def _url_for(endpoint: str, **values: Any) -> str:
-    """Flask's url_for; the addresses of static files, which every page has many of, are kept."""
+    """Flask's url_for, with a cache for static files, of which every page has many."""
     if endpoint == "static" and set(values) == {"filename"}:
         return _static_url(request.script_root, values["filename"])
     return flask_url_for(endpoint, **values)
@@ -253,13 +286,13 @@ def _language_urls() -> dict[str, str]:
 
 
 def _on_error(error: Exception) -> ResponseReturnValue:
-    """Every error, as a page or in the form that its path asks for; ours are named in the log."""
+    """Answers every error, as a page or by the renderer of its path; ours are named in the log."""
     status, wait = _status(error)
     if status >= 500:
         logger.exception("request.failed", error=type(error).__name__)
-    elif isinstance(error, Refusal):
-        logger.info("request.refused", refusal=error.name)
-    renderer = current_app.extensions[_RENDERERS].get(request.path.rstrip("/"))
+    elif isinstance(error, DomainError):
+        logger.info("request.rejected", error=error.name)
+    renderer = state().error_renderers.get(request.path.rstrip("/"))
     answer = renderer(status, error, wait) if renderer else _error_page(status, wait)
     response = current_app.make_response(answer)
     if wait:
@@ -270,13 +303,13 @@ def _on_error(error: Exception) -> ResponseReturnValue:
 
 
 def _status(error: Exception) -> tuple[int, int | None]:
-    if isinstance(error, TooMany):
+    if isinstance(error, RateLimited):
         return 429, error.retry_after
     if isinstance(error, NotFound):
         return 404, None
     if isinstance(error, Unavailable | SQLAlchemyError):
         return 503, 10
-    if isinstance(error, Refusal):
+    if isinstance(error, DomainError):
         return 409, None
     if isinstance(error, HTTPException) and error.code and error.code >= 400:
         return error.code, None
@@ -284,8 +317,8 @@ def _status(error: Exception) -> tuple[int, int | None]:
 
 
 def _error_page(status: int, wait: int | None) -> ResponseReturnValue:
-    again = _waiting_time(wait) if wait and status == 429 else None
-    page = render_template("errors/error.html", status=status, retry_after=again)
+    retry_after = _waiting_time(wait) if wait and status == 429 else None
+    page = render_template("errors/error.html", status=status, retry_after=retry_after)
     return page, status
 
 

@@ -16,11 +16,10 @@ from tests.actions import Shopfront
 from tests.benchmarks.crowd import bare_reading, fill, opened_shop
 from tests.benchmarks.stage import DATABASES, Stage
 from tests.benchmarks.table import Row
-from tmt.checkout.models import Order, OrderLine
-from tmt.checkout.states import PAID
-from tmt.core.db import table_of
+from tmt.checkout.models import Order, OrderLine, OrderStatus
+from tmt.core.database import table_of
 from tmt.core.outbox import OutboxRow
-from tmt.payments.audit import audit
+from tmt.operations.audit import audit
 from tmt.payments.models import Payment
 from tmt.tickets.models import Ticket
 
@@ -36,7 +35,7 @@ def run(stage: Stage) -> list[Row]:
 
 def _offline(stage: Stage, kind: str) -> Row:
     with opened_shop(stage, kind) as front:
-        fill(front, OFFLINE - 1, PAID, at_stripe=False)
+        fill(front, OFFLINE - 1, OrderStatus.PAID, at_stripe=False)
         ours, more = _measured(lambda: _is_sound(front, online=False))
         bare, _more = _measured(lambda: _read_all(front))
     return _row(f"audit of {OFFLINE:,} orders, offline, {kind}", ours, bare, more)
@@ -44,7 +43,7 @@ def _offline(stage: Stage, kind: str) -> Row:
 
 def _online(stage: Stage, kind: str) -> Row:
     with opened_shop(stage, kind) as front:
-        fill(front, ONLINE - 1, PAID)
+        fill(front, ONLINE - 1, OrderStatus.PAID)
         ours, more = _measured(lambda: _is_sound(front, online=True))
         bare, _more = _measured(lambda: bare_reading(front, _LISTS))
     return _row(f"audit of {ONLINE:,} orders with Stripe, {kind}", ours, bare, more)

@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.benchmarks.bare_order import BareConnection
 from tmt.core.ids import new_ticket_code
-from tmt.core.work import LEASE
+from tmt.core.queued_rows import LEASE
 
 _BATCH = 20
 _DUE = (

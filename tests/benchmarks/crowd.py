@@ -18,14 +18,14 @@ from sqlalchemy import insert, select
 from tests.actions import SECRET_KEY, Shopfront, open_shop
 from tests.benchmarks.stage import Stage
 from tmt.catalog.models import Event, TicketType
-from tmt.checkout.models import Order, OrderLine
-from tmt.checkout.states import HELD, PAID, Cause
+from tmt.checkout.models import Order, OrderLine, OrderStatus
+from tmt.checkout.states import Trigger
 from tmt.core import schema
-from tmt.core.db import Base, Database, table_of
+from tmt.core.database import Base, Database, table_of
 from tmt.core.ids import new_order_code, new_ticket_code, new_token
 from tmt.core.outbox import OutboxRow
+from tmt.payments.intents import current_intent
 from tmt.payments.models import Payment
-from tmt.payments.start import current_intent
 from tmt.tickets.models import Ticket
 
 PLACES = 2
@@ -56,11 +56,11 @@ def opened_shop(stage: Stage, kind: str) -> Iterator[Shopfront]:
 def fill(front: Shopfront, count: int, status: str, *, at_stripe: bool = True) -> None:
     """So many orders more, held or paid, each with its payment, its tickets, its confirmation."""
     order = front.place_directly(PLACES)
-    intent = current_intent(front.shop, front.gateway, order, Cause.PAGE)
+    intent = current_intent(front.shop, front.gateway, order, Trigger.PAGE)
     assert intent
-    if status == PAID:
+    if status == OrderStatus.PAID:
         front.confirm(intent.id)
-        current_intent(front.shop, front.gateway, front.order(order.code), Cause.RETURN_PAGE)
+        current_intent(front.shop, front.gateway, front.order(order.code), Trigger.RETURN_PAGE)
         front.run_jobs()
     rows = _rows_of(front, order.id)
     for first in range(0, count, _CHUNK):
@@ -117,7 +117,7 @@ def _write(session: Any, rows: dict[type[Base], list[dict[str, Any]]], numbers: 
 def _count(session: Any, event_id: int, places: int, status: str) -> None:
     event = session.get_one(Event, event_id)
     for row in (event, event.ticket_types[0]):
-        if status == HELD:
+        if status == OrderStatus.HELD:
             row.held += places
         else:
             row.sold += places
@@ -126,7 +126,7 @@ def _count(session: Any, event_id: int, places: int, status: str) -> None:
 def _write_at_stripe(front: Shopfront, payment_intent: str, count: int) -> None:
     """Copies of the PaymentIntent, under the ids of the copies of its payment."""
     with front.shop.db.reading() as session:
-        payments = select(Payment.payment_intent).order_by(Payment.id.desc()).limit(count)
+        payments = select(Payment.payment_intent_id).order_by(Payment.id.desc()).limit(count)
         ids = session.scalars(payments).all()
     path = front.shop.settings.instance.parent / "sandbox.sqlite"
     connection = sqlite3.connect(path, timeout=10)

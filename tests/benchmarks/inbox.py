@@ -16,14 +16,13 @@ from tests.benchmarks.load import Turns
 from tests.benchmarks.order import open_shop, two_types
 from tests.benchmarks.stage import DATABASES, SLUG, Stage
 from tests.benchmarks.table import Row, rate_row
-from tmt.checkout.models import Order
-from tmt.checkout.states import PAID
+from tmt.checkout.models import Order, OrderStatus
 from tmt.core.outbox import OutboxRow
 from tmt.gateway import inbox
-from tmt.gateway.contract import API_VERSION, SUCCEEDED, Event
-from tmt.gateway.stripe_api import StripeGateway
-from tmt.payments.handlers import HANDLERS
+from tmt.gateway.stripe_api import Gateway
+from tmt.gateway.types import API_VERSION, PaymentIntentStatus, StripeEvent
 from tmt.payments.models import Payment
+from tmt.payments.webhook_handlers import HANDLERS
 from tmt.shop import Shop
 from tmt.tickets.models import Ticket
 
@@ -46,7 +45,7 @@ def _compared(stage: Stage, kind: str) -> Row:
     shop.jobs.define({"outbox": lambda: None})
     buyers, bare = BareShop(plain_url, SLUG), BareInbox(plain_url)
     place = partial(buyers.place, two_types(shop)[0])
-    gateway = StripeGateway(shop.settings, lambda _operation, _outcome: None)
+    gateway = Gateway(shop.settings, lambda _operation, _outcome: None)
     turns = Turns(), Turns()
     try:
         _take_turns(shop, place, partial(inbox.drain, shop, gateway, HANDLERS), bare.drain, turns)
@@ -92,18 +91,18 @@ def _tell_of_payment(shop: Shop, payment_intent: str) -> None:
     told = {
         "id": payment_intent,
         "object": "payment_intent",
-        "status": SUCCEEDED,
+        "status": PaymentIntentStatus.SUCCEEDED,
         "currency": "usd",
     }
     told |= {"amount": amount, "amount_received": amount, "created": _CREATED}
     id_, type_ = f"evt_{payment_intent}", "payment_intent.succeeded"
-    assert inbox.receive(shop, Event(id_, type_, _CREATED, False, API_VERSION, told))
+    assert inbox.receive(shop, StripeEvent(id_, type_, _CREATED, False, API_VERSION, told))
 
 
 def _check_same_work(shop: Shop) -> None:
     """Whoever handled its event, each order is paid, and has its tickets and its letter."""
     with shop.db.reading() as session:
-        paid = select(func.count(Order.id)).where(Order.status == PAID)
+        paid = select(func.count(Order.id)).where(Order.status == OrderStatus.PAID)
         orders = session.scalar(paid) or 0
         tickets = session.scalar(select(func.count(Ticket.id)))
         letters = session.scalar(select(func.count(OutboxRow.id)))

@@ -23,11 +23,11 @@ from tmt.checkout.orders import place_order
 from tmt.config import load_settings
 from tmt.core import log
 from tmt.core.clock import Clock
-from tmt.core.db import Database
+from tmt.core.database import Database
 from tmt.core.ids import new_token
 from tmt.core.jobs import Jobs
+from tmt.payments.intents import begin_payment
 from tmt.payments.models import Payment
-from tmt.payments.start import begin
 from tmt.shop import Shop
 
 GOAL = 0.3
@@ -44,7 +44,7 @@ def place_one(shop: Shop, quantities: dict[int, int], prices: dict[int, int]) ->
     request = CheckoutRequest(new_token(), quantities, prices, {}, "Ana Ejemplo", "ana@example.com")
 
     def placed(session: Session, order: Order) -> None:
-        begin(session, shop, order, shop.clock.now())
+        begin_payment(session, shop, order, shop.clock.now())
 
     place_order(shop, SLUG, request, "es", placed)
 

@@ -15,7 +15,7 @@ from tests.benchmarks.stage import DATABASES, SLUG, Stage
 from tests.benchmarks.table import Row, rate_row, scaling_row
 from tmt.catalog.models import Event
 from tmt.checkout.models import Order
-from tmt.core.db import Database
+from tmt.core.database import Database
 
 GOAL = 1 / 2.5
 _PROCESSES = (1, 2, 4)

@@ -11,8 +11,8 @@ from tests.actions import Shopfront
 from tests.benchmarks.crowd import PLACES, bare_reading, change_all_at_stripe, fill, opened_shop
 from tests.benchmarks.stage import DATABASES, Stage
 from tests.benchmarks.table import Row
-from tmt.checkout.states import HELD
-from tmt.payments.reconcile import reconcile
+from tmt.checkout.models import OrderStatus
+from tmt.operations.reconcile import reconcile
 
 OPEN, PAID_UNHEARD = 10_000, 500
 _LISTS = ("payment_intents", "refunds", "disputes", "events")
@@ -25,9 +25,9 @@ def run(stage: Stage) -> list[Row]:
 
 def _unmoved(stage: Stage, kind: str) -> Row:
     with opened_shop(stage, kind) as front:
-        fill(front, OPEN - 1, HELD)
-        ours, settled = _reconciled(front)
-        assert settled == 0
+        fill(front, OPEN - 1, OrderStatus.HELD)
+        ours, syncs = _reconciled(front)
+        assert syncs == 0
         started = time.perf_counter()
         bare_reading(front, _LISTS)
         bare = time.perf_counter() - started
@@ -37,11 +37,11 @@ def _unmoved(stage: Stage, kind: str) -> Row:
 
 def _paid(stage: Stage, kind: str) -> Row:
     with opened_shop(stage, kind) as front:
-        fill(front, PAID_UNHEARD - 1, HELD)
+        fill(front, PAID_UNHEARD - 1, OrderStatus.HELD)
         received = PLACES * front.event.ticket_types[0].price
         change_all_at_stripe(front, status="succeeded", amount_received=received)
-        ours, settled = _reconciled(front)
-        assert settled == PAID_UNHEARD
+        ours, syncs = _reconciled(front)
+        assert syncs == PAID_UNHEARD
     each = f"{ours / PAID_UNHEARD * 1000:.1f} ms each"
     return Row(f"settling {PAID_UNHEARD} paid unheard, {kind}", f"{ours:.2f} s", "", "", each)
 
@@ -50,4 +50,4 @@ def _reconciled(front: Shopfront) -> tuple[float, int]:
     started = time.perf_counter()
     report = reconcile(front.shop, front.gateway)
     assert (report.complete, report.failed) == (True, []), report
-    return time.perf_counter() - started, report.settled
+    return time.perf_counter() - started, report.syncs

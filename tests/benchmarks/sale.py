@@ -34,9 +34,9 @@ from tests.benchmarks.processes import (
 )
 from tests.benchmarks.stage import DATABASES, FREE_SLUG, SLUG, Stage
 from tests.benchmarks.table import Row, percentile_row, rate_row
-from tmt.core.db import Database
+from tmt.core.database import Database
 from tmt.core.outbox import OutboxRow
-from tmt.gateway.inbox import StripeEvent
+from tmt.gateway.inbox import InboxRow
 
 GOALS = {"free": 1 / 80, "paid": 1 / 200}
 _SECONDS = {"hello": 1.0, "free": 2.0, "paid": 3.0}
@@ -151,7 +151,7 @@ def _rest(database: Database) -> None:
             lambda session: session.execute(update(OutboxRow).values(done_at=datetime.now(UTC)))
         )
         with database.reading() as session:
-            unhandled = select(StripeEvent.id).where(StripeEvent.done_at.is_(None)).limit(1)
+            unhandled = select(InboxRow.id).where(InboxRow.done_at.is_(None)).limit(1)
             if session.scalar(unhandled) is None:
                 # The letter that is just being written.
                 time.sleep(_LETTER_SECONDS)

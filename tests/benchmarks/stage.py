@@ -17,7 +17,7 @@ import tmt.factory  # noqa: F401 - knows every table
 from tests.servers import Postgres
 from tmt.catalog.models import PUBLISHED, Event, TicketType
 from tmt.core import schema
-from tmt.core.db import Database
+from tmt.core.database import Database
 
 DATABASES = ("SQLite", "PostgreSQL")
 SLUG = "noche-de-boleros"

@@ -18,7 +18,7 @@ from tests.benchmarks.processes import (
 )
 from tests.benchmarks.stage import DATABASES, Stage
 from tests.benchmarks.table import Row, rate_row
-from tmt.gateway.contract import API_VERSION
+from tmt.gateway.types import API_VERSION
 
 GOAL = 0.6
 _HEAD = (

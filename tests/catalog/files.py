@@ -7,14 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from tmt.catalog import listing, stock
-from tmt.catalog.exchange import (
-    CatalogueError,
-    EventData,
-    export_catalogue,
-    parse_catalogue,
-)
+from tmt.catalog.exchange import CatalogueError, EventData, export_catalogue, parse_catalogue
 from tmt.catalog.models import Event
-from tmt.core.db import Database
+from tmt.core.database import Database
 
 NOW = datetime(2027, 1, 10, 23, 30, tzinfo=UTC)
 

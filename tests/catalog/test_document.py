@@ -12,10 +12,7 @@ from tests.catalog.files import (
     parse_one,
     written,
 )
-from tmt.catalog.exchange import (
-    EventData,
-    TicketTypeData,
-)
+from tmt.catalog.exchange import EventData, TicketTypeData
 
 
 def test_a_whole_event_is_read() -> None:

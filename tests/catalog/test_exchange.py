@@ -38,7 +38,7 @@ from tmt.catalog.exchange import (
 )
 from tmt.catalog.models import EVENT_STATUSES, Event, TicketType
 from tmt.checkout.models import Order, OrderLine
-from tmt.core.db import Database
+from tmt.core.database import Database
 from tmt.core.money import to_major
 
 

@@ -21,7 +21,7 @@ from tmt.catalog.listing import (
     upcoming,
 )
 from tmt.catalog.models import CANCELED, DRAFT, PUBLISHED, Event, TicketType
-from tmt.core.db import Database
+from tmt.core.database import Database
 from tmt.core.errors import NotFound
 
 NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)

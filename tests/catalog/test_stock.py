@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from tmt.catalog import stock
 from tmt.catalog.models import PUBLISHED, Event, TicketType
-from tmt.core.db import Database
+from tmt.core.database import Database
 
 NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
 BUYERS = 16
@@ -81,7 +81,7 @@ def test_places_go_from_held_to_sold_and_back(db: Database) -> None:
     assert counts(db, event_id) == [(3, 0), (2, 0), (1, 0)]
     db.transaction(lambda s: stock.sell(s, event_id, places))
     assert counts(db, event_id) == [(0, 3), (0, 2), (0, 1)]
-    db.transaction(lambda s: stock.take_back(s, event_id, {first: 1}))
+    db.transaction(lambda s: stock.restock(s, event_id, {first: 1}))
     assert counts(db, event_id) == [(0, 2), (0, 1), (0, 1)]
 
 

@@ -38,7 +38,7 @@ class StripeTime:
 def create_app(overrides: dict[str, Any] | None = None, store: Path | None = None) -> Flask:
     """TMT's application; the store is named by the environment unless it is given."""
     app = factory.create_app(overrides)
-    shop: Shop = app.extensions["tmt.shop"]
+    shop: Shop = app.extensions["tmt"].shop
     # The parts of the shop were handed this clock: it is led, not replaced.
     shop.clock._offset = StripeTime(store or Path(os.environ[STORE]))
     return app

@@ -16,15 +16,14 @@ from sqlalchemy import select
 
 from tests.chaos.sandbox import objects_of
 from tmt.catalog.models import Event, TicketType
-from tmt.checkout.models import Order, OrderLine
-from tmt.checkout.states import HELD, PAID, PROCESSING, REFUNDED
-from tmt.core.db import Base
-from tmt.core.letters import sent_file
+from tmt.checkout.models import Order, OrderLine, OrderStatus
+from tmt.core.database import Base
+from tmt.core.mailer import message_file
 from tmt.core.outbox import OutboxRow
-from tmt.gateway.inbox import StripeEvent
-from tmt.payments.models import COUNTED, Dispute, Notice, Payment, Refund
+from tmt.gateway.inbox import InboxRow
+from tmt.payments.models import COUNTED_REFUNDS, Dispute, OperatorAlert, Payment, Refund
 from tmt.shop import Shop
-from tmt.tickets.models import BLOCKED, VOID, Ticket
+from tmt.tickets.models import Ticket, TicketStatus
 
 T = TypeVar("T", bound=Base)
 
@@ -85,9 +84,11 @@ class Judge:
     def _stock(self) -> Iterator[str]:
         held: Counter[int] = Counter()
         for order in self._orders.values():
-            if order.status in (HELD, PROCESSING):
+            if order.status in (OrderStatus.HELD, OrderStatus.PROCESSING):
                 held += self._places[order.id]
-        taken = [t for issued in self._issued.values() for t in issued if t.status != VOID]
+        taken = [
+            t for issued in self._issued.values() for t in issued if t.status != TicketStatus.VOID
+        ]
         sold = Counter(ticket.ticket_type_id for ticket in taken)
         types = self._rows(TicketType)
         for event in self._rows(Event):
@@ -112,14 +113,14 @@ class Judge:
         for payment in self._payments:
             here = payment.amount_received
             mine = [r for r in self._refunds[payment.order_id] if r.payment_id == payment.id]
-            here -= sum(r.amount for r in mine if r.status in COUNTED)
+            here -= sum(r.amount for r in mine if r.status in COUNTED_REFUNDS)
             here -= sum(d.amount for d in lost if d.payment_id == payment.id)
-            there = charges[payment.payment_intent or ""]
+            there = charges[payment.payment_intent_id or ""]
             net[payment.order_id] += there
             if here != there:
                 code = self._orders[payment.order_id].code
                 yield (
-                    f"I2: {payment.payment_intent} of order {code} has {there} left at Stripe and"
+                    f"I2: {payment.payment_intent_id} of order {code} has {there} left at Stripe and"
                     f" {here} here (payment {payment.id}, {payment.status})"
                 )
         for order in self._orders.values():
@@ -127,10 +128,10 @@ class Judge:
 
     def _has_bounced(self, order: Order) -> bool:
         failed = any(r.status in ("failed", "canceled") for r in self._refunds[order.id])
-        return order.status == REFUNDED and failed
+        return order.status == OrderStatus.REFUNDED and failed
 
     def _against_status(self, order: Order, net: int) -> Iterator[str]:
-        if order.status == PAID:
+        if order.status == OrderStatus.PAID:
             if order.total and net <= 0:
                 yield f"I2: order {order.code} is paid and nothing of its money is left at Stripe"
             if net > order.total:
@@ -161,15 +162,15 @@ class Judge:
             numbers, places = [t.number for t in issued], sum(self._places[order.id].values())
             if numbers != list(range(1, (places if order.paid_at else 0) + 1)):
                 yield f"I3: order {order.code} ({order.status}) has the tickets {numbers}"
-            valid = {t.number for t in issued if t.status != VOID}
+            valid = {t.number for t in issued if t.status != TicketStatus.VOID}
             gone = {number for r in self._refunds[order.id] for number in r.tickets}
-            expected = set(numbers) - gone if order.status == PAID else set()
+            expected = set(numbers) - gone if order.status == OrderStatus.PAID else set()
             if valid != expected:
                 yield (
                     f"I3: order {order.code} ({order.status}): tickets {sorted(valid)} are valid"
                     f" and {sorted(expected)} should be"
                 )
-            if any(ticket.status == BLOCKED for ticket in issued):
+            if any(ticket.status == TicketStatus.BLOCKED for ticket in issued):
                 yield f"I3: order {order.code} has a blocked ticket and no open dispute"
 
     def _mails(self) -> Iterator[str]:
@@ -181,30 +182,30 @@ class Judge:
             if written[order.id] != expected:
                 yield f"I4: order {order.code} has {written[order.id]} confirmations to send"
             key = f"confirmation-{order.token}"
-            sent = sent_file(settings.mail_folder, key, settings.base_url)
+            sent = message_file(settings.mail_folder, key, settings.base_url)
             # An order that has gone back before its mail went out needs none.
-            if order.status == PAID and not sent:
+            if order.status == OrderStatus.PAID and not sent:
                 yield f"I4: the confirmation of order {order.code} was not sent"
 
     def _undone(self) -> Iterator[str]:
         """I7."""
         for order in self._orders.values():
-            if order.status in (HELD, PROCESSING):
+            if order.status in (OrderStatus.HELD, OrderStatus.PROCESSING):
                 yield f"I7: order {order.code} is still {order.status}"
-        for event in self._rows(StripeEvent):
+        for event in self._rows(InboxRow):
             if event.done_at is None:
                 yield f"I7: {event.event_id} ({event.type}) is {event.state}: {event.last_error}"
         for row in self._rows(OutboxRow):
             if row.done_at is None:
                 yield f"I7: outbox {row.id} ({row.kind}) is {row.state}: {row.last_error}"
-        told = {notice.key for notice in self._rows(Notice)}
+        told = {notice.key for notice in self._rows(OperatorAlert)}
         mails = {row.key for row in self._rows(OutboxRow) if row.kind == "notice"}
         for key in sorted(told):
             if f"notice-{key}"[:120] not in mails:
                 yield f"I7: the notice {key} was never to be mailed"
         for refunds in self._refunds.values():
             for refund in refunds:
-                if refund.status in COUNTED and refund.status != "succeeded":
+                if refund.status in COUNTED_REFUNDS and refund.status != "succeeded":
                     yield f"I7: refund {refund.id} is still {refund.status}"
                 if refund.status == "failed" and f"refund_failed-{refund.id}" not in told:
                     yield f"I2: refund {refund.id} failed and nobody was told"
@@ -218,7 +219,7 @@ def counted(shop: Shop, store: Path) -> dict[str, int]:
     """What a trial has seen, for its report."""
     kinds: dict[str, type[Base]] = {
         "orders": Order, "payments": Payment, "refunds": Refund, "disputes": Dispute,
-        "tickets": Ticket, "events of Stripe's": StripeEvent, "notices": Notice,
+        "tickets": Ticket, "events of Stripe's": InboxRow, "notices": OperatorAlert,
     }  # fmt: skip
     with shop.db.reading() as session:
         found = {name: len(session.scalars(select(kind)).all()) for name, kind in kinds.items()}

@@ -11,11 +11,11 @@ from stripe import StripeClient
 from tests.chaos.sandbox import Stripe
 from tests.chaos.servers import Place
 from tests.chaos.tally import ORDERED, Tally
-from tmt.checkout.models import Order
-from tmt.checkout.states import HELD, PROCESSING
+from tmt.checkout.models import Order, OrderStatus
 from tmt.core.outbox import OutboxRow
-from tmt.gateway.inbox import StripeEvent
-from tmt.payments.models import DISPUTE_OVER, Dispute, Refund
+from tmt.gateway.inbox import InboxRow
+from tmt.gateway.types import CLOSED_DISPUTES
+from tmt.payments.models import Dispute, Refund
 from tmt.shop import Shop
 
 # A debit takes up to 14 days, may be disputed then, which is decided after 14 more, and what is
@@ -24,7 +24,7 @@ _MOST_DAYS = 60
 # The most that Stripe takes at once, in minor units.
 _FORTUNE = 99_999_999
 _RESTLESS_REFUNDS = ("requested", "pending", "requires_action")
-_RESTLESS_ORDERS = (HELD, PROCESSING)
+_RESTLESS_ORDERS = (OrderStatus.HELD, OrderStatus.PROCESSING)
 
 
 def come_to_rest(place: Place, shop: Shop, tally: Tally) -> None:
@@ -55,14 +55,14 @@ def restless(shop: Shop, stripe: Stripe) -> list[str]:
     counts = {
         "orders held or processing": select(func.count()).where(Order.status.in_(_RESTLESS_ORDERS)),
         "refunds not decided": select(func.count()).where(Refund.status.in_(_RESTLESS_REFUNDS)),
-        "disputes not decided": select(func.count()).where(Dispute.status.not_in(DISPUTE_OVER)),
-        "events not handled": select(func.count()).where(StripeEvent.done_at.is_(None)),
+        "disputes not decided": select(func.count()).where(Dispute.status.not_in(CLOSED_DISPUTES)),
+        "events not handled": select(func.count()).where(InboxRow.done_at.is_(None)),
         "outbox rows not done": select(func.count()).where(OutboxRow.done_at.is_(None)),
     }
     with shop.db.reading() as session:
         found = {name: session.scalar(query) or 0 for name, query in counts.items()}
     disputes = stripe.objects("dispute")
-    found["disputes open at Stripe"] = sum(d["status"] not in DISPUTE_OVER for d in disputes)
+    found["disputes open at Stripe"] = sum(d["status"] not in CLOSED_DISPUTES for d in disputes)
     refunds = stripe.objects("refund")
     found["refunds pending at Stripe"] = sum(r["status"] == "pending" for r in refunds)
     return [f"{number} {name}" for name, number in found.items() if number]

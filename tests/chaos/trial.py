@@ -22,7 +22,7 @@ from tests.chaos.servers import Place, audit, database, open_place, start_shop
 from tests.chaos.tally import Tally
 from tests.chaos.world import World
 from tmt.core import schema
-from tmt.core.db import Database
+from tmt.core.database import Database
 from tmt.shop import Shop
 
 BUYERS = 5
@@ -95,7 +95,7 @@ def _buy_until(place: Place, tally: Tally, seed: int, buyer: int, end: float) ->
 def _shop(place: Place) -> Iterator[Shop]:
     """The shop as the organiser's commands have it, its log in a file among the others."""
     with (place.folder / "trial.log").open("a") as output, redirect_stderr(output):
-        yield create_app(place.settings, place.store).extensions["tmt.shop"]
+        yield create_app(place.settings, place.store).extensions["tmt"].shop
 
 
 def _put_on_sale(url: str) -> None:

@@ -15,14 +15,13 @@ from tests.chaos.plan import Fault, Step
 from tests.chaos.sandbox import NoAnswer, Stripe
 from tests.chaos.servers import Place, restart
 from tests.chaos.tally import ORDERED, Tally
-from tmt.checkout.models import Order
-from tmt.checkout.states import PAID
-from tmt.core.errors import Refusal
+from tmt.checkout.models import Order, OrderStatus
+from tmt.core.errors import DomainError
 from tmt.payments.models import Payment
-from tmt.payments.returns import give_back
+from tmt.payments.refunds import issue_refund
 from tmt.shop import Shop
-from tmt.tickets.issue import tickets_of
-from tmt.tickets.models import VOID
+from tmt.tickets.issue import get_tickets
+from tmt.tickets.models import TicketStatus
 
 T = TypeVar("T", Fault, Step)
 # Jobs run every minute of the machine's time; here a minute passes faster.
@@ -52,7 +51,7 @@ class World:
         """Asks the job processes to do all their duties, again and again."""
         while not self.stopping.wait(_MINUTE):
             for duty in self.shop.jobs._duties:
-                self.shop.jobs.nudge(duty)
+                self.shop.jobs.trigger(duty)
 
     def trouble(self, fault: Fault) -> None:
         """Orders a fault at Stripe."""
@@ -84,26 +83,26 @@ class World:
         """The organiser gives money back, here or in the dashboard; a bank takes it back."""
         try:
             getattr(self, f"_{step.what}")(step)
-        except (Refusal, NoAnswer, requests.RequestException) as error:
+        except (DomainError, NoAnswer, requests.RequestException) as error:
             self.tally.count("deeds refused")
             self.tally.count(f"{step.what} refused: {type(error).__name__}")
         else:
             self.tally.count("deeds")
 
     def _refund_all(self, step: Step) -> None:
-        give_back(self.shop, self._a_paid_order(step).code)
+        issue_refund(self.shop, self._a_paid_order(step).code)
 
     def _refund_amount(self, step: Step) -> None:
         order = self._a_paid_order(step)
-        give_back(self.shop, order.code, amount=max(1, int(order.total * step.size)))
+        issue_refund(self.shop, order.code, amount=max(1, int(order.total * step.size)))
 
     def _refund_tickets(self, step: Step) -> None:
         order = self._a_paid_order(step)
         with self.shop.db.reading() as session:
-            issued = tickets_of(session, order.id)
-        standing = [ticket.number for ticket in issued if ticket.status != VOID]
+            issued = get_tickets(session, order.id)
+        standing = [ticket.number for ticket in issued if ticket.status != TicketStatus.VOID]
         chosen = standing[: max(1, int(len(standing) * step.size))]
-        give_back(self.shop, order.code, tickets=chosen)
+        issue_refund(self.shop, order.code, tickets=chosen)
 
     def _refund_in_dashboard(self, step: Step) -> None:
         order = self._a_paid_order(step)
@@ -131,7 +130,11 @@ class World:
         self.tally.count("requests")
 
     def _a_paid_order(self, step: Step) -> Order:
-        query = select(Order).where(Order.status == PAID, Order.total > 0).order_by(Order.id)
+        query = (
+            select(Order)
+            .where(Order.status == OrderStatus.PAID, Order.total > 0)
+            .order_by(Order.id)
+        )
         with self.shop.db.reading() as session:
             orders = session.scalars(query).all()
         if not orders:
@@ -139,7 +142,7 @@ class World:
         return orders[int(step.which * len(orders))]
 
     def _paid_with(self, order: Order) -> str:
-        query = select(Payment.payment_intent).where(Payment.order_id == order.id)
+        query = select(Payment.payment_intent_id).where(Payment.order_id == order.id)
         with self.shop.db.reading() as session:
             found = session.scalars(query.order_by(Payment.id.desc())).first()
         return str(found)

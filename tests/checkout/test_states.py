@@ -8,53 +8,41 @@ import pytest
 from sqlalchemy import select
 
 from tests.actions import add_event
-from tmt.checkout.models import Order, OrderTransition
-from tmt.checkout.states import (
-    CANCELED,
-    EXPIRED,
-    HELD,
-    PAID,
-    PROCESSING,
-    REFUNDED,
-    STATUSES,
-    Cause,
-    IllegalTransition,
-    locked_order,
-    move,
-)
+from tmt.checkout.models import Order, OrderStatus, OrderTransition
+from tmt.checkout.states import IllegalTransition, Trigger, lock_order, transition
 from tmt.core.clock import Clock
 from tmt.core.errors import NotFound
 from tmt.core.ids import new_order_code, new_token
 
 STRIPE_SAYS = {
-    Cause.WEBHOOK,
-    Cause.RETURN_PAGE,
-    Cause.PAGE,
-    Cause.API,
-    Cause.EXPIRY,
-    Cause.BUYER,
-    Cause.RECONCILER,
-    Cause.DECLINES,
+    Trigger.WEBHOOK,
+    Trigger.RETURN_PAGE,
+    Trigger.PAGE,
+    Trigger.API,
+    Trigger.EXPIRY,
+    Trigger.BUYER,
+    Trigger.RECONCILER,
+    Trigger.DECLINES,
 }
 # Every way there is; what is not here is refused.
 ALLOWED = {
-    (HELD, PAID): STRIPE_SAYS | {Cause.FREE},
-    (HELD, PROCESSING): STRIPE_SAYS,
-    (HELD, EXPIRED): STRIPE_SAYS,
-    (HELD, CANCELED): STRIPE_SAYS | {Cause.STAFF},
-    (HELD, REFUNDED): STRIPE_SAYS,
-    (PROCESSING, PAID): STRIPE_SAYS,
-    (PROCESSING, HELD): STRIPE_SAYS,
-    (PROCESSING, EXPIRED): STRIPE_SAYS,
-    (PROCESSING, CANCELED): STRIPE_SAYS,
-    (PROCESSING, REFUNDED): STRIPE_SAYS,
-    (EXPIRED, PAID): STRIPE_SAYS,
-    (EXPIRED, REFUNDED): STRIPE_SAYS,
-    (CANCELED, PAID): STRIPE_SAYS,
-    (CANCELED, REFUNDED): STRIPE_SAYS,
-    (PAID, REFUNDED): STRIPE_SAYS | {Cause.STAFF},
+    (OrderStatus.HELD, OrderStatus.PAID): STRIPE_SAYS | {Trigger.FREE},
+    (OrderStatus.HELD, OrderStatus.PROCESSING): STRIPE_SAYS,
+    (OrderStatus.HELD, OrderStatus.EXPIRED): STRIPE_SAYS,
+    (OrderStatus.HELD, OrderStatus.CANCELED): STRIPE_SAYS | {Trigger.STAFF},
+    (OrderStatus.HELD, OrderStatus.REFUNDED): STRIPE_SAYS,
+    (OrderStatus.PROCESSING, OrderStatus.PAID): STRIPE_SAYS,
+    (OrderStatus.PROCESSING, OrderStatus.HELD): STRIPE_SAYS,
+    (OrderStatus.PROCESSING, OrderStatus.EXPIRED): STRIPE_SAYS,
+    (OrderStatus.PROCESSING, OrderStatus.CANCELED): STRIPE_SAYS,
+    (OrderStatus.PROCESSING, OrderStatus.REFUNDED): STRIPE_SAYS,
+    (OrderStatus.EXPIRED, OrderStatus.PAID): STRIPE_SAYS,
+    (OrderStatus.EXPIRED, OrderStatus.REFUNDED): STRIPE_SAYS,
+    (OrderStatus.CANCELED, OrderStatus.PAID): STRIPE_SAYS,
+    (OrderStatus.CANCELED, OrderStatus.REFUNDED): STRIPE_SAYS,
+    (OrderStatus.PAID, OrderStatus.REFUNDED): STRIPE_SAYS | {Trigger.STAFF},
 }
-CELLS = list(itertools.product(STATUSES, STATUSES, Cause))
+CELLS = list(itertools.product(OrderStatus, OrderStatus, Trigger))
 
 
 def an_order(db, status: str) -> int:
@@ -75,18 +63,18 @@ def an_order(db, status: str) -> int:
 
 
 def test_every_state_every_state_every_cause(db):
-    order_id, now = an_order(db, HELD), Clock().now()
+    order_id, now = an_order(db, OrderStatus.HELD), Clock().now()
 
     def unit(session):
-        order = locked_order(session, order_id)
-        for was, to, cause in CELLS:
+        order = lock_order(session, order_id)
+        for was, to, trigger in CELLS:
             order.status = was
-            if cause in ALLOWED.get((was, to), ()):
-                move(session, order, to, cause, now)
+            if trigger in ALLOWED.get((was, to), ()):
+                transition(session, order, to, trigger, now)
                 assert order.status == to
                 continue
-            with pytest.raises(IllegalTransition, match=f"{was} to {to} by {cause}"):
-                move(session, order, to, cause, now)
+            with pytest.raises(IllegalTransition, match=f"{was} to {to} by {trigger}"):
+                transition(session, order, to, trigger, now)
             assert order.status == was
 
     db.transaction(unit)
@@ -97,25 +85,29 @@ def test_a_refusal_goes_by_its_name():
 
 
 def test_a_transition_is_recorded_with_its_cause(db):
-    order_id, now = an_order(db, EXPIRED), Clock().now()
-    db.transaction(lambda s: move(s, locked_order(s, order_id), PAID, Cause.RETURN_PAGE, now))
+    order_id, now = an_order(db, OrderStatus.EXPIRED), Clock().now()
+    db.transaction(
+        lambda s: transition(s, lock_order(s, order_id), OrderStatus.PAID, Trigger.RETURN_PAGE, now)
+    )
     with db.reading() as session:
         written = session.scalars(select(OrderTransition)).one()
         order = session.get_one(Order, order_id)
-    assert (written.from_status, written.to_status) == (EXPIRED, PAID)
-    assert (written.cause, written.at) == ("return_page", now)
+    assert (written.from_status, written.to_status) == (OrderStatus.EXPIRED, OrderStatus.PAID)
+    assert (written.trigger, written.at) == ("return_page", now)
     assert (order.paid_at, order.ended_at) == (now, None)
 
 
 def test_a_refused_transition_leaves_nothing_behind(db):
-    order_id, now = an_order(db, REFUNDED), Clock().now()
+    order_id, now = an_order(db, OrderStatus.REFUNDED), Clock().now()
     with pytest.raises(IllegalTransition):
-        db.transaction(lambda s: move(s, locked_order(s, order_id), PAID, Cause.STAFF, now))
+        db.transaction(
+            lambda s: transition(s, lock_order(s, order_id), OrderStatus.PAID, Trigger.STAFF, now)
+        )
     with db.reading() as session:
-        assert session.get_one(Order, order_id).status == REFUNDED
+        assert session.get_one(Order, order_id).status == OrderStatus.REFUNDED
         assert not session.scalars(select(OrderTransition)).all()
 
 
 def test_an_order_that_does_not_exist_cannot_be_locked(db):
     with pytest.raises(NotFound):
-        db.transaction(lambda s: locked_order(s, 4711))
+        db.transaction(lambda s: lock_order(s, 4711))

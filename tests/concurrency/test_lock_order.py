@@ -24,10 +24,10 @@ from tests.concurrency.test_payment_race import (
 from tests.invariants import check_money
 from tests.racing import together
 from tests.stripe_line import StripeLine
-from tmt.core.errors import Refusal
+from tmt.core.errors import DomainError
+from tmt.operations.reconcile import sync_with_stripe
 from tmt.payments.expiry import end_overdue_holds
-from tmt.payments.reconcile import ask_about
-from tmt.payments.returns import give_back
+from tmt.payments.refunds import issue_refund
 
 pytestmark = pytest.mark.usefixtures("sound")
 ROUNDS = 50
@@ -43,8 +43,8 @@ def giving_back(front, order):
 
     def give():
         for _again in range(3):
-            with suppress(Refusal):
-                return give_back(front.shop, order.code, amount=1000)
+            with suppress(DomainError):
+                return issue_refund(front.shop, order.code, amount=1000)
             time.sleep(0.01)
         return None
 
@@ -67,7 +67,7 @@ def test_db02_everybody_at_one_order_meets_no_deadlock(shopfront):
             confirming(front, pi),
             partial(front.shop.jobs.run, "inbox"),
             partial(end_overdue_holds, front.shop, front.gateway),
-            partial(ask_about, front.shop, front.gateway, pi),
+            partial(sync_with_stripe, front.shop, front.gateway, pi),
             giving_back(front, order),
         )
         assert answers[:3] == [303, 200, 200]

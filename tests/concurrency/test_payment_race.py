@@ -23,10 +23,10 @@ from tests.stripe_line import change_at_stripe
 from tmt.catalog.models import Event, TicketType
 from tmt.catalog.stock import SoldOut
 from tmt.checkout.models import Order
-from tmt.checkout.states import Cause
+from tmt.checkout.states import Trigger
 from tmt.core.outbox import OutboxRow
 from tmt.payments.expiry import end_overdue_holds
-from tmt.payments.start import current_intent
+from tmt.payments.intents import current_intent
 
 pytestmark = pytest.mark.usefixtures("sound")
 ROUNDS = 200
@@ -55,7 +55,7 @@ class Handicap:
 
 def begun(front):
     order = front.place_directly(1)
-    intent = current_intent(front.shop, front.gateway, order, Cause.PAGE)
+    intent = current_intent(front.shop, front.gateway, order, Trigger.PAGE)
     assert intent
     return order, intent.id
 
@@ -214,6 +214,6 @@ def _free_place(front):
 
 
 def _settle_by_hand(front, order):
-    intent = current_intent(front.shop, front.gateway, order, Cause.PAGE)
+    intent = current_intent(front.shop, front.gateway, order, Trigger.PAGE)
     front.confirm(intent.id)
-    current_intent(front.shop, front.gateway, order, Cause.RETURN_PAGE)
+    current_intent(front.shop, front.gateway, order, Trigger.RETURN_PAGE)

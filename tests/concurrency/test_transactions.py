@@ -15,7 +15,7 @@ from tests.actions import add_event, rendered_event
 from tests.racing import together
 from tests.stripe_line import StripeLine
 from tmt.catalog.models import Event
-from tmt.core.db import Database, transaction_is_open
+from tmt.core.database import Database, transaction_is_open
 
 
 @pytest.mark.usefixtures("sound")

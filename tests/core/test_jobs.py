@@ -29,7 +29,7 @@ def test_of_many_nudges_at_once_the_last_is_heard_too(jobs):
         for number in range(5):
             with news:
                 told.append(number)
-            jobs.nudge("read")
+            jobs.trigger("read")
             with news:
                 # The first is heard at once; the others come while it is the last one told.
                 assert number or news.wait_for(lambda: 0 in seen, timeout=20)

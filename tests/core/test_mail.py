@@ -18,7 +18,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from tmt.core.mail import (
+from tmt.core.mail_transport import (
     Attachment,
     FolderTransport,
     MailRefused,

@@ -6,22 +6,22 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from tests.racing import together
-from tmt.core import marks
-from tmt.core.db import Database
+from tmt.core import cursors
+from tmt.core.database import Database
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 def put(db: Database, name: str, at: datetime) -> None:
-    db.transaction(lambda session: marks.set_mark(session, name, at))
+    db.transaction(lambda session: cursors.advance(session, name, at))
 
 
 def test_the_later_of_two_stays(db: Database) -> None:
     for at in (NOON, NOON + timedelta(hours=1), NOON):
         put(db, "read", at)
     with db.reading() as session:
-        assert marks.read(session, "read") == NOON + timedelta(hours=1)
-        assert marks.read(session, "other") is None
+        assert cursors.read(session, "read") == NOON + timedelta(hours=1)
+        assert cursors.read(session, "other") is None
 
 
 def test_several_set_it_for_the_first_time_at_once(db: Database) -> None:
@@ -29,4 +29,4 @@ def test_several_set_it_for_the_first_time_at_once(db: Database) -> None:
         name = f"first-{number}"
         together(*(partial(put, db, name, NOON + timedelta(hours=hour)) for hour in range(4)))
         with db.reading() as session:
-            assert marks.read(session, name) == NOON + timedelta(hours=3)
+            assert cursors.read(session, name) == NOON + timedelta(hours=3)

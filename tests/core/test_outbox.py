@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from tests.actions import MovableClock
-from tmt.core import outbox, work
+from tmt.core import outbox, queued_rows
 from tmt.core.outbox import OutboxRow
 
 
@@ -33,7 +33,8 @@ def rows(db):
 
 def claimed(db, clock, limit=10):
     return [
-        row.key for row in db.transaction(lambda s: work.claim(s, OutboxRow, clock.now(), limit))
+        row.key
+        for row in db.transaction(lambda s: queued_rows.claim(s, OutboxRow, clock.now(), limit))
     ]
 
 
@@ -103,7 +104,7 @@ def test_failures_wait_longer_each_time_and_are_parked_at_last(db, clock):
     def handler(key, payload):
         raise RuntimeError("still broken")
 
-    for attempt in range(1, work.PARKED_AFTER + 1):
+    for attempt in range(1, queued_rows.PARKED_AFTER + 1):
         drain(db, clock, handler)
         drain(db, clock, handler)
         row = rows(db)[0]
@@ -114,7 +115,7 @@ def test_failures_wait_longer_each_time_and_are_parked_at_last(db, clock):
     assert (row.state, row.last_error) == ("parked", "RuntimeError: still broken")
     clock.move(days=30)
     assert drain(db, clock, handler) == 0
-    assert rows(db)[0].attempts == work.PARKED_AFTER
+    assert rows(db)[0].attempts == queued_rows.PARKED_AFTER
 
 
 def test_a_parked_row_is_opened_again_by_hand(db, clock):
@@ -123,11 +124,11 @@ def test_a_parked_row_is_opened_again_by_hand(db, clock):
 
     def park(session):
         row = session.scalars(select(OutboxRow)).one()
-        row.parked_at, row.attempts, row.last_error = now, work.PARKED_AFTER, "x"
+        row.parked_at, row.attempts, row.last_error = now, queued_rows.PARKED_AFTER, "x"
 
     db.transaction(park)
     assert drain(db, clock, lambda key, payload: None) == 0
-    db.transaction(lambda session: work.reopen(session, OutboxRow, rows(db)[0].id, now))
+    db.transaction(lambda session: queued_rows.reopen(session, OutboxRow, rows(db)[0].id, now))
     assert rows(db)[0].state == "waiting"
     assert drain(db, clock, lambda key, payload: None) == 1
     assert (rows(db)[0].state, rows(db)[0].last_error) == ("done", None)
@@ -138,7 +139,7 @@ def test_what_one_worker_holds_no_other_takes_until_its_lease_ends(db, clock):
     assert claimed(db, clock, limit=2) == ["a", "b"]
     assert claimed(db, clock) == ["c"]
     assert claimed(db, clock) == []
-    clock.move(seconds=work.LEASE.total_seconds() - 1)
+    clock.move(seconds=queued_rows.LEASE.total_seconds() - 1)
     assert claimed(db, clock) == []
     clock.move(seconds=2)
     assert claimed(db, clock) == ["a", "b", "c"]
@@ -150,8 +151,8 @@ def test_workers_at_once_share_the_rows(db, clock):
     # SQLite has one writer at a time.
     put(db, clock, "a", "b")
     with db._writer.begin() as first, db._writer.begin() as second:
-        mine = work.claim(first, OutboxRow, clock.now(), 1)
-        yours = work.claim(second, OutboxRow, clock.now(), 10)
+        mine = queued_rows.claim(first, OutboxRow, clock.now(), 1)
+        yours = queued_rows.claim(second, OutboxRow, clock.now(), 10)
         assert ([row.key for row in mine], [row.key for row in yours]) == (["a"], ["b"])
 
 
@@ -167,9 +168,9 @@ def test_the_oldest_comes_first_and_the_future_waits(db, clock):
 def test_done_is_said_once_and_never_unsaid(db, clock):
     put(db, clock, "a")
     row_id, now = rows(db)[0].id, clock.now()
-    assert db.transaction(lambda s: work.finish(s, OutboxRow, row_id, now)) is True
-    assert db.transaction(lambda s: work.finish(s, OutboxRow, row_id, now)) is False
-    db.transaction(lambda s: work.fail(s, OutboxRow, row_id, "too late", now))
+    assert db.transaction(lambda s: queued_rows.mark_done(s, OutboxRow, row_id, now)) is True
+    assert db.transaction(lambda s: queued_rows.mark_done(s, OutboxRow, row_id, now)) is False
+    db.transaction(lambda s: queued_rows.mark_failed(s, OutboxRow, row_id, "too late", now))
     assert (rows(db)[0].state, rows(db)[0].last_error) == ("done", None)
 
 
@@ -188,7 +189,7 @@ def test_errors_are_kept_without_personal_data(db, clock):
 def test_the_age_of_the_oldest_row_is_that_of_what_is_due(db, clock):
     def age():
         with db.reading() as session:
-            return work.backlog(session, OutboxRow, clock.now()).unclaimed
+            return queued_rows.backlog(session, OutboxRow, clock.now()).unclaimed
 
     assert age() == timedelta()
     put(db, clock, "a")

@@ -10,8 +10,8 @@ from sqlalchemy import select
 from tests.failpoints.front import Front
 from tmt.checkout.models import Order
 from tmt.core.outbox import OutboxRow
-from tmt.gateway.inbox import StripeEvent
-from tmt.payments.models import Dispute, Notice, Payment, Refund
+from tmt.gateway.inbox import InboxRow
+from tmt.payments.models import Dispute, OperatorAlert, Payment, Refund
 from tmt.tickets.models import Ticket
 
 
@@ -31,9 +31,9 @@ def end_of(front: Front) -> dict[str, Any]:
             "payments": rows(Payment.status, Payment.amount_received),
             "refunds": rows(Refund.amount, Refund.status, Refund.reason),
             "disputes": rows(Dispute.amount, Dispute.status),
-            "notices": rows(Notice.kind),
+            "notices": rows(OperatorAlert.kind),
             "outbox": sent,
-            "events": rows(StripeEvent.type, StripeEvent.done_at.is_not(None)),
+            "events": rows(InboxRow.type, InboxRow.done_at.is_not(None)),
         }
     intents = front.stripe.v1.payment_intents.list({"limit": 100}).data
     refunds = front.stripe.v1.refunds.list({"limit": 100}).data

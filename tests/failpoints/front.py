@@ -37,8 +37,8 @@ from tests.invariants import check_money, check_stock, check_tickets
 from tests.servers import serve
 from tmt.catalog.models import TicketType
 from tmt.factory import create_app
-from tmt.gateway.contract import API_VERSION
-from tmt.payments import audit_database
+from tmt.gateway.types import API_VERSION
+from tmt.operations import audit_database
 from tmt.sandbox import Sandbox
 from tmt.shop import Shop
 
@@ -234,7 +234,7 @@ def open_front(
     listening = socket.create_server(("127.0.0.1", 0))
     settings = _settings(database_url, folder, listening, stripe_server.url)
     app = create_app(settings)
-    shop: Shop = app.extensions["tmt.shop"]
+    shop: Shop = app.extensions["tmt"].shop
     clock = MovableClock()
     shop.clock._offset = lambda: clock.ahead
     client = stripe.StripeClient(

@@ -66,7 +66,7 @@ def run(start: Start, line: Connection) -> None:
     """Serves the shop on the socket, and does what it is asked over the line, until it ends."""
     app = create_app(start.settings)
     app.jinja_env.bytecode_cache = FileSystemBytecodeCache(str(start.templates))
-    shop: Shop = app.extensions["tmt.shop"]
+    shop: Shop = app.extensions["tmt"].shop
     time = {"ahead": start.ahead}
     shop.clock._offset = lambda: time["ahead"]
     watch = Watch([], start.die_at, start.nth)

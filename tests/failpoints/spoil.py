@@ -9,24 +9,23 @@ from sqlalchemy.orm import Session
 
 from tests.failpoints.front import Front
 from tmt.catalog.models import Event
-from tmt.checkout.models import Order
-from tmt.checkout.states import PAID
+from tmt.checkout.models import Order, OrderStatus
 from tmt.core.outbox import OutboxRow
 from tmt.payments.models import Refund
-from tmt.payments.returns import give_back
-from tmt.tickets.models import BLOCKED, Ticket
+from tmt.payments.refunds import issue_refund
+from tmt.tickets.models import Ticket, TicketStatus
 
 
 def spoil(front: Front, refunded: Order, *paid: Order) -> None:
     """One order that was refunded is paid again; each of the five paid ones loses something."""
     ticketless, blocked, unconfirmed, kept, unsent = paid
-    (lost,) = give_back(front.shop, kept.code)
-    (stuck,) = give_back(front.shop, unsent.code)
+    (lost,) = issue_refund(front.shop, kept.code)
+    (stuck,) = issue_refund(front.shop, unsent.code)
     harm: list[Any] = [
         update(Event).values(held=Event.held + 3),
-        update(Order).where(Order.id == refunded.id).values(status=PAID),
+        update(Order).where(Order.id == refunded.id).values(status=OrderStatus.PAID),
         delete(Ticket).where(Ticket.order_id == ticketless.id),
-        update(Ticket).where(Ticket.order_id == blocked.id).values(status=BLOCKED),
+        update(Ticket).where(Ticket.order_id == blocked.id).values(status=TicketStatus.BLOCKED),
         delete(OutboxRow).where(OutboxRow.key == f"confirmation-{unconfirmed.token}"),
         delete(OutboxRow).where(OutboxRow.key.in_([f"refund-{lost.id}", f"refund-{stuck.id}"])),
         delete(Refund).where(Refund.id == lost.id),

@@ -18,8 +18,8 @@ from tests.sandbox.driver import Driver
 from tests.stripe_line import change_at_stripe, forget_at_stripe
 from tmt.checkout.models import Order
 from tmt.core.outbox import OutboxRow
-from tmt.payments.ledger import refunds_of
-from tmt.payments.models import Notice
+from tmt.payments.balances import get_refunds
+from tmt.payments.models import OperatorAlert
 
 Story = Callable[[Front], None]
 STORIES: dict[str, Story] = {}
@@ -264,7 +264,12 @@ def by_hand(front: Front) -> None:
     path = front.settings["instance"].parent / "catalogue.yaml"
     front.flask("catalog", "export", str(path))
     front.flask("catalog", "import", str(path))
-    front.flask("notices", "done", "1", unless=lambda: not _count(front, Notice.done_at.is_(None)))
+    front.flask(
+        "notices",
+        "done",
+        "1",
+        unless=lambda: not _count(front, OperatorAlert.resolved_at.is_(None)),
+    )
     buyer = front.buyer()
     token = buyer.csrf_token("/orders/find")
     buyer.post("/orders/find", {"email": "ana@example.com", "csrf_token": token})
@@ -348,7 +353,7 @@ def _bought(front: Front, *quantities: int, method: str = "pm_card_visa") -> Ord
 def _give_back(front: Front, order: Order, *options: str) -> None:
     def decided() -> bool:
         with front.shop.db.reading() as session:
-            reasons = {refund.reason for refund in refunds_of(session, order.id)}
+            reasons = {refund.reason for refund in get_refunds(session, order.id)}
         return "requested_by_customer" in reasons or front.order(order.token).status == "refunded"
 
     front.flask("refund", order.code, *options, unless=decided)

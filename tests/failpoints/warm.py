@@ -21,7 +21,7 @@ _FIELDS = re.compile(r'name="(checkout_token|csrf_token|shown_price-\d+)"\s+valu
 
 def _sell_a_ticket(folder: Path) -> None:
     app = create_app(_settings(folder))
-    shop: Shop = app.extensions["tmt.shop"]
+    shop: Shop = app.extensions["tmt"].shop
     schema.migrate(shop.db)
     event = add_event(shop.db, prices=(0,), capacities=(9,))
     browser = app.test_client()

@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from tests.actions import Shopfront
 from tests.stripe_line import StripeLine
 from tmt.checkout.models import Order
-from tmt.core.db import Base
+from tmt.core.database import Base
 from tmt.payments.models import Payment
 
 Headers = Mapping[str, str | bytes]

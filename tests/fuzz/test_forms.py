@@ -100,7 +100,7 @@ def test_a_form_is_the_order_that_it_asks_for_or_none(shopfront, line, plenty, b
         order = shopfront.order(answer.location.split("/orders/")[1].split("/")[0])
         prices = {t.id: t.price for t in plenty}
         wanted = meant(fields, plenty)
-        assert order.places == wanted
+        assert order.quantities == wanted
         assert order.total == sum(prices[t] * count for t, count in wanted.items())
         assert 1 <= sum(wanted.values()) <= shopfront.event.max_per_order
         assert order.name.strip()

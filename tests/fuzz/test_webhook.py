@@ -13,8 +13,8 @@ from tests.actions import SIGNING_SECRET, rendered_event
 from tests.fuzz.line import RawLine, unchanged
 from tests.fuzz.things import HEADERS, IDS, JSON, NUMBERS, TEXTS, bodies, nearly
 from tests.gateway.stripe_events import stored
-from tmt.core.errors import Refusal
-from tmt.gateway.contract import API_VERSION
+from tmt.core.errors import DomainError
+from tmt.gateway.types import API_VERSION
 
 PATH = "/stripe_webhook"
 _TYPES = st.sampled_from(
@@ -144,7 +144,7 @@ def is_text(body):
 
 def refusals():
     """The names of what may be wrong with an event; any other error is a bug."""
-    found, kinds = set(), [Refusal]
+    found, kinds = set(), [DomainError]
     while kinds:
         kind = kinds.pop()
         found.add(kind.__name__)

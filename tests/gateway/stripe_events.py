@@ -15,7 +15,7 @@ from sqlalchemy import make_url, text
 
 from tests.actions import SIGNING_SECRET, Shopfront
 from tmt.gateway import inbox
-from tmt.gateway.inbox import StripeEvent
+from tmt.gateway.inbox import InboxRow
 
 
 def signed(body: str, secret: str = SIGNING_SECRET, seconds: int = 0) -> str:
@@ -32,13 +32,13 @@ def stripes_own(front: Shopfront, type_: str, object_id: str) -> str:
     raise AssertionError(f"Stripe has no {type_} about {object_id}")
 
 
-def stored(front: Shopfront) -> list[StripeEvent]:
+def stored(front: Shopfront) -> list[InboxRow]:
     """The events in the inbox, newest first."""
     with front.shop.db.reading() as session:
         return list(inbox.newest(session, 1000, only_open=False))
 
 
-def found(front: Shopfront, body: str) -> StripeEvent:
+def found(front: Shopfront, body: str) -> InboxRow:
     """What the inbox has of the event in this body."""
     with front.shop.db.reading() as session:
         return inbox.find(session, json.loads(body)["id"])

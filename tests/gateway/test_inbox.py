@@ -15,9 +15,9 @@ from tests.actions import rendered_event
 from tests.gateway.stripe_events import found, stored, stripes_own, without_table
 from tests.invariants import check_money, check_stock, check_tickets
 from tests.stripe_line import StripeLine
-from tmt.core import work
+from tmt.core import queued_rows
 from tmt.core.outbox import OutboxRow
-from tmt.gateway.inbox import StripeEvent
+from tmt.gateway.inbox import InboxRow
 
 SUCCEEDED, FAILED = "payment_intent.succeeded", "payment_intent.payment_failed"
 OLDER_VERSION = {"api_version": "2020-08-27"}
@@ -182,11 +182,11 @@ def test_wh06_what_a_killed_worker_held_is_done_when_its_lease_ends(shopfront, b
     order, pi = paid_order(shopfront, buyer)
     shopfront.deliver(stripes_own(shopfront, SUCCEEDED, pi))
     now = shopfront.clock.now()
-    taken = shopfront.shop.db.transaction(lambda s: work.claim(s, StripeEvent, now, 20))
+    taken = shopfront.shop.db.transaction(lambda s: queued_rows.claim(s, InboxRow, now, 20))
     assert len(taken) == 1
     shopfront.shop.jobs.run("inbox")
     assert shopfront.order(order.token).status == "held"
-    shopfront.clock.move(seconds=work.LEASE.total_seconds() + 1)
+    shopfront.clock.move(seconds=queued_rows.LEASE.total_seconds() + 1)
     shopfront.shop.jobs.run("inbox")
     assert shopfront.order(order.token).status == "paid"
 
@@ -268,7 +268,7 @@ def test_wh07_a_parked_event_shows_on_the_health_page_until_it_is_done(shopfront
     body = stripes_own(shopfront, SUCCEEDED, pi)
     shopfront.deliver(body)
     with without_table(shopfront, "tickets"):
-        for _ in range(work.PARKED_AFTER):
+        for _ in range(queued_rows.PARKED_AFTER):
             shopfront.shop.jobs.run("inbox")
             shopfront.clock.move(hours=7)
     assert found(shopfront, body).state == "parked"
@@ -294,12 +294,13 @@ def test_wh07_a_canceled_orders_payment_is_received_and_given_back(shopfront, bu
 
 def _cancel_behind_stripe(front, order):
     from tmt.catalog import stock
-    from tmt.checkout.states import EXPIRED, Cause, locked_order, move
+    from tmt.checkout.models import OrderStatus
+    from tmt.checkout.states import Trigger, lock_order, transition
 
     def unit(session):
-        held = locked_order(session, order.id)
+        held = lock_order(session, order.id)
         stock.release(session, held.event_id, held.places)
-        move(session, held, EXPIRED, Cause.EXPIRY, front.clock.now())
+        transition(session, held, OrderStatus.EXPIRED, Trigger.EXPIRY, front.clock.now())
 
     front.shop.db.transaction(unit)
 
@@ -362,7 +363,7 @@ def test_nothing_personal_stays_in_the_inbox(shopfront, buyer):
     shopfront.deliver(json.dumps(event))
     shopfront.run_jobs()
     row = found(shopfront, json.dumps(event))
-    kept = repr([getattr(row, column.key) for column in StripeEvent.__table__.columns])
+    kept = repr([getattr(row, column.key) for column in InboxRow.__table__.columns])
     assert "marker" not in kept.lower()
     assert "MARKER" not in command(shopfront, "show", event["id"]).upper()
     assert shopfront.order(order.token).status == "paid"

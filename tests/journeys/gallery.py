@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 from tests.actions import add_event
 from tests.journeys.steps import DECLINED, VISA_CHALLENGED, Visitor, eventually
 from tmt.catalog.models import CANCELED, Event
-from tmt.checkout.models import Order
-from tmt.checkout.states import EXPIRED, HELD, PROCESSING, Cause, locked_order, move
+from tmt.checkout.models import Order, OrderStatus
+from tmt.checkout.states import Trigger, lock_order, transition
 from tmt.payments.models import Dispute, Refund
-from tmt.payments.returns import give_back
+from tmt.payments.refunds import issue_refund
 
 Way = Callable[[Visitor], None]
 LONG = "La muy larga noche de los tamborileros iberoamericanos independientes"
@@ -143,7 +143,7 @@ def _given_back(**wanted: Any) -> Way:
 
     def way(visitor: Visitor) -> None:
         order = _paid_order(visitor)
-        give_back(visitor.front.shop, order.code, **wanted)
+        issue_refund(visitor.front.shop, order.code, **wanted)
         eventually(lambda: _refund_states(visitor) == ["succeeded"])
         visitor.go(f"/orders/{order.token}")
 
@@ -152,7 +152,7 @@ def _given_back(**wanted: Any) -> Way:
 
 def _refund_failed(visitor: Visitor) -> None:
     order = _paid_order(visitor, method="pm_card_refundFail")
-    give_back(visitor.front.shop, order.code)
+    issue_refund(visitor.front.shop, order.code)
     eventually(lambda: _refund_states(visitor) == ["succeeded"])
     visitor.front.sandbox.advance(timedelta(days=4).total_seconds())
     eventually(lambda: _refund_states(visitor) == ["failed"])
@@ -189,20 +189,20 @@ def _bank_refused(visitor: Visitor) -> None:
     order = visitor.front.buyer().reserve(1)
 
     def unit(session: Session) -> None:
-        for to in (PROCESSING, HELD, EXPIRED):
-            move(session, locked_order(session, order.id), to, Cause.WEBHOOK, _now())
+        for to in (OrderStatus.PROCESSING, OrderStatus.HELD, OrderStatus.EXPIRED):
+            transition(session, lock_order(session, order.id), to, Trigger.WEBHOOK, _now())
 
     visitor.front.shop.db.transaction(unit)
     visitor.go(f"/orders/{order.token}")
 
 
-def _moved(to: str, cause: Cause) -> Way:
+def _moved(to: str, trigger: Trigger) -> Way:
     """An order in a state that takes days or bad luck, set as the shop's own rules set it."""
 
     def way(visitor: Visitor) -> None:
         order = visitor.front.buyer().reserve(1)
         visitor.front.shop.db.transaction(
-            lambda session: move(session, locked_order(session, order.id), to, cause, _now())
+            lambda session: transition(session, lock_order(session, order.id), to, trigger, _now())
         )
         visitor.go(f"/orders/{order.token}")
 
@@ -270,12 +270,12 @@ PAGES: dict[str, Way] = {
     "pay-more-time": _more_time,
     "pay-silent": _silent,
     "order-held": _held,
-    "order-processing": _moved(PROCESSING, Cause.WEBHOOK),
+    "order-processing": _moved(OrderStatus.PROCESSING, Trigger.WEBHOOK),
     "order-paid": _paid,
     "order-event-canceled": _paid_and_canceled,
-    "order-expired": _moved(EXPIRED, Cause.EXPIRY),
+    "order-expired": _moved(OrderStatus.EXPIRED, Trigger.EXPIRY),
     "order-canceled": _given_up,
-    "order-declined": _moved("canceled", Cause.DECLINES),
+    "order-declined": _moved("canceled", Trigger.DECLINES),
     "order-refunded": _given_back(),
     "order-part-refunded": _given_back(tickets=[2]),
     "order-refund-failed": _refund_failed,

@@ -62,7 +62,7 @@ def test_a_declined_card_is_told_and_another_one_pays_the_same_payment(
     ana.pay_button.click()
     expect(ana.page.locator(".ticket")).to_have_count(1)
     payment = ana.front.payment(ana.order)
-    assert (payment.payment_intent, payment.status) == (intent, "succeeded")
+    assert (payment.payment_intent_id, payment.status) == (intent, "succeeded")
 
 
 def test_three_d_secure_is_completed_in_place(visitor: Visitor) -> None:

@@ -31,7 +31,7 @@ def address(sqlite_template: Path, tmp_path: Path) -> Iterator[str]:
         "log_level": "WARNING",
     }
     app = late["app"] = create_app(settings)
-    shop = app.extensions["tmt.shop"]
+    shop = app.extensions["tmt"].shop
     add_event(shop.db)
     stop = shop.jobs.start_thread()
     yield server.url

@@ -34,10 +34,10 @@ from tests.actions import add_event, open_shop
 from tests.conftest import DATABASES
 from tests.invariants import check_money, check_stock, check_tickets
 from tests.model.expected import HOLD, TAKES_PLACES, Expected
-from tmt.checkout.states import STATUSES
+from tmt.checkout.models import OrderStatus
 from tmt.core.clock import Clock
-from tmt.payments import returns
-from tmt.payments.returns import NotRefundable
+from tmt.payments import refunds
+from tmt.payments.refunds import NotRefundable
 
 CAPACITY, OF_EACH_TYPE = 6, (4, 3)
 _DAY = 24 * 60
@@ -207,13 +207,13 @@ class Story(RuleBasedStateMachine):
 
     @about(lambda _story, order: order.status == "paid")
     def everything_is_given_back(self, order):
-        returns.give_back(self.front.shop, self.front.order(order.token).code)
+        refunds.issue_refund(self.front.shop, self.front.order(order.token).code)
         order.status = "refunded"
 
     @about(lambda _story, order: order.status != "paid")
     def nothing_can_be_given_back(self, order):
         with pytest.raises(NotRefundable):
-            returns.give_back(self.front.shop, self.front.order(order.token).code)
+            refunds.issue_refund(self.front.shop, self.front.order(order.token).code)
 
     # What must be true
 
@@ -226,7 +226,7 @@ class Story(RuleBasedStateMachine):
     @invariant()
     def nothing_is_sold_twice(self):
         held, sold = self.front.stock()
-        assert held + sold == sum(sum(order.places) for order in self._standing())
+        assert held + sold == sum(sum(order.quantities) for order in self._standing())
         check_stock(self.front.shop.db)
         check_tickets(self.front.shop.db)
 
@@ -246,7 +246,7 @@ class Story(RuleBasedStateMachine):
         return [order for order in self.all if order.status in TAKES_PLACES]
 
     def _fits(self, wanted):
-        taken = [sum(order.places[n] for order in self._standing()) for n in range(2)]
+        taken = [sum(order.quantities[n] for order in self._standing()) for n in range(2)]
         each = all(
             have + more <= most
             for have, more, most in zip(taken, wanted, OF_EACH_TYPE, strict=True)
@@ -366,7 +366,7 @@ def test_a_story_in_which_an_order_is_all_that_it_can_be(fresh, kind):
         story.every_order_is_as_expected()
         story.nothing_is_sold_twice()
     story.teardown()
-    assert set(seen) == set(STATUSES)
+    assert set(seen) == set(OrderStatus)
 
 
 @pytest.mark.parametrize("kind", DATABASES)

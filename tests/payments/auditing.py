@@ -9,15 +9,15 @@ from sqlalchemy import update
 from tests.actions import Shopfront
 from tmt.catalog.models import Event, TicketType
 from tmt.checkout.models import Order
-from tmt.checkout.states import Cause
-from tmt.core.db import Base
-from tmt.payments.start import current_intent
+from tmt.checkout.states import Trigger
+from tmt.core.database import Base
+from tmt.payments.intents import current_intent
 
 
 def paid(front: Shopfront, *quantities: int, method: str = "pm_card_visa") -> tuple[Order, str]:
     """A paid order at rest; its PaymentIntent's id."""
     order = front.place_directly(*quantities or (2,))
-    intent = current_intent(front.shop, front.gateway, order, Cause.PAGE)
+    intent = current_intent(front.shop, front.gateway, order, Trigger.PAGE)
     assert intent
     front.confirm(intent.id, method)
     rest(front)

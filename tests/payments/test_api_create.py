@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.payments.test_api_envelope import refused
+from tmt.api.schemas import BadRequest, read_create, read_data
 from tmt.core.money import CURRENCIES
-from tmt.payments.api_input import BadRequest, read_create, read_data
 
 BAD_AMOUNT = "El monto es requerido y debe ser mayor a 0"
 BAD_CURRENCY = "La moneda no es válida"

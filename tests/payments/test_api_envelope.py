@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from tests.stripe_line import StripeLine
-from tmt.payments.api import PATHS
+from tmt.api.views import PATHS
 
 NOT_JSON = "El cuerpo de la petición no es JSON válido"
 ERROR_KEYS = {"message", "status", "error", "data"}

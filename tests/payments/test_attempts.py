@@ -50,7 +50,7 @@ def test_pay13_stripe_broke_before_it_did_anything(shopfront, sandbox):
     key = shopfront.payment(order).idempotency_key
     sandbox.refuse(CREATE, 500)
     assert buyer.get(f"/orders/{order.token}/pay").status_code == 503
-    assert shopfront.payment(order).key_spent
+    assert shopfront.payment(order).key_exhausted
     pi = buyer.open_pay_page(order)
     assert intents(shopfront, order) == [pi]
     assert shopfront.payment(order).idempotency_key != key
@@ -89,7 +89,7 @@ def test_pay13_other_parameters_are_another_call_but_no_second_intent(shopfront,
     (made,) = intents(shopfront, order)
     shop = shopfront.shop
     renamed = replace(shop, settings=shop.settings.model_copy(update={"shop_name": "Other"}))
-    shopfront.app.extensions["tmt.shop"] = renamed
+    shopfront.app.extensions["tmt"].shop = renamed
     assert buyer.open_pay_page(order) == made
     assert intents(shopfront, order) == [made]
 

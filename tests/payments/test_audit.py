@@ -12,9 +12,9 @@ from tests.stripe_line import StripeLine
 from tmt.catalog.models import Event, TicketType
 from tmt.checkout.models import Order
 from tmt.core.outbox import OutboxRow
-from tmt.gateway.inbox import StripeEvent
-from tmt.payments.models import Notice, Refund
-from tmt.payments.returns import give_back
+from tmt.gateway.inbox import InboxRow
+from tmt.payments.models import OperatorAlert, Refund
+from tmt.payments.refunds import issue_refund
 from tmt.tickets.models import Ticket
 
 
@@ -43,9 +43,9 @@ def test_a_shop_at_rest_is_sound_whatever_happened(shopfront):
     part_back, _pi = paid(shopfront, 3)
     money_back, _pi = paid(shopfront)
     paid(shopfront, method="pm_card_createDispute")
-    give_back(shopfront.shop, all_back.code)
-    give_back(shopfront.shop, part_back.code, tickets=[1, 3])
-    give_back(shopfront.shop, money_back.code, amount=100)
+    issue_refund(shopfront.shop, all_back.code)
+    issue_refund(shopfront.shop, part_back.code, tickets=[1, 3])
+    issue_refund(shopfront.shop, money_back.code, amount=100)
     rest(shopfront)
     shopfront.clock.move(minutes=16)
     rest(shopfront)
@@ -110,7 +110,7 @@ def test_i3_one_ticket_missing_and_one_of_another_type(shopfront):
 
 def test_i3_tickets_of_a_refunded_order(shopfront):
     order, _pi = paid(shopfront)
-    give_back(shopfront.shop, order.code)
+    issue_refund(shopfront.shop, order.code)
     rest(shopfront)
     spoil(shopfront, Ticket, status="valid")
     finds(shopfront, f"I3 order {order.code}: is refunded and has 2 tickets that are not void")
@@ -120,7 +120,7 @@ def test_i3_tickets_of_a_refunded_order(shopfront):
 
 def test_i3_tickets_that_were_given_back(shopfront):
     order, _pi = paid(shopfront, 3)
-    give_back(shopfront.shop, order.code, tickets=[1, 2])
+    issue_refund(shopfront.shop, order.code, tickets=[1, 2])
     rest(shopfront)
     spoil(shopfront, Ticket, one(shopfront, Ticket, number=2).id, status="valid")
     spoil(shopfront, Event, sold=2)
@@ -201,16 +201,16 @@ def test_i7_nobody_does_what_is_due(shopfront):
 )
 def test_i7_an_event_that_is_not_handled(shopfront, wrong, why):
     _order, pi = paid(shopfront)
-    event = one(shopfront, StripeEvent, type="payment_intent.succeeded", object_id=pi)
-    spoil(shopfront, StripeEvent, event.id, **wrong)
+    event = one(shopfront, InboxRow, type="payment_intent.succeeded", object_id=pi)
+    spoil(shopfront, InboxRow, event.id, **wrong)
     finds(shopfront, f"I7 event {event.event_id}: (payment_intent.succeeded) is not handled: {why}")
     is_sound(shopfront, "--repair")
-    assert one(shopfront, StripeEvent, id=event.id).outcome == "handled"
+    assert one(shopfront, InboxRow, id=event.id).outcome == "handled"
 
 
 def test_i7_a_refund_that_nothing_sends(shopfront):
     order, _pi = paid(shopfront)
-    give_back(shopfront.shop, order.code, amount=100)
+    issue_refund(shopfront.shop, order.code, amount=100)
     gone = delete(OutboxRow).where(OutboxRow.kind == "refund")
     shopfront.shop.db.transaction(lambda session: session.execute(gone))
     finds(shopfront, f"I7 order {order.code}: a refund of $1.00 was decided, and nothing sends it")
@@ -220,7 +220,7 @@ def test_i7_a_refund_that_nothing_sends(shopfront):
 
 def test_notices_are_counted_and_are_no_breach(shopfront):
     paid(shopfront, method="pm_card_createDispute")
-    assert one(shopfront, Notice).kind == "dispute_opened"
+    assert one(shopfront, OperatorAlert).kind == "dispute_opened"
     code, lines = audited(shopfront)
     assert code == 0
     assert lines == ["1 notices wait for a person: flask notices list", "sound"]

@@ -8,12 +8,12 @@ from sqlalchemy import delete, select, update
 from tests.payments.auditing import audited, finds, is_sound, paid, rest, spoil, without_limit
 from tests.stripe_line import StripeLine, change_at_stripe
 from tmt.checkout.models import Order
-from tmt.checkout.states import Cause
+from tmt.checkout.states import Trigger
 from tmt.core.outbox import OutboxRow
+from tmt.payments.alerts import open_alerts, resolve
+from tmt.payments.intents import current_intent
 from tmt.payments.models import Dispute, Payment, Refund
-from tmt.payments.notices import finish, open_notices
-from tmt.payments.returns import give_back
-from tmt.payments.start import current_intent
+from tmt.payments.refunds import issue_refund
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def settings():
 
 def begun(front):
     order = front.place_directly(2)
-    intent = current_intent(front.shop, front.gateway, order, Cause.PAGE)
+    intent = current_intent(front.shop, front.gateway, order, Trigger.PAGE)
     assert intent
     return order, intent.id
 
@@ -35,7 +35,7 @@ def refunds(front):
 
 def test_money_is_kept_for_an_order_that_is_not_paid(shopfront):
     order, pi = paid(shopfront)
-    give_back(shopfront.shop, order.code)
+    issue_refund(shopfront.shop, order.code)
     for gone in (delete(Refund), delete(OutboxRow).where(OutboxRow.kind == "refund")):
         shopfront.shop.db.transaction(lambda session, gone=gone: session.execute(gone))
     finds(shopfront, f"I2 order {order.code}: is refunded, and $150.00 of the buyer's money are")
@@ -46,7 +46,7 @@ def test_money_is_kept_for_an_order_that_is_not_paid(shopfront):
 
 def test_money_that_could_not_be_given_back_waits_for_a_person(shopfront):
     order, _pi = paid(shopfront, method="pm_card_refundFail")
-    give_back(shopfront.shop, order.code)
+    issue_refund(shopfront.shop, order.code)
     rest(shopfront)
     shopfront.sandbox.advance(4 * 86400)
     rest(shopfront)
@@ -57,8 +57,8 @@ def test_money_that_could_not_be_given_back_waits_for_a_person(shopfront):
     assert any("could not be mended" in line and "failed before" in line for line in lines)
     assert len(refunds(shopfront)) == 1
     with shopfront.shop.db.reading() as session:
-        (notice,) = open_notices(session)
-    finish(shopfront.shop, notice.id)
+        (notice,) = open_alerts(session)
+    resolve(shopfront.shop, notice.id)
     is_sound(shopfront)
 
 
@@ -74,7 +74,7 @@ def test_paid_twice_and_only_once_needed(shopfront):
     other, other_pi = begun(shopfront)
     shopfront.confirm(other_pi)
     rest(shopfront)
-    moved = update(Payment).where(Payment.payment_intent == other_pi).values(order_id=order.id)
+    moved = update(Payment).where(Payment.payment_intent_id == other_pi).values(order_id=order.id)
     shopfront.shop.db.transaction(lambda session: session.execute(moved))
     finds(
         shopfront,
@@ -85,7 +85,7 @@ def test_paid_twice_and_only_once_needed(shopfront):
 
 def test_all_went_back_and_the_order_stands(shopfront):
     order, _pi = paid(shopfront)
-    give_back(shopfront.shop, order.code, amount=14999)
+    issue_refund(shopfront.shop, order.code, amount=14999)
     rest(shopfront)
     spoil(shopfront, Refund, amount=15000)
     change_at_stripe(shopfront, refunds(shopfront)[0].refund, amount=15000)
@@ -97,7 +97,7 @@ def test_all_went_back_and_the_order_stands(shopfront):
 
 def test_more_went_back_than_came(shopfront):
     order, _pi = paid(shopfront)
-    give_back(shopfront.shop, order.code)
+    issue_refund(shopfront.shop, order.code)
     rest(shopfront)
     spoil(shopfront, Refund, amount=15001)
     change_at_stripe(shopfront, refunds(shopfront)[0].refund, amount=15001)
@@ -171,7 +171,7 @@ def test_a_refund_and_a_dispute_that_the_shop_has_not_heard_of(shopfront):
 def test_a_refund_that_has_failed_at_stripe(shopfront):
     shopfront.silence_stripe()
     order, pi = paid(shopfront)
-    give_back(shopfront.shop, order.code, amount=100)
+    issue_refund(shopfront.shop, order.code, amount=100)
     shopfront.run_jobs()
     (made,) = refunds(shopfront)
     change_at_stripe(shopfront, made.refund, status="failed")
@@ -186,10 +186,12 @@ def test_a_refund_that_has_failed_at_stripe(shopfront):
 
 def test_payments_and_refunds_that_stripe_does_not_know(shopfront):
     (order, pi), (other, other_pi) = paid(shopfront), paid(shopfront)
-    give_back(shopfront.shop, other.code, amount=100)
+    issue_refund(shopfront.shop, other.code, amount=100)
     rest(shopfront)
     spoil(shopfront, Refund, refund="re_nowhere")
-    lost = update(Payment).where(Payment.payment_intent == pi).values(payment_intent="pi_nowhere")
+    lost = (
+        update(Payment).where(Payment.payment_intent_id == pi).values(payment_intent="pi_nowhere")
+    )
     shopfront.shop.db.transaction(lambda session: session.execute(lost))
     _code, lines = audited(shopfront)
     text = "\n".join(lines)

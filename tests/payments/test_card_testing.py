@@ -14,9 +14,9 @@ from tests.stripe_line import StripeLine
 from tmt.catalog.models import Event, TicketType
 from tmt.checkout.models import OrderTransition
 from tmt.config import Settings
-from tmt.gateway.inbox import StripeEvent
-from tmt.payments import declines
-from tmt.payments.models import Notice
+from tmt.gateway.inbox import InboxRow
+from tmt.payments import card_testing
+from tmt.payments.models import OperatorAlert
 
 pytestmark = pytest.mark.usefixtures("sound")
 DECLINED = "pm_card_visa_chargeDeclined"
@@ -28,9 +28,9 @@ def default(name):
 
 
 def known_declines(front, pi=None):
-    query = select(func.count()).where(StripeEvent.type == declines.FAILED)
+    query = select(func.count()).where(InboxRow.type == card_testing.FAILED_EVENT)
     if pi:
-        query = query.where(StripeEvent.object_id == pi)
+        query = query.where(InboxRow.object_id == pi)
     with front.shop.db.reading() as session:
         return session.scalar(query)
 
@@ -62,12 +62,12 @@ def try_cards(front, pi, most):
 def transitions(front, order):
     query = select(OrderTransition).where(OrderTransition.order_id == order.id)
     with front.shop.db.reading() as session:
-        return [(t.to_status, t.cause) for t in session.scalars(query)]
+        return [(t.to_status, t.trigger) for t in session.scalars(query)]
 
 
 def notices(front):
     with front.shop.db.reading() as session:
-        return [notice.kind for notice in session.scalars(select(Notice))]
+        return [notice.kind for notice in session.scalars(select(OperatorAlert))]
 
 
 def buy(front):
@@ -115,7 +115,7 @@ def test_pay16_a_decline_that_is_told_ten_times_is_one(shopfront):
     pi = buyer.open_pay_page(order)
     assert decline(shopfront, pi)
     with shopfront.shop.db.reading() as session:
-        event = session.scalar(select(StripeEvent.event_id).where(StripeEvent.object_id == pi))
+        event = session.scalar(select(InboxRow.event_id).where(InboxRow.object_id == pi))
     for _again in range(10):
         answer = shopfront.app.test_cli_runner().invoke(args=["inbox", "replay", event])
         assert answer.exit_code == 0

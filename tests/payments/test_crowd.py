@@ -12,8 +12,8 @@ import pytest
 from tests.invariants import check_money
 from tests.racing import together
 from tmt.core import failpoints
-from tmt.core.errors import Refusal
-from tmt.payments.returns import give_back
+from tmt.core.errors import DomainError
+from tmt.payments.refunds import issue_refund
 
 pytestmark = pytest.mark.usefixtures("sound")
 
@@ -36,14 +36,14 @@ def test_pay15_half_of_the_calls_are_refused_and_everybody_pays(shopfront, sandb
     shopfront.sandbox.faults.arm("429", "* /v1/payment_intents*", None, 0.5)
     answers = []
 
-    def patient(order):
+    def retry_forever(order):
         buyer = shopfront.buyer()
         for _try in range(12):
             answers.append(buyer.get(f"/orders/{order.token}/pay", allow_redirects=False))
             if answers[-1].status_code == 200:
                 return
 
-    together(*[lambda order=order: patient(order) for order in orders])
+    together(*[lambda order=order: retry_forever(order) for order in orders])
     sandbox.calm()
     assert {answer.status_code for answer in answers} <= {200, 503}
     assert all('role="alert"' in a.text for a in answers if a.status_code == 503)
@@ -68,8 +68,8 @@ def test_ref04_everything_is_given_back_twice_at_once(shopfront):
 
     def give_all_back():
         for order in orders:
-            with suppress(Refusal):
-                give_back(shopfront.shop, order.code)
+            with suppress(DomainError):
+                issue_refund(shopfront.shop, order.code)
             shopfront.shop.jobs.run("outbox")
 
     together(give_all_back, give_all_back)

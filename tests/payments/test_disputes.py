@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from tests.payments.test_returns import notices, page_of, paid, refunds, settle_down, states
 from tmt.payments.models import Dispute
-from tmt.payments.returns import give_back
+from tmt.payments.refunds import issue_refund
 
 pytestmark = pytest.mark.usefixtures("sound")
 
@@ -48,7 +48,7 @@ def test_won_gives_the_tickets_back(shopfront):
     assert states(shopfront, order) == ["valid", "valid"]
     assert notices(shopfront) == ["dispute_opened", "dispute_won"]
     assert "asking for this payment back" not in page_of(shopfront, order)
-    assert give_back(shopfront.shop, order.code)
+    assert issue_refund(shopfront.shop, order.code)
 
 
 def test_lost_ends_the_order_and_its_places_are_for_sale(shopfront):

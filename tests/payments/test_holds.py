@@ -125,13 +125,13 @@ def test_pay11_stripe_is_silent_and_the_hold_is_kept(shopfront, fate):
     assert shopfront.stock() == (0, 0)
 
 
-@pytest.mark.parametrize("cause", ["time", "buyer"])
-def test_pay12_a_debit_on_its_way_is_not_canceled(shopfront, cause):
+@pytest.mark.parametrize("trigger", ["time", "buyer"])
+def test_pay12_a_debit_on_its_way_is_not_canceled(shopfront, trigger):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
     pi = buyer.open_pay_page(order)
     change_at_stripe(shopfront, pi, status="processing")
-    if cause == "time":
+    if trigger == "time":
         shopfront.clock.move(minutes=16)
         shopfront.run_jobs()
     else:

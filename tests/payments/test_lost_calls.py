@@ -8,7 +8,7 @@ import pytest
 
 from tests.invariants import check_money
 from tests.payments.test_returns import paid, refunds
-from tmt.payments.returns import give_back
+from tmt.payments.refunds import issue_refund
 
 pytestmark = pytest.mark.usefixtures("sound")
 
@@ -52,7 +52,7 @@ def test_ref04_one_refund_whatever_became_of_the_call(shopfront, sandbox, troubl
     shopfront.silence_stripe()
     order, pi = paid(shopfront, 1)
     arm(shopfront, trouble, "POST /v1/refunds")
-    give_back(shopfront.shop, order.code)
+    issue_refund(shopfront.shop, order.code)
     shopfront.shop.jobs.run("outbox")
     sandbox.calm()
     # While the first call hangs, Stripe says that its key is in use.

@@ -14,7 +14,7 @@ from sqlalchemy import update
 from tests.invariants import check_money
 from tmt.catalog.exchange import export_catalogue, import_catalogue, parse_catalogue
 from tmt.catalog.models import TicketType
-from tmt.payments.returns import give_back
+from tmt.payments.refunds import issue_refund
 
 pytestmark = pytest.mark.usefixtures("sound")
 
@@ -97,7 +97,7 @@ def test_mon01_the_same_from_the_price_list_to_the_refund(shopfront, currency):
         exported = yaml.load(export_catalogue(session), Loader=yaml.BaseLoader)
     (row,) = [e for e in exported["events"] if e["slug"] == "precio"]
     assert Decimal(row["ticket_types"][0]["price"]) == Decimal(price)
-    give_back(shopfront.shop, order.code)
+    issue_refund(shopfront.shop, order.code)
     shopfront.run_jobs()
     (refund,) = shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
     assert (refund.amount, refund.currency) == (minor, currency)

@@ -15,12 +15,12 @@ from tests.sandbox.driver import Driver
 from tests.stripe_line import StripeLine, change_at_stripe
 from tmt.catalog.models import Event, TicketType
 from tmt.checkout.models import Order
-from tmt.checkout.states import Cause
-from tmt.core import marks
-from tmt.gateway.inbox import StripeEvent
-from tmt.payments.models import Dispute, Notice, Payment, Refund
-from tmt.payments.reconcile import reconcile
-from tmt.payments.start import current_intent
+from tmt.checkout.states import Trigger
+from tmt.core import cursors
+from tmt.gateway.inbox import InboxRow
+from tmt.operations.reconcile import reconcile
+from tmt.payments.intents import current_intent
+from tmt.payments.models import Dispute, OperatorAlert, Payment, Refund
 
 pytestmark = pytest.mark.usefixtures("sound")
 LIST, ONE = "GET /v1/payment_intents", "GET /v1/payment_intents/{}"
@@ -41,7 +41,7 @@ def deaf(shopfront):
 def begun(front):
     """An order whose PaymentIntent exists; its id."""
     order = front.place_directly(1)
-    intent = current_intent(front.shop, front.gateway, order, Cause.PAGE)
+    intent = current_intent(front.shop, front.gateway, order, Trigger.PAGE)
     assert intent
     return order, intent.id
 
@@ -83,13 +83,13 @@ def test_wh03_fifty_paid_orders_no_webhook_one_mail_each(deaf):
         paid_unheard(deaf)
     line = StripeLine(deaf)
     report = ask(deaf)
-    assert (report.asked, report.settled, report.failed, report.complete) == (50, 50, [], True)
+    assert (report.asked, report.syncs, report.failed, report.complete) == (50, 50, [], True)
     assert line.calls.count(LIST) == 1
     assert len(line.calls) <= 6
     assert statuses(deaf) == ["paid"] * 50
     deaf.run_jobs()
     assert len(deaf.mails()) == 50
-    assert not [row for row in all_of(deaf, StripeEvent) if row.state != "done"]
+    assert not [row for row in all_of(deaf, InboxRow) if row.state != "done"]
     check_money(deaf)
 
 
@@ -97,28 +97,28 @@ def test_db04_one_unknown_and_one_unreadable_payment_keep_nobody_else(deaf):
     without_limit(deaf)
     orders = [paid_unheard(deaf) for _ in range(100)]
     (lost, lost_pi), (bad, bad_pi) = orders[20], orders[70]
-    renamed = update(Payment).where(Payment.payment_intent == lost_pi)
+    renamed = update(Payment).where(Payment.payment_intent_id == lost_pi)
     deaf.shop.db.transaction(lambda s: s.execute(renamed.values(payment_intent="pi_nowhere")))
     change_at_stripe(deaf, bad_pi, metadata="no object")
     report = ask(deaf)
     assert statuses(deaf).count("paid") == 98
-    assert report.settled == 98
+    assert report.syncs == 98
     assert sorted(text[: len(f"order {lost.code}")] for text in report.failed) == sorted(
         [f"order {lost.code}", f"order {bad.code}"]
     )
     assert any("Gone" in text for text in report.failed)
     ask(deaf)
-    assert [notice.kind for notice in all_of(deaf, Notice)] == ["gone_at_stripe"]
+    assert [notice.kind for notice in all_of(deaf, OperatorAlert)] == ["gone_at_stripe"]
     change_at_stripe(deaf, bad_pi, metadata={})
-    assert ask(deaf).settled == 1
+    assert ask(deaf).syncs == 1
     deaf.shop.db.transaction(
         lambda s: s.execute(
             update(Payment)
-            .where(Payment.payment_intent == "pi_nowhere")
+            .where(Payment.payment_intent_id == "pi_nowhere")
             .values(payment_intent=lost_pi)
         )
     )
-    assert ask(deaf).settled == 1
+    assert ask(deaf).syncs == 1
 
 
 def test_what_has_not_changed_costs_one_list_and_writes_nothing(deaf):
@@ -127,7 +127,7 @@ def test_what_has_not_changed_costs_one_list_and_writes_nothing(deaf):
     ask(deaf)
     line = StripeLine(deaf)
     report = ask(deaf)
-    assert (report.asked, report.settled, report.booked, report.events) == (3, 0, 0, 0)
+    assert (report.asked, report.syncs, report.booked, report.events) == (3, 0, 0, 0)
     assert sorted(line.calls) == [
         "GET /v1/disputes",
         "GET /v1/events",
@@ -208,12 +208,12 @@ def test_ref03_a_refund_that_fails_weeks_later_is_noticed(deaf):
     ask(deaf)
     deaf.clock.move(days=25)
     yesterday = deaf.clock.now() - timedelta(days=1)
-    deaf.shop.db.transaction(lambda s: marks.set_mark(s, "events_read", yesterday))
+    deaf.shop.db.transaction(lambda s: cursors.advance(s, "events_read", yesterday))
     change_at_stripe(deaf, made.id, status="failed", failure_reason="lost_or_stolen_card")
     ask(deaf)
     (refund,) = all_of(deaf, Refund)
     assert (refund.status, refund.failure_reason) == ("failed", "lost_or_stolen_card")
-    assert "refund_failed" in [notice.kind for notice in all_of(deaf, Notice)]
+    assert "refund_failed" in [notice.kind for notice in all_of(deaf, OperatorAlert)]
     assert deaf.order(order.token).status == "paid"
 
 
@@ -254,7 +254,7 @@ def test_events_that_never_arrived_are_handled_and_asked_for_once(deaf):
     line.fate = lambda _call: None
     again = ask(deaf)
     assert (again.events, again.complete) == (0, True)
-    (event,) = all_of(deaf, StripeEvent)
+    (event,) = all_of(deaf, InboxRow)
     assert (event.object_id, event.attempts) == (pi, 1)
 
 
@@ -265,12 +265,12 @@ def test_the_mark_moves_only_when_a_run_was_complete(deaf, unanswered):
     line.fate = lambda call: "refused" if call == unanswered else None
     ask(deaf)
     with deaf.shop.db.reading() as session:
-        assert marks.read(session, "events_read") is None
+        assert cursors.read(session, "events_read") is None
     line.fate = lambda _call: None
     ask(deaf)
-    (event,) = all_of(deaf, StripeEvent)
+    (event,) = all_of(deaf, InboxRow)
     with deaf.shop.db.reading() as session:
-        assert marks.read(session, "events_read") == event.stripe_created
+        assert cursors.read(session, "events_read") == event.stripe_created
 
 
 def test_a_silent_stripe_ends_the_run_soon_and_the_next_one_goes_on(deaf):
@@ -282,7 +282,7 @@ def test_a_silent_stripe_ends_the_run_soon_and_the_next_one_goes_on(deaf):
     assert not report.complete
     assert len(report.failed) == len(line.calls) == 3
     line.fate = lambda _call: None
-    assert ask(deaf).settled == 10
+    assert ask(deaf).syncs == 10
 
 
 def test_one_call_that_is_not_answered_ends_nothing(deaf):
@@ -290,7 +290,7 @@ def test_one_call_that_is_not_answered_ends_nothing(deaf):
     unlucky = ONE.format(orders[1][1])
     line = StripeLine(deaf)
     line.fate = lambda call: "refused" if call in (LIST, unlucky) else None
-    assert ask(deaf).settled == 3
+    assert ask(deaf).syncs == 3
     assert statuses(deaf) == ["paid", "held", "paid", "paid"]
 
 
@@ -340,7 +340,7 @@ def test_the_command_says_what_it_did(deaf):
 
 def test_the_command_says_what_failed(deaf):
     _order, pi = paid_unheard(deaf)
-    renamed = update(Payment).where(Payment.payment_intent == pi)
+    renamed = update(Payment).where(Payment.payment_intent_id == pi)
     deaf.shop.db.transaction(lambda s: s.execute(renamed.values(payment_intent="pi_nowhere")))
     said = flask(deaf, "reconcile")
     assert said.exit_code == 1

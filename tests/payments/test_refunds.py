@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import select
 
 from tests.invariants import check_money
-from tmt.checkout.states import Cause
+from tmt.checkout.states import Trigger
 from tmt.core.outbox import OutboxRow
 from tmt.payments.models import Refund
-from tmt.payments.settle import settle
+from tmt.payments.sync import sync_payment_intent
 
 pytestmark = pytest.mark.usefixtures("sound")
 
@@ -107,8 +107,8 @@ def test_a_part_went_back_by_hand_and_the_rest_follows(shopfront):
 def test_a_payment_is_owed_back_once_whoever_tells_of_it(shopfront):
     order, pi = paid_short(shopfront)
     told = shopfront.gateway.retrieve_payment_intent(pi)
-    for cause in (Cause.WEBHOOK, Cause.API, Cause.PAGE):
-        settle(shopfront.shop, told, cause)
-        settle(shopfront.shop, replace(told, status="canceled"), cause)
+    for trigger in (Trigger.WEBHOOK, Trigger.API, Trigger.PAGE):
+        sync_payment_intent(shopfront.shop, told, trigger)
+        sync_payment_intent(shopfront.shop, replace(told, status="canceled"), trigger)
     assert the_refund(shopfront).amount == 7000
     assert shopfront.order(order.token).status == "refunded"

@@ -10,7 +10,7 @@ from tests.invariants import check_money
 from tests.payments.test_returns import notices, paid, refunds, settle_down, states
 from tests.payments.test_settle_twice import second_intent
 from tests.stripe_line import wait_for_event
-from tmt.payments.returns import give_back
+from tmt.payments.refunds import issue_refund
 
 pytestmark = pytest.mark.usefixtures("sound")
 
@@ -67,7 +67,7 @@ def test_ref02_somebody_elses_charge_is_nothing_to_us(shopfront):
 def test_ref01_three_of_ours_two_of_theirs_every_event_twice(shopfront):
     order, pi = paid(shopfront)
     for amount in (1000, 2000, 3000):
-        give_back(shopfront.shop, order.code, amount=amount)
+        issue_refund(shopfront.shop, order.code, amount=amount)
     for amount in (400, 500):
         shopfront.stripe.v1.refunds.create({"payment_intent": pi, "amount": amount})
     settle_down(shopfront)
@@ -83,7 +83,7 @@ def test_ref01_three_of_ours_two_of_theirs_every_event_twice(shopfront):
 def test_ref01_the_webhook_is_faster_than_the_answer(shopfront, sandbox):
     order, _pi = paid(shopfront)
     sandbox.deliver_early("POST /v1/refunds")
-    give_back(shopfront.shop, order.code, amount=1000)
+    issue_refund(shopfront.shop, order.code, amount=1000)
     settle_down(shopfront)
     assert [(r.amount, r.status) for r in refunds(shopfront)] == [(1000, "succeeded")]
 

@@ -8,8 +8,14 @@ from sqlalchemy import select, update
 from tests.invariants import check_money
 from tests.racing import together
 from tmt.catalog.models import TicketType
-from tmt.payments.models import Notice, Refund
-from tmt.payments.returns import Disputed, NoSuchTicket, NotRefundable, TooMuch, give_back
+from tmt.payments.models import OperatorAlert, Refund
+from tmt.payments.refunds import (
+    AmountTooLarge,
+    NoSuchTicket,
+    NotRefundable,
+    OrderDisputed,
+    issue_refund,
+)
 
 pytestmark = pytest.mark.usefixtures("sound")
 
@@ -55,7 +61,7 @@ def refunds(shopfront):
 
 def notices(shopfront):
     with shopfront.shop.db.reading() as session:
-        return [notice.kind for notice in session.scalars(select(Notice))]
+        return [notice.kind for notice in session.scalars(select(OperatorAlert))]
 
 
 def states(shopfront, order):
@@ -95,7 +101,7 @@ def test_a_ticket_goes_back_and_its_place_is_for_sale_again(shopfront):
 def test_ticket_after_ticket_until_the_order_has_ended(shopfront):
     order, _pi = paid(shopfront, 3)
     for number in (1, 3, 2):
-        give_back(shopfront.shop, order.code, tickets=[number])
+        issue_refund(shopfront.shop, order.code, tickets=[number])
     settle_down(shopfront)
     assert shopfront.order(order.token).status == "refunded"
     assert shopfront.stock() == (0, 0)
@@ -115,7 +121,7 @@ def test_an_amount_leaves_the_tickets_valid(shopfront):
 
 def test_tickets_become_void_without_money(shopfront):
     order, pi = paid(shopfront, 2)
-    give_back(shopfront.shop, order.code, tickets=[1], amount=0)
+    issue_refund(shopfront.shop, order.code, tickets=[1], amount=0)
     assert states(shopfront, order) == ["void", "valid"]
     settle_down(shopfront)
     assert [(r.amount, r.tickets) for r in refunds(shopfront)] == [(0, [1])]
@@ -125,17 +131,17 @@ def test_tickets_become_void_without_money(shopfront):
 @pytest.mark.parametrize(
     ("wanted", "refusal"),
     [
-        ({"amount": 22501}, TooMuch),
-        ({"amount": -1}, TooMuch),
+        ({"amount": 22501}, AmountTooLarge),
+        ({"amount": -1}, AmountTooLarge),
         ({"tickets": [4]}, NoSuchTicket),
         ({"tickets": [1, 0]}, NoSuchTicket),
-        ({"tickets": [1], "amount": 22501}, TooMuch),
+        ({"tickets": [1], "amount": 22501}, AmountTooLarge),
     ],
 )
 def test_what_cannot_be_is_refused_with_nothing_done(shopfront, wanted, refusal):
     order, _pi = paid(shopfront)
     with pytest.raises(refusal):
-        give_back(shopfront.shop, order.code, **wanted)
+        issue_refund(shopfront.shop, order.code, **wanted)
     assert states(shopfront, order) == ["valid"] * 3
     assert not refunds(shopfront)
 
@@ -151,16 +157,16 @@ def test_an_order_that_nobody_paid_is_refused(shopfront):
 
 def test_a_refunded_order_is_refused(shopfront):
     order, _pi = paid(shopfront)
-    give_back(shopfront.shop, order.code)
+    issue_refund(shopfront.shop, order.code)
     with pytest.raises(NotRefundable):
-        give_back(shopfront.shop, order.code)
+        issue_refund(shopfront.shop, order.code)
 
 
 def test_a_free_order_ends_with_its_tickets(shopfront):
     shopfront.shop.db.transaction(lambda s: s.execute(update(TicketType).values(price=0)))
     order = shopfront.buyer().reserve(2)
     assert (order.total, order.status) == (0, "paid")
-    assert not give_back(shopfront.shop, order.code)
+    assert not issue_refund(shopfront.shop, order.code)
     assert shopfront.order(order.token).status == "refunded"
     assert states(shopfront, order) == ["void", "void"]
     assert shopfront.stock() == (0, 0)
@@ -171,8 +177,8 @@ def test_ref04_twenty_at_once_want_60_percent(shopfront):
 
     def sixty_percent():
         try:
-            give_back(shopfront.shop, order.code, amount=13500)
-        except TooMuch:
+            issue_refund(shopfront.shop, order.code, amount=13500)
+        except AmountTooLarge:
             return False
         return True
 
@@ -186,7 +192,7 @@ def test_ref04_twenty_at_once_want_60_percent(shopfront):
 def test_ref04_the_answer_is_lost_and_nothing_goes_back_twice(shopfront, sandbox):
     order, pi = paid(shopfront)
     sandbox.lose_answer("POST /v1/refunds", times=3)
-    give_back(shopfront.shop, order.code, amount=5000)
+    issue_refund(shopfront.shop, order.code, amount=5000)
     for _ in range(4):
         settle_down(shopfront)
         shopfront.clock.move(minutes=5)
@@ -200,7 +206,7 @@ def test_ref04_a_day_later_it_is_looked_up_first(shopfront, sandbox):
     shopfront.silence_stripe()
     order, pi = paid(shopfront)
     sandbox.lose_answer("POST /v1/refunds", times=None)
-    give_back(shopfront.shop, order.code, amount=5000)
+    issue_refund(shopfront.shop, order.code, amount=5000)
     settle_down(shopfront)
     sandbox.calm()
     sandbox.advance(days=2)
@@ -211,7 +217,7 @@ def test_ref04_a_day_later_it_is_looked_up_first(shopfront, sandbox):
 
 def test_ref03_pending_for_days_then_there(shopfront, sandbox):
     order, _pi = paid(shopfront, 1, method="pm_card_pendingRefund")
-    give_back(shopfront.shop, order.code)
+    issue_refund(shopfront.shop, order.code)
     settle_down(shopfront)
     assert refunds(shopfront)[0].status == "pending"
     assert "on its way" in page_of(shopfront, order)
@@ -223,7 +229,7 @@ def test_ref03_pending_for_days_then_there(shopfront, sandbox):
 
 def test_ref03_it_fails_after_all_and_a_person_is_told(shopfront, sandbox):
     order, _pi = paid(shopfront, 1, method="pm_card_refundFail")
-    give_back(shopfront.shop, order.code)
+    issue_refund(shopfront.shop, order.code)
     settle_down(shopfront)
     sandbox.advance(days=4)
     settle_down(shopfront)
@@ -232,7 +238,7 @@ def test_ref03_it_fails_after_all_and_a_person_is_told(shopfront, sandbox):
     assert order.code in flask(shopfront, "notices", "list").output
     assert "did not get back to you" in page_of(shopfront, order)
     # The money is there again, and can be sent again.
-    assert give_back(shopfront.shop, order.code)[0].amount == 7500
+    assert issue_refund(shopfront.shop, order.code)[0].amount == 7500
 
 
 def test_a_notice_is_done_when_a_person_says_so(shopfront):
@@ -249,5 +255,5 @@ def test_a_notice_is_done_when_a_person_says_so(shopfront):
 def test_nothing_is_refunded_while_a_bank_disputes_it(shopfront):
     order, _pi = paid(shopfront, method="pm_card_createDispute")
     settle_down(shopfront)
-    with pytest.raises(Disputed):
-        give_back(shopfront.shop, order.code)
+    with pytest.raises(OrderDisputed):
+        issue_refund(shopfront.shop, order.code)

@@ -9,9 +9,9 @@ from sqlalchemy import select
 
 from tests.invariants import check_money
 from tests.stripe_line import change_at_stripe
-from tmt.checkout.states import Cause
+from tmt.checkout.states import Trigger
 from tmt.payments.models import Refund
-from tmt.payments.settle import Outcome, settle
+from tmt.payments.sync import Outcome, sync_payment_intent
 
 pytestmark = pytest.mark.usefixtures("sound")
 
@@ -29,8 +29,8 @@ def test_pay08_another_amount_or_currency_is_no_payment(shopfront, received, cur
     order = buyer.reserve(1)
     pi = shopfront.gateway.retrieve_payment_intent(buyer.open_pay_page(order))
     told = replace(pi, status="succeeded", amount_received=received, currency=currency)
-    assert settle(shopfront.shop, told, Cause.WEBHOOK) == Outcome.REFUNDING
-    assert settle(shopfront.shop, told, Cause.RETURN_PAGE) == Outcome.UNCHANGED
+    assert sync_payment_intent(shopfront.shop, told, Trigger.WEBHOOK) == Outcome.REFUNDING
+    assert sync_payment_intent(shopfront.shop, told, Trigger.RETURN_PAGE) == Outcome.UNCHANGED
     assert shopfront.order(order.token).status == "refunded"
     assert not shopfront.tickets(order)
     assert shopfront.stock() == (0, 0)
@@ -67,7 +67,7 @@ def test_pay08_a_payment_of_the_exact_amount_is_one(shopfront):
     order = buyer.reserve(1)
     pi = shopfront.gateway.retrieve_payment_intent(buyer.open_pay_page(order))
     told = replace(pi, status="succeeded", amount_received=7500)
-    assert settle(shopfront.shop, told, Cause.WEBHOOK) == Outcome.PAID
+    assert sync_payment_intent(shopfront.shop, told, Trigger.WEBHOOK) == Outcome.PAID
 
 
 def test_pay09_a_payment_intent_that_is_not_stored_pays_nothing(shopfront):
@@ -79,5 +79,5 @@ def test_pay09_a_payment_intent_that_is_not_stored_pays_nothing(shopfront):
     )
     shopfront.confirm(foreign.id)
     told = shopfront.gateway.retrieve_payment_intent(foreign.id)
-    assert settle(shopfront.shop, told, Cause.API) == Outcome.NOT_OURS
+    assert sync_payment_intent(shopfront.shop, told, Trigger.API) == Outcome.NOT_OURS
     assert shopfront.order(order.token).status == "held"

@@ -8,8 +8,8 @@ from sqlalchemy import select, update
 from tests.invariants import check_money
 from tests.stripe_line import StripeLine, change_at_stripe, wait_for_event
 from tmt.catalog.models import Event
-from tmt.core.letters import domain_of, message_id
-from tmt.core.mail import file_name
+from tmt.core.mail_transport import file_name
+from tmt.core.mailer import domain_of, message_id
 from tmt.core.outbox import OutboxRow
 from tmt.payments.models import Refund
 

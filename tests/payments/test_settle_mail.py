@@ -7,9 +7,9 @@ import socket
 import pytest
 from sqlalchemy import select
 
-from tmt.core import work
-from tmt.core.letters import domain_of, message_id
-from tmt.core.mail import file_name
+from tmt.core import queued_rows
+from tmt.core.mail_transport import file_name
+from tmt.core.mailer import domain_of, message_id
 from tmt.core.outbox import OutboxRow
 
 pytestmark = pytest.mark.usefixtures("sound")
@@ -86,11 +86,11 @@ class TestNoMailServer:
 
     def test_mail01_a_mail_that_never_goes_out_is_parked_for_a_person(self, shopfront):
         paid(shopfront, shopfront.buyer())
-        for _try in range(work.PARKED_AFTER + 1):
+        for _try in range(queued_rows.PARKED_AFTER + 1):
             shopfront.shop.jobs.run("outbox")
             shopfront.clock.move(hours=7)
         (row,) = rows(shopfront)
-        assert (row.state, row.attempts) == ("parked", work.PARKED_AFTER)
+        assert (row.state, row.attempts) == ("parked", queued_rows.PARKED_AFTER)
         shopfront.shop.jobs.run("inbox")
         answer = shopfront.buyer().get("/readyz")
         assert (answer.status_code, answer.json()["status"]) == (200, "degraded")

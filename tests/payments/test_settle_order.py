@@ -9,8 +9,8 @@ import pytest
 import stripe
 
 from tests.invariants import check_money
-from tmt.checkout.states import Cause
-from tmt.payments.start import current_intent
+from tmt.checkout.states import Trigger
+from tmt.payments.intents import current_intent
 
 pytestmark = pytest.mark.usefixtures("sound")
 
@@ -24,7 +24,7 @@ def quiet(shopfront):
 
 def begun(front):
     order = front.place_directly(1)
-    intent = current_intent(front.shop, front.gateway, order, Cause.PAGE)
+    intent = current_intent(front.shop, front.gateway, order, Trigger.PAGE)
     assert intent
     return order, intent.id
 
@@ -90,7 +90,7 @@ def test_wh02_declined_then_canceled_in_every_order(quiet, turned):
 def test_wh02_an_old_decline_moves_a_paid_order_nowhere(quiet):
     order, pi = begun(quiet)
     declined_then_paid(quiet, pi)
-    current_intent(quiet.shop, quiet.gateway, order, Cause.RETURN_PAGE)
+    current_intent(quiet.shop, quiet.gateway, order, Trigger.RETURN_PAGE)
     deliver(quiet, events_of(quiet, pi, "payment_intent.payment_failed"))
     assert quiet.order(order.token).status == "paid"
     assert quiet.payment(order).error_code is None

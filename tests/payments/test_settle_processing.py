@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.stripe_line import change_at_stripe
-from tmt.checkout.states import Cause
-from tmt.payments.settle import Outcome, settle
+from tmt.checkout.states import Trigger
+from tmt.payments.sync import Outcome, sync_payment_intent
 
 pytestmark = pytest.mark.usefixtures("sound")
 
@@ -78,8 +78,8 @@ def test_pay12_then_it_is_canceled_at_stripe(shopfront):
     order, pi = on_its_way(shopfront, buyer)
     change_at_stripe(shopfront, pi, status="canceled")
     told = shopfront.gateway.retrieve_payment_intent(pi)
-    assert settle(shopfront.shop, told, Cause.WEBHOOK) == Outcome.ENDED
-    assert settle(shopfront.shop, told, Cause.WEBHOOK) == Outcome.UNCHANGED
+    assert sync_payment_intent(shopfront.shop, told, Trigger.WEBHOOK) == Outcome.ENDED
+    assert sync_payment_intent(shopfront.shop, told, Trigger.WEBHOOK) == Outcome.UNCHANGED
     assert shopfront.order(order.token).status == "canceled"
 
 

@@ -23,7 +23,7 @@ def second_intent(shopfront, order, key="by hand"):
     payment = Payment(
         order_id=order.id, idempotency_key=key, payment_intent=made.id, status=made.status,
         amount=order.total, currency=order.currency, created_at=shopfront.clock.now(),
-        key_made_at=shopfront.clock.now(),
+        key_created_at=shopfront.clock.now(),
     )  # fmt: skip
     shopfront.shop.db.transaction(lambda s: s.add(payment))
     return made.id

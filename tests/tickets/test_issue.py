@@ -9,9 +9,9 @@ from sqlalchemy.exc import IntegrityError
 
 from tests.invariants import check_tickets
 from tmt.catalog import stock
-from tmt.checkout.states import Cause, locked_order, move
-from tmt.payments.settle import settle_free
-from tmt.tickets.issue import issue, tickets_of, void
+from tmt.checkout.states import Trigger, lock_order, transition
+from tmt.payments.sync import fulfill
+from tmt.tickets.issue import get_tickets, issue, void
 
 pytestmark = pytest.mark.usefixtures("sound")
 
@@ -20,7 +20,7 @@ def paid(shopfront, *quantities, **changed):
     order = shopfront.place_directly(*quantities, **changed)
 
     def unit(session):
-        settle_free(session, locked_order(session, order.id), shopfront.clock.now())
+        fulfill(session, lock_order(session, order.id), Trigger.FREE, shopfront.clock.now())
 
     shopfront.shop.db.transaction(unit)
     return order
@@ -28,7 +28,7 @@ def paid(shopfront, *quantities, **changed):
 
 def tickets(shopfront, order):
     with shopfront.shop.db.reading() as session:
-        return tickets_of(session, order.id)
+        return get_tickets(session, order.id)
 
 
 def test_each_place_has_a_ticket_with_its_number_type_and_price(shopfront):
@@ -58,7 +58,7 @@ def test_an_order_cannot_be_issued_twice(shopfront):
     order = paid(shopfront, 2)
     with pytest.raises(IntegrityError):
         shopfront.shop.db.transaction(
-            lambda s: issue(s, locked_order(s, order.id), shopfront.clock.now())
+            lambda s: issue(s, lock_order(s, order.id), shopfront.clock.now())
         )
     assert len(tickets(shopfront, order)) == 2
     check_tickets(shopfront.shop.db)
@@ -68,10 +68,10 @@ def test_void_tickets_are_kept_and_open_nothing(shopfront):
     order, other = paid(shopfront, 2), paid(shopfront, 1)
 
     def refund(session):
-        found = locked_order(session, order.id)
-        move(session, found, "refunded", Cause.STAFF, shopfront.clock.now())
+        found = lock_order(session, order.id)
+        transition(session, found, "refunded", Trigger.STAFF, shopfront.clock.now())
         void(session, order.id, None)
-        stock.take_back(session, found.event_id, found.places)
+        stock.restock(session, found.event_id, found.places)
 
     shopfront.shop.db.transaction(refund)
     assert [t.status for t in tickets(shopfront, order)] == ["void", "void"]

@@ -18,7 +18,7 @@ import stripe
 
 from tests.benchmarks.stage import SLUG
 from tests.writers.stand import SECRET_KEY, SIGNING_SECRET
-from tmt.gateway.contract import API_VERSION
+from tmt.gateway.types import API_VERSION
 
 _HIDDEN = re.compile(r'name="(checkout_token|csrf_token|shown_price-\d+)"\s+value="([^"]*)"')
 _INTENT = re.compile(r"(pi_[A-Za-z0-9]+)_secret_")

@@ -19,7 +19,7 @@ from tests.benchmarks.processes import ROOT, free_port, running, wait_until_answ
 from tests.benchmarks.stage import Stage
 from tmt.catalog.exchange import export_catalogue, import_catalogue, parse_catalogue
 from tmt.catalog.models import Event, TicketType
-from tmt.core.db import Database
+from tmt.core.database import Database
 from tmt.factory import create_app
 from tmt.shop import Shop
 
@@ -110,7 +110,7 @@ def _at_work(overrides: dict[str, Any]) -> Iterator[None]:
 
 def sweep(overrides: dict[str, Any], over: Any) -> None:
     """Ends holds as the jobs do, a little early, in a process of its own."""
-    shop: Shop = create_app(overrides).extensions["tmt.shop"]
+    shop: Shop = create_app(overrides).extensions["tmt"].shop
     shop.clock._offset = lambda: _AHEAD
     while not over.wait(0.2):
         shop.jobs._duties["holds"]()
@@ -119,7 +119,7 @@ def sweep(overrides: dict[str, Any], over: Any) -> None:
 
 def keep_the_catalogue(overrides: dict[str, Any], over: Any) -> None:
     """Exports all events and imports them again, as an office that edits them would."""
-    shop: Shop = create_app(overrides).extensions["tmt.shop"]
+    shop: Shop = create_app(overrides).extensions["tmt"].shop
     while not over.wait(0.2):
         now = shop.clock.now()
         with shop.db.reading() as session:

@@ -16,8 +16,8 @@ from tests.invariants import check_stock, check_tickets
 from tests.writers.people import Line, Seen, buy, create, find, keep_at_it, tell
 from tests.writers.stand import SWEEPERS, Stand, stand_on
 from tmt.checkout.models import Order
-from tmt.core.db import Database
-from tmt.gateway.inbox import StripeEvent
+from tmt.core.database import Database
+from tmt.gateway.inbox import InboxRow
 
 # With the sweepers, the consumer of the jobs and the office they are fifty.
 CROWD = [buy] * 26 + [tell] * 12 + [find] * 5 + [create] * 3
@@ -97,7 +97,7 @@ def _lost(stand: Stand, seen: Seen) -> list[str]:
     try:
         with db.reading() as session:
             orders = set(session.scalars(select(Order.token)))
-            events = set(session.scalars(select(StripeEvent.event_id)))
+            events = set(session.scalars(select(InboxRow.event_id)))
         lost = [f"order {token} is lost" for token in set(seen.orders) - orders]
         lost += [f"event {event} is lost" for event in seen.events - events]
         return lost + _disagreements(check_stock, db) + _disagreements(check_tickets, db)

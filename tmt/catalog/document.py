@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
 
-from tmt.core.errors import CommandError, Refusal
+from tmt.core.errors import CommandError, DomainError
 from tmt.core.money import check_chargeable, known_currency, to_major, to_minor
 
 MOST_BYTES = 1024 * 1024
@@ -261,7 +261,7 @@ def currency(scalar: Scalar, _setting: Setting) -> str:
     """A currency that Stripe charges in, in lower case."""
     try:
         return known_currency(scalar.text)
-    except Refusal as refusal:
+    except DomainError as refusal:
         raise BadValue(f"must be an ISO 4217 code, such as EUR: {refusal}") from None
 
 
@@ -277,7 +277,7 @@ def price(scalar: Scalar, setting: Setting) -> int:
         raise BadValue(f"has more decimals than {setting.currency.upper()} has")
     try:
         check_chargeable(minor, setting.currency)
-    except Refusal as refusal:
+    except DomainError as refusal:
         raise BadValue(f"cannot be charged by Stripe: {refusal}") from None
     return minor
 

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session, selectinload
 from tmt.catalog import document as doc
 from tmt.catalog.document import CatalogueError, Field, Fields, Report, Setting
 from tmt.catalog.models import EVENT_STATUSES, Event, TicketType
-from tmt.core.db import Database
+from tmt.core.database import Database
 from tmt.core.i18n import LOCALES
 from tmt.core.money import to_major
 

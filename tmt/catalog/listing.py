@@ -88,7 +88,7 @@ _BY_SLUG = (
 )
 
 
-def takes_place(event: Event, now: datetime) -> bool:
+def is_upcoming(event: Event, now: datetime) -> bool:
     """Whether there is still something to pay for: the event is neither canceled nor over."""
     return event.status == PUBLISHED and event.ends_at > now
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
 
-from tmt.core.db import Base
+from tmt.core.database import Base
 
 DRAFT, PUBLISHED, CANCELED = "draft", "published", "canceled"
 EVENT_STATUSES = (DRAFT, PUBLISHED, CANCELED)

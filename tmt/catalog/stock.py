@@ -13,15 +13,15 @@ from sqlalchemy import CursorResult, Integer, Update, bindparam, or_, update
 from sqlalchemy.orm import Session
 
 from tmt.catalog.models import Event, TicketType
-from tmt.core.db import table_of
-from tmt.core.errors import Refusal
+from tmt.core.database import table_of
+from tmt.core.errors import DomainError
 
 # How many places of which ticket type (by id).
 Places = Mapping[int, int]
 _Stocked = type[Event] | type[TicketType]
 
 
-class SoldOut(Refusal):
+class SoldOut(DomainError):
     """There are not as many places left, of a ticket type or (None) of the event; none is held."""
 
     def __init__(self, ticket_type_id: int | None) -> None:
@@ -48,7 +48,7 @@ def sell(session: Session, event_id: int, places: Places) -> None:
     _move(session, event_id, places, held=-1, sold=+1)
 
 
-def take_back(session: Session, event_id: int, places: Places) -> None:
+def restock(session: Session, event_id: int, places: Places) -> None:
     """Gives sold places back to the sale, when their tickets are void."""
     _move(session, event_id, places, held=0, sold=-1)
 

@@ -16,8 +16,8 @@ from email_validator import EmailNotValidError, validate_email
 from tmt.catalog.listing import SOLD_OUT, Offer
 from tmt.core.i18n import gettext as _
 from tmt.core.i18n import ngettext
-from tmt.core.ids import plausible_token
-from tmt.core.mail import ascii_domain
+from tmt.core.ids import is_token
+from tmt.core.mail_transport import ascii_domain
 
 _NAME_LENGTH = 120
 _EMAIL_LENGTH = 254
@@ -25,7 +25,7 @@ _DIGITS = 4
 _MOST_HOLDERS = 100
 
 
-class Posted(Protocol):
+class FormData(Protocol):
     """A posted form, as werkzeug's MultiDict is one."""
 
     def get(self, key: str, default: str) -> str: ...
@@ -63,7 +63,7 @@ class FormState:
 
 
 def read_checkout(
-    posted: Posted, offers: Sequence[Offer], max_per_order: int
+    posted: FormData, offers: Sequence[Offer], max_per_order: int
 ) -> tuple[CheckoutRequest | None, FormState]:
     """The request, or None with the errors beside their fields; what was typed in either case."""
     state = FormState(values=_typed(posted, offers))
@@ -73,7 +73,7 @@ def read_checkout(
     name = read_name(posted, state)
     email = read_email(posted, state)
     token = posted.get("checkout_token", "")
-    if not plausible_token(token):
+    if not is_token(token):
         state.problem = _("This page is too old. Please choose your places again.")
     if state.errors or state.problem:
         return None, state
@@ -82,7 +82,7 @@ def read_checkout(
     return CheckoutRequest(token, chosen, shown, holders, name, email), state
 
 
-def read_name(posted: Posted, state: FormState) -> str:
+def read_name(posted: FormData, state: FormState) -> str:
     """The buyer's name; an error in `state` when it is missing or too long."""
     name = _clean(posted.get("name", ""))
     if not name:
@@ -92,7 +92,7 @@ def read_name(posted: Posted, state: FormState) -> str:
     return name
 
 
-def read_email(posted: Posted, state: FormState) -> str:
+def read_email(posted: FormData, state: FormState) -> str:
     """The e-mail address in its usual form; an error in `state` when it is none."""
     typed = posted.get("email", "").strip()
     if not typed:
@@ -114,7 +114,7 @@ def email_key(email: str) -> str:
         return f"{local.lower()}@{domain.lower()}"[:254]
 
 
-def _typed(posted: Posted, offers: Sequence[Offer]) -> dict[str, Any]:
+def _typed(posted: FormData, offers: Sequence[Offer]) -> dict[str, Any]:
     values: dict[str, Any] = {name: posted.get(name, "")[:300] for name in ("name", "email")}
     for offer in offers:
         values[f"quantity-{offer.id}"] = posted.get(f"quantity-{offer.id}", "")[:_DIGITS]
@@ -122,7 +122,7 @@ def _typed(posted: Posted, offers: Sequence[Offer]) -> dict[str, Any]:
     return values
 
 
-def _quantity(posted: Posted, offer: Offer, state: FormState) -> int:
+def _quantity(posted: FormData, offer: Offer, state: FormState) -> int:
     key = f"quantity-{offer.id}"
     typed = posted.get(key, "").strip()
     if typed in ("", "0"):
@@ -159,11 +159,11 @@ def _check_sum(chosen: Mapping[int, int], max_per_order: int, state: FormState) 
         ) % {"num": max_per_order}
 
 
-def _holders(posted: Posted, type_id: int, count: int) -> list[str]:
+def _holders(posted: FormData, type_id: int, count: int) -> list[str]:
     return [_clean(holder) for holder in _typed_holders(posted, type_id)[:count]]
 
 
-def _typed_holders(posted: Posted, type_id: int) -> list[str]:
+def _typed_holders(posted: FormData, type_id: int) -> list[str]:
     """The names on the places: a field for each, or without JavaScript a line for each."""
     typed = posted.getlist(f"holder-{type_id}") or posted.get(f"holders-{type_id}", "").splitlines()
     return [holder[:_NAME_LENGTH] for holder in typed[:_MOST_HOLDERS]]

@@ -1,4 +1,4 @@
-"""How long an order's places wait for their payment."""
+"""How long an order's tickets stay reserved for its payment."""
 
 from __future__ import annotations
 
@@ -8,25 +8,29 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tmt.catalog.listing import takes_place
-from tmt.checkout.models import Order
-from tmt.checkout.states import HELD, locked_order
-from tmt.core.errors import Refusal
+from tmt.catalog.listing import is_upcoming
+from tmt.checkout.models import Order, OrderStatus
+from tmt.checkout.states import lock_order
+from tmt.core.errors import DomainError
 from tmt.shop import Shop
 
 
-class NoMoreTime(Refusal):
+class NoMoreTime(DomainError):
     """The hold cannot be extended: it has ended, or has been extended often enough."""
 
 
 def extend(shop: Shop, order_id: int) -> datetime:
-    """Lets the hold run its full time again from now; its new end. `NoMoreTime` otherwise."""
+    """Restarts the hold's full time from now; its new end. Raises `NoMoreTime`."""
 
     def unit(session: Session) -> datetime:
         now = shop.clock.now()
-        order = locked_order(session, order_id)
-        waits = order.status == HELD and order.expires_at > now and takes_place(order.event, now)
-        if not waits or not extensions_left(shop, order):
+        order = lock_order(session, order_id)
+        is_open = (
+            order.status == OrderStatus.HELD
+            and order.expires_at > now
+            and is_upcoming(order.event, now)
+        )
+        if not is_open or not extensions_left(shop, order):
             raise NoMoreTime(f"order {order.code}")
         order.extensions += 1
         order.expires_at = now + timedelta(minutes=shop.settings.hold_minutes)
@@ -43,6 +47,6 @@ def extensions_left(shop: Shop, order: Order) -> int:
 def overdue(session: Session, now: datetime, livemode: bool, limit: int = 500) -> Sequence[int]:
     """The ids of held orders whose time is up, oldest first; those of the keys in use only."""
     query = select(Order.id).where(
-        Order.status == HELD, Order.expires_at <= now, Order.livemode == livemode
+        Order.status == OrderStatus.HELD, Order.expires_at <= now, Order.livemode == livemode
     )
     return session.scalars(query.order_by(Order.expires_at).limit(limit)).all()

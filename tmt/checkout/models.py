@@ -1,15 +1,42 @@
-"""Orders: what somebody reserved, at the price that stood then."""
+"""Orders: what somebody reserved, at the prices of that moment."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from tmt.catalog.models import Event
-from tmt.core.db import Base
+from tmt.core.database import Base, EnumText
+
+
+class OrderStatus(StrEnum):
+    """Where an order is in its life; `states.py` says which changes are allowed."""
+
+    HELD = "held"
+    PROCESSING = "processing"
+    PAID = "paid"
+    EXPIRED = "expired"
+    CANCELED = "canceled"
+    REFUNDED = "refunded"
+
+    @property
+    def holds_stock(self) -> bool:
+        """Whether tickets are reserved for it that are not paid yet."""
+        return self in (OrderStatus.HELD, OrderStatus.PROCESSING)
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether it ended without a payment."""
+        return self in (OrderStatus.EXPIRED, OrderStatus.CANCELED)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether its tickets are for sale again."""
+        return self.is_abandoned or self == OrderStatus.REFUNDED
 
 
 class Order(Base):
@@ -27,7 +54,7 @@ class Order(Base):
     token: Mapped[str] = mapped_column(String(32), unique=True)
     checkout_token: Mapped[str] = mapped_column(String(32), unique=True)
     event_id: Mapped[int] = mapped_column(ForeignKey("events.id"), index=True)
-    status: Mapped[str] = mapped_column(String(12))
+    status: Mapped[OrderStatus] = mapped_column(EnumText(OrderStatus, 12))
     name: Mapped[str] = mapped_column(String(120))
     email: Mapped[str] = mapped_column(String(254))
     email_key: Mapped[str] = mapped_column(String(254))
@@ -45,13 +72,13 @@ class Order(Base):
     lines: Mapped[list[OrderLine]] = relationship(order_by="OrderLine.id")
 
     @property
-    def places(self) -> dict[int, int]:
-        """How many places of which ticket type, as stock.py takes it."""
+    def quantities(self) -> dict[int, int]:
+        """How many tickets of which ticket type (by id), as `stock.py` takes it."""
         return {line.ticket_type_id: line.quantity for line in self.lines}
 
 
 class OrderLine(Base):
-    """Places of one ticket type, with name and unit price (minor units) frozen at checkout."""
+    """Tickets of one type, with name and unit price (minor units) frozen at checkout."""
 
     __tablename__ = "order_lines"
     __table_args__ = (CheckConstraint("quantity > 0", name="quantity_positive"),)
@@ -70,13 +97,13 @@ class OrderLine(Base):
 
 
 class OrderTransition(Base):
-    """The order's life as it was: every change of status, with what caused it."""
+    """The order's history: every change of status, with what triggered it."""
 
     __tablename__ = "order_transitions"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), index=True)
-    from_status: Mapped[str] = mapped_column(String(12))
-    to_status: Mapped[str] = mapped_column(String(12))
-    cause: Mapped[str] = mapped_column(String(20))
+    from_status: Mapped[OrderStatus] = mapped_column(EnumText(OrderStatus, 12))
+    to_status: Mapped[OrderStatus] = mapped_column(EnumText(OrderStatus, 12))
+    triggered_by: Mapped[str] = mapped_column(String(20))
     at: Mapped[datetime]

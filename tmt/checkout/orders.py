@@ -2,74 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 
-import structlog
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from tmt.catalog import listing, stock
 from tmt.catalog.models import Event
 from tmt.checkout.forms import CheckoutRequest, email_key
-from tmt.checkout.models import Order, OrderLine
-from tmt.checkout.states import HELD
-from tmt.core.errors import NotFound, Refusal
-from tmt.core.ids import new_order_code, new_token, plausible_token
+from tmt.checkout.models import Order, OrderLine, OrderStatus
+from tmt.config import Settings
+from tmt.core.errors import DomainError, NotFound
+from tmt.core.ids import is_token, new_order_code, new_token
 from tmt.core.money import check_chargeable
 from tmt.shop import Shop
 
-log = structlog.get_logger(__name__)
 
-# Run in the transaction that places an order: what the packages above have to add to it.
-Placed = Callable[[Session, Order], None]
-
-
-class NotOnSale(Refusal):
+class NotOnSale(DomainError):
     """A ticket type is not this event's, or cannot be bought now or in this number."""
 
 
-class PriceChanged(Refusal):
-    """The price that the buyer saw is not the price any more."""
+class PriceChanged(DomainError):
+    """The price is not the one that the buyer saw."""
 
 
 def place_order(
-    shop: Shop, slug: str, request: CheckoutRequest, locale: str, placed: Placed
+    session: Session, shop: Shop, slug: str, request: CheckoutRequest, locale: str
 ) -> Order:
-    """Holds the places and writes the order, in one transaction, once per checkout token.
+    """Reserves the tickets and writes the order, in the caller's transaction.
 
-    The same token gives the same order again. Raises `NotFound`, `NotOnSale`, `PriceChanged`,
-    `money.AmountOutOfRange` or `stock.SoldOut`, each with nothing held.
+    Prices come from the database; they must equal those that the buyer saw. The checkout token is
+    unique: a second order of the same token raises `IntegrityError`. Raises `NotFound`,
+    `NotOnSale`, `PriceChanged`, `money.AmountOutOfRange` or `stock.SoldOut`.
     """
-
-    def unit(session: Session) -> Order:
-        event = listing.find_event(session, slug)
-        order = _new_order(shop, event, request, locale)
-        stock.hold(session, event.id, request.quantities)
-        session.add(order)
-        session.flush()
-        placed(session, order)
-        return order
-
-    try:
-        order = shop.db.transaction(unit)
-    except (IntegrityError, Refusal):
-        # The token's order stands already, and perhaps it has the last places.
-        with shop.db.reading() as reading:
-            standing = find_by_checkout_token(reading, request.checkout_token)
-        if standing is None:
-            raise
-        return standing
-    log.info("order.placed", order=order.code, amount=order.total, currency=order.currency)
+    event = listing.find_event(session, slug)
+    order = _new_order(shop, event, request, locale)
+    stock.hold(session, event.id, request.quantities)
+    session.add(order)
+    session.flush()
     return order
 
 
 def find_order(session: Session, token: str) -> Order:
     """The order that this token opens, with lines and event; `NotFound` for anything else."""
-    if plausible_token(token):
+    if is_token(token):
         query = select(Order).where(Order.token == token)
-        order = session.scalar(query.options(*_WHOLE))
+        order = session.scalar(query.options(*_WITH_LINES_AND_EVENT))
         if order:
             return order
     raise NotFound("no order of this token")
@@ -77,14 +55,16 @@ def find_order(session: Session, token: str) -> Order:
 
 def get_order(session: Session, order_id: int) -> Order:
     """The order of this id, with lines and event."""
-    return session.scalars(select(Order).where(Order.id == order_id).options(*_WHOLE)).one()
+    return session.scalars(
+        select(Order).where(Order.id == order_id).options(*_WITH_LINES_AND_EVENT)
+    ).one()
 
 
 def find_by_checkout_token(session: Session, checkout_token: str) -> Order | None:
     """The order that was placed with this checkout token, if there is one."""
-    if not plausible_token(checkout_token):
+    if not is_token(checkout_token):
         return None
-    # Nearly always there is none, which is found out fastest without asking for all of it.
+    # Nearly always there is none, and this query is the fastest way to see that.
     order_id = session.scalar(select(Order.id).where(Order.checkout_token == checkout_token))
     return None if order_id is None else get_order(session, order_id)
 
@@ -95,7 +75,17 @@ def newest_orders_of(session: Session, email: str, limit: int = 20) -> list[int]
     return list(session.scalars(query.order_by(Order.created_at.desc()).limit(limit)))
 
 
-_WHOLE = (selectinload(Order.lines), joinedload(Order.event))
+def order_url(settings: Settings, order: Order) -> str:
+    """The order's page as an absolute URL, for mails and Stripe."""
+    return f"{settings.base_url}/orders/{order.token}"
+
+
+def return_url(settings: Settings, order: Order) -> str:
+    """Where Stripe sends the buyer's browser after a redirect."""
+    return f"{order_url(settings, order)}/return"
+
+
+_WITH_LINES_AND_EVENT = (selectinload(Order.lines), joinedload(Order.event))
 
 
 def _new_order(shop: Shop, event: Event, request: CheckoutRequest, locale: str) -> Order:
@@ -108,7 +98,7 @@ def _new_order(shop: Shop, event: Event, request: CheckoutRequest, locale: str) 
         token=new_token(),
         checkout_token=request.checkout_token,
         event=event,
-        status=HELD,
+        status=OrderStatus.HELD,
         name=request.name,
         email=request.email,
         email_key=email_key(request.email),
@@ -125,13 +115,13 @@ def _new_order(shop: Shop, event: Event, request: CheckoutRequest, locale: str) 
 def _lines(event: Event, request: CheckoutRequest, shop: Shop) -> list[OrderLine]:
     """The order's lines at the prices of the database, checked against the event as it is now."""
     now, few = shop.clock.now(), shop.settings.few_left
-    standing = {offer.id: offer for offer in listing.offers(event, now, few=few)}
+    current = {offer.id: offer for offer in listing.offers(event, now, few=few)}
     count = sum(request.quantities.values())
     if not 1 <= count <= event.max_per_order:
-        raise NotOnSale(f"{count} places in one order of {event.slug}")
+        raise NotOnSale(f"{count} tickets in one order of {event.slug}")
     lines = []
     for type_id, quantity in sorted(request.quantities.items()):
-        offer = standing.get(type_id)
+        offer = current.get(type_id)
         if offer is None or quantity < 1:
             raise NotOnSale(f"ticket type {type_id} of {event.slug}")
         if offer.state == listing.SOLD_OUT or 0 < offer.max < quantity:

@@ -1,7 +1,8 @@
 """The states of an order, and the one function that changes them.
 
 held ──▶ paid, processing, expired, canceled; processing ──▶ paid, held, expired;
-expired and canceled ──▶ paid when the money comes late and there are places; paid ──▶ refunded.
+expired and canceled ──▶ paid when the money comes late and there are tickets left; paid ──▶
+refunded.
 """
 
 from __future__ import annotations
@@ -12,17 +13,16 @@ from enum import StrEnum
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tmt.checkout.models import Order, OrderTransition
-from tmt.core.errors import NotFound, Refusal
+from tmt.checkout.models import Order, OrderStatus, OrderTransition
+from tmt.core.errors import DomainError, NotFound
 
-HELD, PROCESSING, PAID = "held", "processing", "paid"
-EXPIRED, CANCELED, REFUNDED = "expired", "canceled", "refunded"
-STATUSES = (HELD, PROCESSING, PAID, EXPIRED, CANCELED, REFUNDED)
-ENDED = (EXPIRED, CANCELED)
+HELD, PROCESSING, PAID = OrderStatus.HELD, OrderStatus.PROCESSING, OrderStatus.PAID
+EXPIRED, CANCELED = OrderStatus.EXPIRED, OrderStatus.CANCELED
+REFUNDED = OrderStatus.REFUNDED
 
 
-class Cause(StrEnum):
-    """What moved an order on."""
+class Trigger(StrEnum):
+    """What changed an order's status."""
 
     BUYER = "buyer"
     WEBHOOK = "webhook"
@@ -36,14 +36,14 @@ class Cause(StrEnum):
     STAFF = "staff"
 
 
-# Who confirms a payment: anybody who has just heard it from Stripe.
-_STRIPE = set(Cause) - {Cause.FREE, Cause.STAFF}
+# Whoever has just read from Stripe what became of the payment.
+_STRIPE = set(Trigger) - {Trigger.FREE, Trigger.STAFF}
 
-TRANSITIONS: dict[tuple[str, str], set[Cause]] = {
-    (HELD, PAID): _STRIPE | {Cause.FREE},
+TRANSITIONS: dict[tuple[OrderStatus, OrderStatus], set[Trigger]] = {
+    (HELD, PAID): _STRIPE | {Trigger.FREE},
     (HELD, PROCESSING): _STRIPE,
     (HELD, EXPIRED): _STRIPE,
-    (HELD, CANCELED): _STRIPE | {Cause.STAFF},
+    (HELD, CANCELED): _STRIPE | {Trigger.STAFF},
     (HELD, REFUNDED): _STRIPE,
     (PROCESSING, PAID): _STRIPE,
     (PROCESSING, HELD): _STRIPE,
@@ -54,16 +54,16 @@ TRANSITIONS: dict[tuple[str, str], set[Cause]] = {
     (CANCELED, PAID): _STRIPE,
     (EXPIRED, REFUNDED): _STRIPE,
     (CANCELED, REFUNDED): _STRIPE,
-    (PAID, REFUNDED): _STRIPE | {Cause.STAFF},
+    (PAID, REFUNDED): _STRIPE | {Trigger.STAFF},
 }
 
 
-class IllegalTransition(Refusal):
-    """The order may not go from its state to that one, or not by this cause."""
+class IllegalTransition(DomainError):
+    """The order may not go from its state to that one, or not by this trigger."""
 
 
-def locked_order(session: Session, order_id: int) -> Order:
-    """The order as it is now, its row locked until the transaction ends; `NotFound`."""
+def lock_order(session: Session, order_id: int) -> Order:
+    """The order as it is now, its row locked until the transaction ends; raises `NotFound`."""
     query = select(Order).where(Order.id == order_id).with_for_update()
     order = session.scalar(query.execution_options(populate_existing=True))
     if order is None:
@@ -71,17 +71,23 @@ def locked_order(session: Session, order_id: int) -> Order:
     return order
 
 
-def move(session: Session, order: Order, to: str, cause: Cause, now: datetime) -> None:
-    """Changes the status of a locked order and records it; `IllegalTransition` otherwise."""
-    if cause not in TRANSITIONS.get((order.status, to), ()):
-        raise IllegalTransition(f"order {order.code}: {order.status} to {to} by {cause}")
+def transition(
+    session: Session, order: Order, to: OrderStatus, trigger: Trigger, now: datetime
+) -> None:
+    """Changes the status of a locked order and records it; raises `IllegalTransition`."""
+    if trigger not in TRANSITIONS.get((order.status, to), ()):
+        raise IllegalTransition(f"order {order.code}: {order.status} to {to} by {trigger}")
     session.add(
         OrderTransition(
-            order_id=order.id, from_status=order.status, to_status=to, cause=cause, at=now
+            order_id=order.id,
+            from_status=order.status,
+            to_status=to,
+            triggered_by=trigger,
+            at=now,
         )
     )
     order.status = to
     if to == PAID:
         order.paid_at, order.ended_at = now, None
-    elif to in (*ENDED, REFUNDED):
+    elif to.is_closed:
         order.ended_at = now

@@ -25,6 +25,6 @@ def new_order_code() -> str:
     return "".join(secrets.choice(_SPOKEN) for _ in range(8))
 
 
-def plausible_token(text: str) -> bool:
+def is_token(text: str) -> bool:
     """Whether the text has the shape of `new_token`; spares the database made-up addresses."""
     return len(text) == 22 and all(c.isascii() and (c.isalnum() or c in "-_") for c in text)

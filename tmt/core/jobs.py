@@ -1,8 +1,8 @@
-"""Work outside requests, carried by Huey.
+"""Work outside requests, run by Huey.
 
-Huey only carries the news that there is something to do; what must be done is in the database.
-A duty is a named function that does all that is due of its kind. It runs every minute (or every
-few), and soon after somebody nudged it, so a queue that is lost loses nothing but that minute.
+Huey's queue only says that there is something to do; what must be done is in the database. A job
+is a named function that does all that is due of its kind. It runs every minute (or every few),
+and soon after it is triggered, so a queue that is lost loses nothing but that minute.
 """
 
 from __future__ import annotations
@@ -19,81 +19,81 @@ from huey.consumer import Consumer
 
 log = structlog.get_logger(__name__)
 
-Duty = Callable[[], object]
-# News that come faster than this are told once: a duty does all that is due anyway.
-_NUDGE_EVERY = 0.2
+Job = Callable[[], object]
+# Triggers that come faster than this are merged: a job does all that is due anyway.
+_TRIGGER_INTERVAL = 0.2
 
 
 class Jobs:
-    """The queue of one shop and the duties that it runs."""
+    """The queue of one shop and the jobs that it runs."""
 
     def __init__(self, url: str, instance: Path) -> None:
-        """`url` names the carrier: empty for a file in `instance`, postgresql://… or redis://…"""
+        """`url` names the queue: empty for a file in `instance`, postgresql://… or redis://…"""
         self._url = url
         self._instance = instance
-        self._duties: Mapping[str, Duty] = {}
+        self._jobs: Mapping[str, Job] = {}
         self._minutes: Mapping[str, int] = {}
         self._huey: Huey | None = None
         self._lock = threading.Lock()
-        self._last_nudge: dict[str, float] = {}
+        self._last_trigger: dict[str, float] = {}
         self._tasks: dict[str, Any] = {}
 
-    def define(self, duties: Mapping[str, Duty], minutes: Mapping[str, int] | None = None) -> None:
-        """The table of duties; told once, by the factory.
+    def define(self, jobs: Mapping[str, Job], minutes: Mapping[str, int] | None = None) -> None:
+        """Sets the table of jobs; called once, by the factory.
 
-        `minutes` says how many there are between two runs of a duty, where it is not one.
+        `minutes` says how many there are between two runs of a job, where it is not one.
         """
-        self._duties, self._minutes = duties, minutes or {}
+        self._jobs, self._minutes = jobs, minutes or {}
 
     def run_all(self) -> None:
-        """Runs each duty once, here and now."""
-        for name in self._duties:
+        """Runs each job once, in this thread."""
+        for name in self._jobs:
             self.run(name)
 
     def run(self, name: str) -> None:
-        """Runs one duty here and now; its failure is logged, the next minute is the retry."""
+        """Runs one job in this thread; its failure is logged, the next minute is the retry."""
         try:
-            self._duties[name]()
+            self._jobs[name]()
         except Exception:
-            log.exception("jobs.duty_failed", duty=name)
+            log.exception("jobs.failed", job=name)
 
-    def nudge(self, name: str) -> None:
-        """Asks the consumers to run the duty soon. Never fails: the next minute would do it."""
+    def trigger(self, name: str) -> None:
+        """Has a consumer run the job soon. Never fails: the next minute would run it anyway."""
         now = time.monotonic()
         with self._lock:
-            since = now - self._last_nudge.get(name, float("-inf"))
+            since = now - self._last_trigger.get(name, float("-inf"))
             if since < 0:
-                return  # A later run is already asked for.
-            wait = _NUDGE_EVERY - since if since < _NUDGE_EVERY else 0.0
-            self._last_nudge[name] = now + wait
+                return  # A later run is queued already.
+            wait = _TRIGGER_INTERVAL - since if since < _TRIGGER_INTERVAL else 0.0
+            self._last_trigger[name] = now + wait
         if wait:
-            # The carrier counts in whole seconds, which is long for somebody who waits.
-            threading.Timer(wait, self._ask_for, (name,)).start()
+            # The queue's own delays are whole seconds, which is long for a buyer who waits.
+            threading.Timer(wait, self._enqueue, (name,)).start()
         else:
-            self._ask_for(name)
+            self._enqueue(name)
 
-    def _ask_for(self, name: str) -> None:
+    def _enqueue(self, name: str) -> None:
         try:
-            self._carrier()
+            self._queue()
             self._tasks[name]()
         except Exception as error:  # noqa: BLE001 - a full disk or a dead Redis must not fail a sale
-            log.warning("jobs.nudge_failed", duty=name, error=type(error).__name__)
+            log.warning("jobs.trigger_failed", job=name, error=type(error).__name__)
 
     def start_thread(self) -> Callable[[], None]:
-        """Starts a consumer in this process; returns what stops it."""
-        consumer = _ThreadConsumer(self._carrier(), workers=3, **_POLLING)
+        """Starts a consumer in this process; returns a function that stops it."""
+        consumer = _ThreadConsumer(self._queue(), workers=3, **_POLLING)
         consumer.start()
         return lambda: consumer.stop(graceful=True)
 
     def run_forever(self, workers: int) -> None:
-        """Runs a consumer in this process until it is told to end (SIGTERM, SIGINT)."""
-        self._carrier().create_consumer(workers=workers, **_POLLING).run()
+        """Runs a consumer in this process until it gets SIGTERM or SIGINT."""
+        self._queue().create_consumer(workers=workers, **_POLLING).run()
 
-    def _carrier(self) -> Huey:
+    def _queue(self) -> Huey:
         with self._lock:
             if self._huey is None:
                 self._huey = self._open()
-                for name in self._duties:
+                for name in self._jobs:
                     self._register(self._huey, name)
             return self._huey
 
@@ -112,11 +112,11 @@ class Jobs:
             self.run(name)
 
         self._tasks[name] = huey.task(name=name)(run)
-        often = crontab(minute=f"*/{self._minutes.get(name, 1)}")
-        huey.periodic_task(often, name=f"{name}-periodic")(run)
+        schedule = crontab(minute=f"*/{self._minutes.get(name, 1)}")
+        huey.periodic_task(schedule, name=f"{name}-periodic")(run)
 
 
-# News are picked up within half a second.
+# A trigger is picked up within half a second.
 _POLLING: dict[str, Any] = {"initial_delay": 0.05, "backoff": 1.2, "max_delay": 0.5}
 
 

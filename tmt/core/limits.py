@@ -1,8 +1,8 @@
-"""How often something may be done, counted across the processes of a machine.
+"""Rate limits, counted across the processes of a machine.
 
-The counting is the `limits` library's. Its counters stand in an SQLite file of their own, so
-that they neither differ from worker to worker nor contend with the shop's database; machines
-that are to share them name a Redis.
+The counting is the `limits` library's. Its counters are in an SQLite file of their own, so that
+they neither differ from worker to worker nor contend with the shop's database; machines that are
+to share them name a Redis.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from limits import parse_many
 from limits.storage import Storage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter
 
-from tmt.core.errors import TooMany
+from tmt.core.errors import RateLimited
 
 log = structlog.get_logger(__name__)
 
@@ -42,38 +42,38 @@ class Limits:
         storage = storage_from_string(url) if url else _FileStorage(instance / "limits.sqlite")
         self._storage = storage
         self._limiter = FixedWindowRateLimiter(storage)
-        self._broken = storage.base_exceptions
+        self._storage_errors = storage.base_exceptions
 
     def works(self) -> bool:
         """Whether the counters can be reached."""
         try:
             return self._storage.check() is True
-        except self._broken:
+        except self._storage_errors:
             return False
 
     def hit(self, limit: str, what: str, who: str) -> None:
-        """Counts one doing of `what` by `who`; `TooMany` when it passes the limit ("20 per hour").
+        """Counts one `what` by `who`; raises `RateLimited` beyond the limit ("20 per hour").
 
-        Several limits stand together with semicolons ("5 per minute; 20 per hour"): all must hold.
+        Several limits are separated by semicolons ("5 per minute; 20 per hour"): all must hold.
         A counter that cannot be reached stops nobody from buying: it is logged.
         """
         try:
             self._hit(limit, what, who)
-        except self._broken as error:
-            log.error("limits.broken", what=what, error=type(error).__name__)
+        except self._storage_errors as error:
+            log.error("limits.unavailable", what=what, error=type(error).__name__)
 
     def _hit(self, limit: str, what: str, who: str) -> None:
-        # Counters are kept outside of the shop's database: addresses do not stand there in clear.
+        # The counters outlive a request, so addresses are hashed in them.
         who = hashlib.blake2b(who.encode(), digest_size=16).hexdigest()
         for item in parse_many(limit):
             if not self._limiter.hit(item, what, who):
                 reset = self._limiter.get_window_stats(item, what, who).reset_time
                 wait = max(1, round(reset - time.time()))
-                raise TooMany(f"{what}: {item}", retry_after=wait)
+                raise RateLimited(f"{what}: {item}", retry_after=wait)
 
 
 class _FileStorage(Storage):
-    """Counters in an SQLite file, on one connection that the threads take in turn."""
+    """Counters in an SQLite file, on one connection that the threads share."""
 
     STORAGE_SCHEME = None
 
@@ -81,7 +81,7 @@ class _FileStorage(Storage):
         super().__init__()
         self._path = path
         self._lock = threading.Lock()
-        self._opened: sqlite3.Connection | None = None
+        self._open_connection: sqlite3.Connection | None = None
 
     @property
     def base_exceptions(self) -> type[Exception]:
@@ -121,10 +121,10 @@ class _FileStorage(Storage):
     def _connection(self) -> Iterator[sqlite3.Connection]:
         """The connection, in a transaction of its own."""
         with self._lock:
-            if self._opened is None:
-                self._opened = self._open()
-            with self._opened:
-                yield self._opened
+            if self._open_connection is None:
+                self._open_connection = self._open()
+            with self._open_connection:
+                yield self._open_connection
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)

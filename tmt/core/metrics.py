@@ -21,10 +21,12 @@ requests = Counter("tmt_requests", "Requests answered", ["route", "method", "sta
 request_seconds = Histogram("tmt_request_seconds", "Time to answer a request", ["route"])
 stripe_calls = Counter("tmt_stripe_calls", "Calls to Stripe", ["operation", "outcome"])
 webhooks = Counter("tmt_webhooks", "Webhook deliveries", ["result"])
-settled = Counter("tmt_settled", "Payments settled", ["outcome", "cause"])
+syncs = Counter("tmt_payment_syncs", "PaymentIntents synced", ["outcome", "trigger"])
 # Each has a label: without one it would open its file when this is imported, before the folder
 # that the workers share is there.
-decline_alarms = Counter("tmt_decline_alarms", "Minutes of too many failed payments", ["mode"])
+decline_rate_alerts = Counter(
+    "tmt_decline_rate_alerts", "Minutes with too many declined payments", ["mode"]
+)
 orders = Counter("tmt_orders", "Attempts to place an order", ["result"])
 
 

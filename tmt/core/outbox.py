@@ -10,31 +10,34 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import structlog
 from sqlalchemy import JSON, String, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from tmt.core import work
+from tmt.core import queued_rows
 from tmt.core.clock import Clock
-from tmt.core.db import Base, Database, InsertOnce
-from tmt.core.errors import NotFound, NotYet, Pointless
+from tmt.core.database import Base, Database, InsertIfAbsent
+from tmt.core.errors import NotFound
 
-log = structlog.get_logger(__name__)
-
-# A handler does the thing outside, with the row's key as its idempotency key, and may be run
-# again after it has done it: a crash can hide its success.
+# A handler does the thing outside, with the row's key as its idempotency key. It may run again
+# after it succeeded: a crash can hide its success.
 Handler = Callable[[str, dict[str, Any]], None]
 
 
-class OutboxRow(work.Work, Base):
+class OutboxRow(queued_rows.QueuedRow, Base):
+    """One thing to do outside; `kind` names its handler."""
+
     __tablename__ = "outbox"
+    log_prefix = "outbox"
 
     kind: Mapped[str] = mapped_column(String(40))
     key: Mapped[str] = mapped_column(String(120), unique=True)
     payload: Mapped[dict[str, Any]] = mapped_column(JSON)
 
+    def log_fields(self) -> dict[str, Any]:
+        return {"kind": self.kind, "row": self.id}
 
-_INSERT = InsertOnce(OutboxRow, "key")
+
+_INSERT = InsertIfAbsent(OutboxRow, "key")
 
 
 def put(
@@ -45,23 +48,24 @@ def put(
     now: datetime,
     due: datetime | None = None,
 ) -> None:
-    """Adds the row unless one of this key stands already; the payload holds ids, no names.
+    """Adds the row unless there is one of this key already; the payload holds ids, no names.
 
-    It is due at once unless told otherwise.
+    It is due at once, or at `due`.
     """
     row = {"kind": kind, "key": key, "payload": payload, "created_at": now, "due_at": due or now}
     _INSERT.run(session, row | {"attempts": 0})
 
 
-def drain(db: Database, clock: Clock, handlers: Mapping[str, Handler]) -> int:
-    """Does all that is due, each row on its own; how many succeeded.
+def run_due(db: Database, clock: Clock, handlers: Mapping[str, Handler]) -> int:
+    """Runs every row that is due; how many succeeded.
 
     Rows are claimed one at a time: a slow mail server must not outlast a lease.
     """
-    done = 0
-    while rows := db.transaction(lambda s: work.claim(s, OutboxRow, clock.now(), 1)):
-        done += _do(db, clock, handlers, rows[0])
-    return done
+
+    def handle(row: OutboxRow, _done: queued_rows.MarkDone) -> None:
+        handlers[row.kind](row.key, row.payload)
+
+    return queued_rows.run_due(db, clock, OutboxRow, handle)
 
 
 def newest(session: Session, limit: int, only_open: bool) -> Sequence[OutboxRow]:
@@ -73,26 +77,12 @@ def newest(session: Session, limit: int, only_open: bool) -> Sequence[OutboxRow]
 
 
 def retry(db: Database, clock: Clock, row_id: int) -> None:
-    """Makes a row that is not done due at once, also when it was parked; `NotFound`."""
+    """Makes a row that is not done due at once, also when it was parked; raises `NotFound`."""
 
     def unit(session: Session) -> None:
         row = session.get(OutboxRow, row_id)
         if row is None or row.done_at:
             raise NotFound(f"no open row {row_id} in the outbox")
-        work.reopen(session, OutboxRow, row_id, clock.now())
+        queued_rows.reopen(session, OutboxRow, row_id, clock.now())
 
     db.transaction(unit)
-
-
-def _do(db: Database, clock: Clock, handlers: Mapping[str, Handler], row: OutboxRow) -> bool:
-    try:
-        handlers[row.kind](row.key, row.payload)
-    except Exception as error:  # noqa: BLE001 - one bad row must not stop the others
-        text = f"{type(error).__name__}: {error}"
-        kind = {"pointless": isinstance(error, Pointless), "patient": isinstance(error, NotYet)}
-        db.transaction(lambda s: work.fail(s, OutboxRow, row.id, text, clock.now(), **kind))
-        log.warning("outbox.failed", kind=row.kind, row=row.id, attempts=row.attempts, error=text)
-        return False
-    db.transaction(lambda s: work.finish(s, OutboxRow, row.id, clock.now()))
-    log.info("outbox.done", kind=row.kind, row=row.id, attempts=row.attempts)
-    return True

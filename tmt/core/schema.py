@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import inspect, text
 
-from tmt.core.db import Database
+from tmt.core.database import Database
 
 if TYPE_CHECKING:
     from alembic.config import Config

@@ -6,7 +6,7 @@ from typing import cast
 
 from flask import current_app
 
-from tmt.gateway.contract import Gateway
+from tmt.gateway.stripe_api import Gateway
 
 KEY = "tmt.gateway"
 

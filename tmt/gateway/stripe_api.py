@@ -12,39 +12,35 @@ import structlog
 
 from tmt.config import Settings
 from tmt.core import failpoints
-from tmt.core.db import transaction_is_open
-from tmt.gateway import contract, objects
+from tmt.core.database import transaction_is_open
+from tmt.gateway import parsing, types
 from tmt.gateway.account import Account
-from tmt.gateway.contract import (
+from tmt.gateway.errors import (
+    AuthenticationFailed,
     CardDeclined,
-    Dispute,
-    Event,
     GatewayError,
-    Gone,
-    KeysRefused,
-    Misused,
-    NotPermitted,
-    PaymentIntent,
-    Refund,
-    SignatureRefused,
-    StripeBroke,
-    StripeUnavailable,
-    WrongState,
+    InvalidRequest,
+    InvalidSignature,
+    InvalidState,
+    PermissionDenied,
+    StripeNotFound,
+    StripeServerError,
+    StripeUnreachable,
 )
-from tmt.gateway.events import event_of, read_event
+from tmt.gateway.types import PaymentIntent, StripeDispute, StripeEvent, StripeRefund
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 SIGNATURE_TOLERANCE = 300
 _CONNECT_TIMEOUT = 3.05
-# The SDK repeats what failed on the line or at Stripe, but not what came too fast (429).
-_TOO_FAST_TRIES = 4
-_UNDER_WAY = 409
-_PAGE = 100
+# The SDK repeats calls that failed on the network or at Stripe, but no rate limits (429).
+_CONFLICT_TRIES = 4
+_CONFLICT = 409
+_PAGE_SIZE = 100
 
-_GONE = frozenset({"resource_missing"})
-_WRONG_STATE = frozenset(
+_NOT_FOUND_CODES = frozenset({"resource_missing"})
+_INVALID_STATE_CODES = frozenset(
     {
         "payment_intent_unexpected_state",
         "charge_already_refunded",
@@ -54,18 +50,24 @@ _WRONG_STATE = frozenset(
 )
 
 
-class StripeGateway:
-    """A `contract.Gateway` on one Stripe account, or on a server that speaks Stripe's API."""
+class Gateway:
+    """One Stripe account, or a server that speaks Stripe's API.
+
+    Every call raises `GatewayError` and must be made outside a transaction. Writing calls take an
+    idempotency key: the same call with the same key takes effect once. Lists come in pages as they
+    are read, newest first; an item that cannot be parsed is logged and left out, so that it does
+    not hide the others.
+    """
 
     def __init__(self, settings: Settings, observe: Callable[[str, str], None]) -> None:
-        """`observe(operation, outcome)` is told of every call, for the metrics."""
+        """`observe(operation, outcome)` is called after every call, for the metrics."""
         stripe.enable_telemetry = False
         self._secrets = settings.stripe_webhook_secrets
         self._observe = observe
         base = {"api": settings.stripe_api_base} if settings.stripe_api_base else {}
         self._client = stripe.StripeClient(
             settings.stripe_secret_key,
-            stripe_version=contract.API_VERSION,
+            stripe_version=types.API_VERSION,
             base_addresses=base,  # type: ignore[arg-type]
             max_network_retries=settings.stripe_retries,
             http_client=stripe.RequestsClient(timeout=(_CONNECT_TIMEOUT, settings.stripe_timeout)),
@@ -73,7 +75,7 @@ class StripeGateway:
 
     @property
     def account(self) -> Account:
-        """The account as its operator sees it."""
+        """The account's own settings: webhook endpoints, payment methods, restrictions."""
         return Account(self._client, self._call)
 
     def create_payment_intent(
@@ -86,6 +88,10 @@ class StripeGateway:
         idempotency_key: str | None,
         excluded_methods: Sequence[str] = (),
     ) -> PaymentIntent:
+        """A PaymentIntent over the amount (minor units), with the account's payment methods.
+
+        `excluded_methods` are types of methods that are not offered, such as "sepa_debit".
+        """
         params: dict[str, Any] = {
             "amount": amount,
             "currency": currency,
@@ -97,33 +103,41 @@ class StripeGateway:
             params["excluded_payment_method_types"] = list(excluded_methods)
         options: Any = {"idempotency_key": idempotency_key} if idempotency_key else {}
         create = self._client.v1.payment_intents.create
-        made = self._call("payment_intents.create", lambda: create(params, options))  # type: ignore[arg-type]
-        return objects.payment_intent(made)
+        intent = self._call("payment_intents.create", lambda: create(params, options))  # type: ignore[arg-type]
+        return parsing.payment_intent(intent)
 
     def retrieve_payment_intent(self, payment_intent: str) -> PaymentIntent:
-        # As a part of the address these would be read as another one, such as the list's.
+        """The PaymentIntent as it is now; raises `StripeNotFound`."""
+        # As a part of the URL these would address another resource, such as the list.
         if payment_intent in ("", ".", ".."):
             text = f"No such payment_intent: '{payment_intent}'"
-            raise Gone(text, user_message=text, code="resource_missing")
+            raise StripeNotFound(text, user_message=text, code="resource_missing")
         retrieve = self._client.v1.payment_intents.retrieve
-        found = self._call("payment_intents.retrieve", lambda: retrieve(payment_intent))
-        return objects.payment_intent(found)
+        intent = self._call("payment_intents.retrieve", lambda: retrieve(payment_intent))
+        return parsing.payment_intent(intent)
 
     def cancel_payment_intent(self, payment_intent: str) -> PaymentIntent:
+        """Cancels it, so that nobody can pay it any more; raises `InvalidState`.
+
+        Takes no key: canceling twice does no harm, while a refusal that Stripe stored under a key
+        would be repeated for a day, when it may long be untrue.
+        """
         cancel = self._client.v1.payment_intents.cancel
         params: Any = {"cancellation_reason": "abandoned"}
-        canceled = self._call("payment_intents.cancel", lambda: cancel(payment_intent, params))
-        return objects.payment_intent(canceled)
+        intent = self._call("payment_intents.cancel", lambda: cancel(payment_intent, params))
+        return parsing.payment_intent(intent)
 
     def list_payment_intents(self, since: int) -> Iterator[PaymentIntent]:
+        """Every PaymentIntent of the account created since then (Unix seconds)."""
         listing = self._client.v1.payment_intents.list
         params = {"created": {"gte": since}}
-        return self._all("payment_intents.list", listing, params, objects.payment_intent)
+        return self._all("payment_intents.list", listing, params, parsing.payment_intent)
 
     def list_charges(self, payment_intent: str) -> list[dict[str, Any]]:
+        """Every Charge of the PaymentIntent, as Stripe's JSON."""
         listing = self._client.v1.charges.list
         params = {"payment_intent": payment_intent}
-        return list(self._all("charges.list", listing, params, objects.plain))
+        return list(self._all("charges.list", listing, params, parsing.to_json))
 
     def create_refund(
         self,
@@ -133,68 +147,79 @@ class StripeGateway:
         reference: str,
         reason: str | None = None,
         idempotency_key: str,
-    ) -> Refund:
+    ) -> StripeRefund:
+        """Refunds the amount (minor units); raises `InvalidState` when Stripe cannot.
+
+        `reference` is stored in the refund's metadata; `reason` is one of Stripe's: duplicate,
+        fraudulent, requested_by_customer.
+        """
         create = self._client.v1.refunds.create
         params: Any = {
             "payment_intent": payment_intent,
             "amount": amount,
-            "metadata": {objects.REFERENCE: reference},
+            "metadata": {parsing.REFUND_REFERENCE: reference},
         }
         if reason:
             params["reason"] = reason
         options: Any = {"idempotency_key": idempotency_key}
-        return objects.refund(self._call("refunds.create", lambda: create(params, options)))
+        return parsing.refund(self._call("refunds.create", lambda: create(params, options)))
 
-    def retrieve_refund(self, refund: str) -> Refund:
+    def retrieve_refund(self, refund: str) -> StripeRefund:
+        """The refund as it is now; raises `StripeNotFound`."""
         retrieve = self._client.v1.refunds.retrieve
-        return objects.refund(self._call("refunds.retrieve", lambda: retrieve(refund)))
+        return parsing.refund(self._call("refunds.retrieve", lambda: retrieve(refund)))
 
     def list_refunds(
         self, *, payment_intent: str | None = None, since: int | None = None
-    ) -> Iterator[Refund]:
-        params = _narrowed(payment_intent, since)
-        return self._all("refunds.list", self._client.v1.refunds.list, params, objects.refund)
+    ) -> Iterator[StripeRefund]:
+        """Every refund of the PaymentIntent, or of the account since then (Unix seconds)."""
+        params = _list_filter(payment_intent, since)
+        return self._all("refunds.list", self._client.v1.refunds.list, params, parsing.refund)
 
-    def retrieve_dispute(self, dispute: str) -> Dispute:
+    def retrieve_dispute(self, dispute: str) -> StripeDispute:
+        """The dispute as it is now; raises `StripeNotFound`."""
         retrieve = self._client.v1.disputes.retrieve
-        return objects.dispute(self._call("disputes.retrieve", lambda: retrieve(dispute)))
+        return parsing.dispute(self._call("disputes.retrieve", lambda: retrieve(dispute)))
 
     def list_disputes(
         self, *, payment_intent: str | None = None, since: int | None = None
-    ) -> Iterator[Dispute]:
-        params = _narrowed(payment_intent, since)
-        return self._all("disputes.list", self._client.v1.disputes.list, params, objects.dispute)
+    ) -> Iterator[StripeDispute]:
+        """Every dispute of the PaymentIntent, or of the account since then (Unix seconds)."""
+        params = _list_filter(payment_intent, since)
+        return self._all("disputes.list", self._client.v1.disputes.list, params, parsing.dispute)
 
-    def list_events(self, since: int, types: Sequence[str]) -> Iterator[Event]:
-        params = {"created": {"gte": since}, "types": list(types)}
+    def list_events(self, since: int, event_types: Sequence[str]) -> Iterator[StripeEvent]:
+        """Every event of these types since then (Unix seconds); Stripe keeps 30 days."""
+        params = {"created": {"gte": since}, "types": list(event_types)}
 
-        def read(item: Any) -> Event:
-            return event_of(objects.plain(item))
+        def parse(item: Any) -> StripeEvent:
+            return parsing.event(parsing.to_json(item))
 
-        return self._all("events.list", self._client.v1.events.list, params, read)
+        return self._all("events.list", self._client.v1.events.list, params, parse)
 
-    def verify_event(self, payload: bytes, signature: str | None) -> Event:
-        _verify(payload, signature, self._secrets)
-        return read_event(payload)
+    def verify_event(self, payload: bytes, signature: str | None) -> StripeEvent:
+        """The event in a webhook's raw body; raises `InvalidSignature` or `InvalidEvent`."""
+        _verify_signature(payload, signature, self._secrets)
+        return parsing.event_from_payload(payload)
 
     def _all(
-        self, operation: str, listing: Any, params: Mapping[str, Any], read: Callable[[Any], T]
+        self, operation: str, listing: Any, params: Mapping[str, Any], parse: Callable[[Any], T]
     ) -> Iterator[T]:
         """Every item of a list, page after page."""
-        asked: dict[str, Any] = {**params, "limit": _PAGE}
+        query: dict[str, Any] = {**params, "limit": _PAGE_SIZE}
         while True:
-            page = self._call(operation, lambda: listing(dict(asked)))
+            page = self._call(operation, lambda: listing(dict(query)))
             for item in page.data:
                 try:
-                    found = read(item)
+                    parsed = parse(item)
                 except Exception as error:  # noqa: BLE001 - one bad item must not hide the others
                     name = type(error).__name__
-                    log.error("stripe.unreadable", operation=operation, object=item.id, error=name)
+                    log.error("stripe.unparsable", operation=operation, object=item.id, error=name)
                     continue
-                yield found
+                yield parsed
             if not page.has_more or not page.data:
                 return
-            asked["starting_after"] = page.data[-1].id
+            query["starting_after"] = page.data[-1].id
 
     def _call(self, operation: str, call: Callable[[], T]) -> T:
         """Makes the call, logs it in one line, and turns Stripe's errors into ours."""
@@ -202,9 +227,9 @@ class StripeGateway:
         started = time.perf_counter()
         failpoints.reach(f"before {operation}")
         try:
-            result = _not_too_fast(call)
+            result = _retry_conflicts(call)
         except stripe.StripeError as error:
-            translated = _translated(error)
+            translated = _translate(error)
             self._observe(operation, translated.name)
             _log_call(operation, started, translated.name, error.request_id, error.code)
             raise translated from error
@@ -214,25 +239,25 @@ class StripeGateway:
         return result
 
 
-def _not_too_fast(call: Callable[[], T]) -> T:
-    """Makes the call, and again a little later when Stripe has too many at once.
+def _retry_conflicts(call: Callable[[], T]) -> T:
+    """Makes the call, and again a little later when Stripe limits the rate (429).
 
-    Or when the same call is under way (409), whose answer is then this one's too.
+    Or when a call with the same key is in progress (409): its answer is this one's too.
     """
-    for attempt in range(1, _TOO_FAST_TRIES):
+    for attempt in range(1, _CONFLICT_TRIES):
         try:
             return call()
         except stripe.RateLimitError:
             pass
         except stripe.APIError as error:
-            if error.http_status != _UNDER_WAY:
+            if error.http_status != _CONFLICT:
                 raise
         time.sleep(random.uniform(0.1, 0.2) * 2**attempt)
     return call()
 
 
-def _narrowed(payment_intent: str | None, since: int | None) -> dict[str, Any]:
-    """The parameters of a list that shows what is of a PaymentIntent, or new enough."""
+def _list_filter(payment_intent: str | None, since: int | None) -> dict[str, Any]:
+    """The parameters of a list that is limited to a PaymentIntent, or to what is new enough."""
     params: dict[str, Any] = {}
     if payment_intent is not None:
         params["payment_intent"] = payment_intent
@@ -241,17 +266,17 @@ def _narrowed(payment_intent: str | None, since: int | None) -> dict[str, Any]:
     return params
 
 
-def _verify(payload: bytes, signature: str | None, secrets: tuple[str, ...]) -> None:
+def _verify_signature(payload: bytes, signature: str | None, secrets: tuple[str, ...]) -> None:
     if not signature:
-        raise SignatureRefused("no Stripe-Signature header")
+        raise InvalidSignature("no Stripe-Signature header")
     if not signature.isascii():
-        raise SignatureRefused("the Stripe-Signature header is malformed")
+        raise InvalidSignature("the Stripe-Signature header is malformed")
     if not secrets:
-        raise SignatureRefused("STRIPE_WEBHOOK_SECRET is not set")
+        raise InvalidSignature("STRIPE_WEBHOOK_SECRET is not set")
     try:
         text = payload.decode()
     except UnicodeDecodeError:
-        raise SignatureRefused("the body is not UTF-8") from None
+        raise InvalidSignature("the body is not UTF-8") from None
     reason = ""
     for secret in secrets:
         try:
@@ -261,37 +286,37 @@ def _verify(payload: bytes, signature: str | None, secrets: tuple[str, ...]) -> 
         except ValueError:
             reason = "the Stripe-Signature header is malformed"
         else:
-            return _refuse_future(signature)
-    raise SignatureRefused(reason)
+            return _reject_future_timestamp(signature)
+    raise InvalidSignature(reason)
 
 
-def _refuse_future(signature: str) -> None:
+def _reject_future_timestamp(signature: str) -> None:
     # The SDK takes signatures from any future, which could then be replayed until it comes.
     # It reads the first stamp, as is done here.
     stamp = next(part.split("=")[1] for part in signature.split(",") if part.startswith("t="))
     if int(stamp) > time.time() + SIGNATURE_TOLERANCE:
-        raise SignatureRefused("the timestamp is in the future")
+        raise InvalidSignature("the timestamp is in the future")
 
 
-def _translated(error: stripe.StripeError) -> GatewayError:
-    """Stripe's error as one of ours; what is not known to be safe to repeat is a misuse."""
+def _translate(error: stripe.StripeError) -> GatewayError:
+    """Stripe's error as one of ours; whatever may not be repeated is an `InvalidRequest`."""
     code = error.code or (getattr(error.error, "code", None) if error.error else None)
-    kind: type[GatewayError] = Misused
+    kind: type[GatewayError] = InvalidRequest
     if isinstance(error, stripe.CardError):
         kind = CardDeclined
     elif isinstance(error, stripe.PermissionError):
-        kind = NotPermitted
+        kind = PermissionDenied
     elif isinstance(error, stripe.AuthenticationError):
-        kind = KeysRefused
+        kind = AuthenticationFailed
     elif isinstance(error, stripe.APIError) and (error.http_status or 0) >= 500:
-        kind = StripeBroke
+        kind = StripeServerError
     elif isinstance(error, stripe.APIConnectionError | stripe.RateLimitError | stripe.APIError):
-        kind = StripeUnavailable
-    elif code in _GONE:
-        kind = Gone
-    elif code in _WRONG_STATE:
-        kind = WrongState
-    # Without an error object in the answer, the text is the SDK's and may hold a whole page.
+        kind = StripeUnreachable
+    elif code in _NOT_FOUND_CODES:
+        kind = StripeNotFound
+    elif code in _INVALID_STATE_CODES:
+        kind = InvalidState
+    # Without an error object in the answer, the text is the SDK's and may be a whole page.
     own = error.user_message if error.error else None
     message = f"{type(error).__name__} {code or error.http_status or ''}".strip()
     return kind(message, user_message=own, code=code)
@@ -302,7 +327,7 @@ def _request_id(result: Any) -> str | None:
     return getattr(response, "request_id", None)
 
 
-def _named(object_id: str) -> dict[str, str]:
+def _object_field(object_id: str) -> dict[str, str]:
     """The id under the name that logs are searched by."""
     if not object_id:
         return {}
@@ -322,7 +347,7 @@ def _log_call(
         "milliseconds": round((time.perf_counter() - started) * 1000, 1),
         "stripe_request": request_id,
         "code": code,
-        **_named(getattr(result, "id", "")),
+        **_object_field(getattr(result, "id", "")),
         "amount": getattr(result, "amount", None),
         "currency": getattr(result, "currency", None),
     }

@@ -1,4 +1,4 @@
-"""The webhook: verifies, stores, answers. Everything else happens from the inbox."""
+"""The webhook endpoint: verifies, stores, answers. Everything else happens from the inbox."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from tmt.core import metrics
 from tmt.core.errors import Unavailable
 from tmt.core.log import bind
 from tmt.gateway import inbox
-from tmt.gateway.contract import NotAnEvent, SignatureRefused
-from tmt.gateway.extension import gateway
+from tmt.gateway.errors import InvalidEvent, InvalidSignature
 
 log = structlog.get_logger(__name__)
 # A PaymentIntent's event alone can be larger than what pages take: 50 metadata values of 500
@@ -30,12 +29,12 @@ def receive() -> ResponseReturnValue:
     request.max_content_length = _BODY_LIMIT
     payload = request.get_data(cache=False)
     try:
-        event = gateway().verify_event(payload, request.headers.get("Stripe-Signature"))
-    except (SignatureRefused, NotAnEvent) as error:
-        log.warning("webhook.refused", reason=str(error))
-        metrics.webhooks.labels("refused").inc()
+        event = web.gateway().verify_event(payload, request.headers.get("Stripe-Signature"))
+    except (InvalidSignature, InvalidEvent) as error:
+        log.warning("webhook.rejected", reason=str(error))
+        metrics.webhooks.labels("rejected").inc()
         return {"error": f"Webhook Error: {error}"}, 400
-    # The request's own log line tells of the event, and any other that is written meanwhile.
+    # Every log line of this request names the event.
     bind(stripe_event=event.id, type=event.type, object=event.object_id)
     shop = web.shop()
     try:
@@ -46,5 +45,5 @@ def receive() -> ResponseReturnValue:
         return {"error": "the event could not be stored"}, 503
     metrics.webhooks.labels("new" if new else "repeated").inc()
     if new:
-        shop.jobs.nudge("inbox")
+        shop.jobs.trigger("inbox")
     return {"received": True}

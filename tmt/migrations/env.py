@@ -3,7 +3,7 @@
 from alembic import context
 
 import tmt.factory  # noqa: F401 - knows every table
-from tmt.core.db import Base
+from tmt.core.database import Base
 
 connection = context.config.attributes["connection"]
 context.configure(

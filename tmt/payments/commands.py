@@ -1,30 +1,19 @@
-"""The organiser's commands on money: refunds, what a person must see, being in line with Stripe."""
+"""The organiser's commands on money: `flask refund` and `flask alerts`."""
 
 from __future__ import annotations
-
-import re
-import sys
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
-from typing import NoReturn
 
 import click
 from flask.cli import AppGroup, with_appcontext
 from sqlalchemy import select
 
+from tmt import web
 from tmt.checkout.models import Order
 from tmt.checkout.orders import get_order
-from tmt.core.errors import Refusal
-from tmt.core.money import format_money, to_minor
-from tmt.gateway.contract import GatewayError
-from tmt.gateway.extension import gateway as current_gateway
-from tmt.payments import audit, notices, returns
-from tmt.payments.audit_repair import Breach
+from tmt.core.errors import DomainError
+from tmt.core.money import format_money, parse_amount
+from tmt.payments import alerts
 from tmt.payments.models import Refund
-from tmt.payments.reconcile import reconcile
-from tmt.payments.refunds import STRIPE_REASONS
-from tmt.shop import Shop
-from tmt.web import shop as current_shop
+from tmt.payments.refunds import STRIPE_REASONS, issue_refund
 
 
 @click.command("refund")
@@ -36,162 +25,68 @@ from tmt.web import shop as current_shop
     type=click.Choice(STRIPE_REASONS),
     default="requested_by_customer",
     show_default=True,
-    help="What Stripe is told; fraudulent also blocks the card there.",
+    help="Sent to Stripe; fraudulent also blocks the card there.",
 )
 @with_appcontext
 def refund_command(code: str, amount: str | None, tickets: str | None, reason: str) -> None:
-    """Gives money of ORDER (its code) back and makes tickets void.
+    """Refunds ORDER (its code) in full or in part and makes tickets void.
 
-    Without --amount and --tickets everything that is left goes back and the order ends.
+    Without --amount and --tickets everything that is left is refunded and the order ends.
     """
-    shop = current_shop()
+    shop = web.shop()
     try:
-        order = _order(shop, code)
-        minor = None if amount is None else _minor(amount, order.currency)
-        made = returns.give_back(
-            shop, order.code, amount=minor, tickets=_numbers(tickets), reason=reason
-        )
-    except Refusal as error:
-        _fail(str(error))
-    shop.jobs.run("outbox")
-    with shop.db.reading() as session:
-        order = get_order(session, order.id)
-        for refund in (session.get_one(Refund, one.id) for one in made):
-            money = format_money(refund.amount, refund.currency, "en")
-            click.echo(f"{money}  {refund.status}  {refund.refund or 'not at Stripe yet'}")
-    click.echo(f"Order {order.code} is {order.status}.")
-
-
-notices_commands = AppGroup("notices", help="What a person must see.")
-
-
-@notices_commands.command("list")
-def notices_list() -> None:
-    """What nobody has said to be done yet, oldest first, with what to do."""
-    with current_shop().db.reading() as session:
-        found = notices.open_notices(session)
-        codes = {n.id: session.get_one(Order, n.order_id).code for n in found}
-    for notice in found:
-        what, to_do = notices.KINDS[notice.kind]
-        when = f"{notice.created_at:%Y-%m-%d %H:%M}"
-        click.echo(f"{notice.id:>5}  {when}  {codes[notice.id]}  {what}")
-        click.echo(f"       {to_do}")
-    if not found:
-        click.echo("nothing")
-
-
-@notices_commands.command("done")
-@click.argument("notice_ids", nargs=-1, required=True, type=int)
-def notices_done(notice_ids: tuple[int, ...]) -> None:
-    """Takes notices off the list."""
-    for notice_id in notice_ids:
-        try:
-            notices.finish(current_shop(), notice_id)
-        except Refusal as error:
-            _fail(str(error))
-
-
-@click.command("reconcile")
-@click.option("--since", help="Such as 30d, 12h, or 2026-11-30; without it, the last run.")
-@with_appcontext
-def reconcile_command(since: str | None) -> None:
-    """Asks Stripe about everything that is open, and for events that never arrived."""
-    shop = current_shop()
-    report = reconcile(shop, current_gateway(), _moment(since, shop.clock.now()))
-    for duty in ("inbox", "outbox"):
-        shop.jobs.run(duty)
-    click.echo(
-        f"{report.asked} open at Stripe, {report.settled} payments settled, "
-        f"{report.booked} refunds and disputes booked, {report.events} events found"
-    )
-    for text in report.failed:
-        click.echo(f"failed: {text}", err=True)
-    if not report.complete:
-        click.echo("not complete: Stripe does not answer; run it again", err=True)
-    if report.failed or not report.complete:
-        sys.exit(1)
-
-
-@click.command("audit")
-@click.option("--repair", is_flag=True, help="Mend what is safe to mend, and audit again.")
-@click.option("--offline", is_flag=True, help="Look at the database only.")
-@with_appcontext
-def audit_command(repair: bool, offline: bool) -> None:
-    """Compares orders, money, tickets and stock with each other and with Stripe.
-
-    Prints every breach of what the shop promises, and what would mend it. Exit code 0: sound;
-    1: there are breaches; 2: Stripe could not be asked.
-    """
-    shop, failed = current_shop(), []
-    breaches = _audited(shop, offline)
-    if repair and any(breach.repair for breach in breaches):
-        failed = audit.repair(shop, current_gateway(), breaches)
-        click.echo("\nMended what is safe to mend; after that:\n")
-        breaches = _audited(shop, offline)
-    for text in failed:
-        click.echo(f"could not be mended: {text}", err=True)
-    with shop.db.reading() as session:
-        waiting = len(notices.open_notices(session))
-    if waiting:
-        click.echo(f"{waiting} notices wait for a person: flask notices list")
-    click.echo(f"{len(breaches)} breaches" if breaches else "sound")
-    sys.exit(1 if breaches else 0)
-
-
-def _audited(shop: Shop, offline: bool) -> list[Breach]:
-    """The breaches, each printed as soon as it is found."""
-    found = []
-    try:
-        for breach in audit.audit(shop, None if offline else current_gateway()):
-            click.echo(f"{breach.invariant}  {breach.subject}: {breach.what}")
-            click.echo(f"    to mend: {breach.mend}")
-            found.append(breach)
-    except GatewayError as error:
-        click.echo(f"Stripe could not be asked: {error.name}: {error}", err=True)
-        sys.exit(2)
-    return found
-
-
-def _moment(since: str | None, now: datetime) -> datetime | None:
-    """The moment in "30d" before now, "12h", or the beginning of a day (UTC)."""
-    if since is None:
-        return None
-    span = re.fullmatch(r"([0-9]{1,4})([dhm])", since)
-    if span:
-        unit = {"d": "days", "h": "hours", "m": "minutes"}[span[2]]
-        return now - timedelta(**{unit: int(span[1])})
-    try:
-        return datetime.fromisoformat(since).replace(tzinfo=UTC)
+        numbers = [int(part) for part in tickets.split(",")] if tickets else []
     except ValueError:
-        _fail(f"'{since}' is not a time such as 30d, 12h or 2026-11-30")
-
-
-def _order(shop: Shop, code: str) -> Order:
+        raise click.ClickException(f"'{tickets}' are not ticket numbers such as 1,3") from None
     with shop.db.reading() as session:
         order = session.scalar(select(Order).where(Order.code == code.upper()))
     if order is None:
-        _fail(f"no order {code[:20]}")
-    return order
-
-
-def _minor(amount: str, currency: str) -> int:
+        raise click.ClickException(f"no order {code[:20]}")
     try:
-        value = Decimal(amount)
-        minor = to_minor(value, currency)
-    except (InvalidOperation, ValueError):
-        _fail(f"'{amount}' is not an amount such as 12.50")
-    if not value.is_finite() or value < 0:
-        _fail(f"'{amount}' is not an amount such as 12.50")
-    return minor
+        minor = None if amount is None else parse_amount(amount, order.currency)
+        refund = issue_refund(shop, order.code, amount=minor, tickets=numbers, reason=reason)
+    except DomainError as error:
+        raise click.ClickException(str(error)) from None
+    shop.jobs.run("outbox")
+    with shop.db.reading() as session:
+        order = get_order(session, order.id)
+        if refund:
+            refund = session.get_one(Refund, refund.id)
+            money = format_money(refund.amount, refund.currency, "en")
+            click.echo(f"{money}  {refund.status}  {refund.stripe_id or 'not at Stripe yet'}")
+    click.echo(f"Order {order.code} is {order.status}.")
 
 
-def _numbers(tickets: str | None) -> list[int]:
-    try:
-        return [int(part) for part in tickets.split(",")] if tickets else []
-    except ValueError:
-        _fail(f"'{tickets}' are not numbers of tickets such as 1,3")
+alerts_commands = AppGroup("alerts", help="What a person must see: disputes, failed refunds …")
 
 
-def _fail(text: str) -> NoReturn:
-    click.echo(text, err=True)
-    sys.exit(1)
+@alerts_commands.command("list")
+def alerts_list() -> None:
+    """Alerts that nobody has resolved, oldest first, with what to do."""
+    with web.shop().db.reading() as session:
+        found = alerts.open_alerts(session)
+        codes = {alert.id: session.get_one(Order, alert.order_id).code for alert in found}
+    for alert in found:
+        what, to_do = alerts.KINDS[alert.kind]
+        when = f"{alert.created_at:%Y-%m-%d %H:%M}"
+        click.echo(f"{alert.id:>5}  {when}  {codes[alert.id]}  {what}")
+        click.echo(f"       {to_do}")
+    if not found:
+        click.echo("no alerts")
+
+
+@alerts_commands.command("resolve")
+@click.argument("alert_ids", nargs=-1, required=True, type=int)
+def alerts_resolve(alert_ids: tuple[int, ...]) -> None:
+    """Marks alerts as resolved."""
+    for alert_id in alert_ids:
+        try:
+            alerts.resolve(web.shop(), alert_id)
+        except DomainError as error:
+            raise click.ClickException(str(error)) from None
+
+
+# The names of earlier versions, for scripts that have them.
+notices_commands = AppGroup("notices", help="Renamed to `flask alerts`.", hidden=True)
+notices_commands.add_command(alerts_list, "list")
+notices_commands.add_command(alerts_resolve, "done")

@@ -1,124 +1,101 @@
-"""Disputes: what the buyer's bank wants back, recorded, with what it does to the tickets.
+"""Disputes: payments that the buyer's bank claims back, and what that does to the tickets.
 
 While one is undecided nothing is refunded, and the tickets open no door (unless a setting says
-otherwise). A won one gives them back; a lost one ends the order, as the money is gone. An inquiry
-(Stripe's `warning_…`) moves no money and is only recorded.
+otherwise). A won one makes them valid again; a lost one ends the order, as the money is gone. An
+inquiry (Stripe's `warning_…`) moves no money and is only recorded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 
 import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from tmt.checkout.models import Order
-from tmt.checkout.states import Cause
-from tmt.gateway import contract
-from tmt.payments.ledger import LOST, disputes_of, end_if_nothing_is_left, locked_payment
-from tmt.payments.models import DISPUTE_OVER, REQUESTED, Dispute, Payment, Refund
-from tmt.payments.notices import notify
+from tmt.checkout.states import Trigger
+from tmt.gateway.types import DisputeStatus, RefundStatus, StripeDispute
+from tmt.payments.alerts import raise_alert
+from tmt.payments.balances import close_if_fully_refunded, get_disputes, record
+from tmt.payments.models import Dispute, Payment, Refund
 from tmt.shop import Shop
 from tmt.tickets.issue import block, unblock
 
 log = structlog.get_logger(__name__)
 
-_INQUIRY = "warning_"
 
-
-def book_dispute(
+def record_dispute(
     shop: Shop,
-    seen: contract.Dispute,
-    cause: Cause,
-    also: Callable[[Session], None] | None = None,
+    dispute: StripeDispute,
+    trigger: Trigger,
+    in_transaction: Callable[[Session], None] | None = None,
 ) -> bool:
-    """Records what Stripe says of the dispute, any number of times; False if it is not ours.
+    """Records what Stripe says of the dispute, any number of times; false if it is not ours.
 
-    `also` runs in the same transaction, whatever the outcome. Makes no network call.
+    `in_transaction` runs in the same transaction, whatever the outcome. Makes no network call.
     """
 
-    def unit(session: Session) -> bool:
-        found = locked_payment(session, seen.payment_intent) if seen.payment_intent else None
-        if found:
-            _book(session, shop, *found, seen, cause)
-        if also:
-            also(session)
-        return found is not None
+    def apply(session: Session, order: Order, payment: Payment) -> None:
+        _record(session, shop, order, payment, dispute, trigger)
 
-    ours = shop.db.transaction(unit)
-    if ours:
-        shop.jobs.nudge("outbox")
-    return ours
+    return record(shop, dispute.payment_intent, apply, in_transaction)
 
 
 def apply_disputes(session: Session, shop: Shop, order: Order) -> None:
-    """Brings the tickets of a locked order into line with its disputes."""
-    undecided = [d for d in disputes_of(session, order.id) if d.status not in DISPUTE_OVER]
-    # An inquiry has taken no money.
-    money_is_held = any(not d.status.startswith(_INQUIRY) for d in undecided)
-    if shop.settings.block_disputed and money_is_held:
+    """Blocks or unblocks the tickets of a locked order, as its disputes require."""
+    undecided = [d.status for d in get_disputes(session, order.id) if not d.status.is_closed]
+    money_is_withheld = any(not status.is_inquiry for status in undecided)
+    if shop.settings.block_disputed and money_is_withheld:
         block(session, order.id)
     elif not undecided:
         unblock(session, order.id)
 
 
-def _book(
+def _record(
     session: Session,
     shop: Shop,
     order: Order,
     payment: Payment,
-    seen: contract.Dispute,
-    cause: Cause,
+    dispute: StripeDispute,
+    trigger: Trigger,
 ) -> None:
     now = shop.clock.now()
-    row = session.scalar(select(Dispute).where(Dispute.dispute == seen.id).with_for_update())
-    before = row.status if row else None
-    if before == seen.status or before in DISPUTE_OVER:
-        # What is decided stays so, whatever an older answer of Stripe's says.
+    query = select(Dispute).where(Dispute.stripe_id == dispute.id).with_for_update()
+    row = session.scalar(query)
+    previous = row.status if row else None
+    if previous is not None and (previous == dispute.status or previous.is_closed):
+        # What is decided stays decided, whatever an older answer of Stripe's says.
         return
     if row is None:
-        row = _new(payment, seen, now)
+        row = Dispute(
+            payment_id=payment.id,
+            stripe_id=dispute.id,
+            reason=dispute.reason[:80],
+            amount=dispute.amount,
+            currency=dispute.currency,
+            created_at=now,
+        )
         session.add(row)
-    row.status, row.changed_at = seen.status, now
+    row.status, row.updated_at = dispute.status, now
     session.flush()
-    log.warning("dispute.changed", order=order.code, dispute=seen.id, status=seen.status)
+    status = str(dispute.status)
+    log.warning("dispute.changed", order=order.code, dispute=dispute.id, status=status)
     apply_disputes(session, shop, order)
-    if seen.status == LOST:
-        _withdraw_requests(session, payment, now)
-        end_if_nothing_is_left(session, order, cause, now)
-    _tell(session, order, seen, before, now)
+    if dispute.status == DisputeStatus.LOST:
+        # Refunds that were not sent yet are not sent any more: the bank has the money.
+        session.execute(
+            update(Refund)
+            .where(Refund.payment_id == payment.id, Refund.status == RefundStatus.REQUESTED)
+            .values(status=RefundStatus.CANCELED, failure_reason="dispute_lost", updated_at=now)
+        )
+        close_if_fully_refunded(session, order, trigger, now)
 
-
-def _new(payment: Payment, seen: contract.Dispute, now: datetime) -> Dispute:
-    return Dispute(
-        payment_id=payment.id,
-        dispute=seen.id,
-        status=seen.status,
-        reason=seen.reason[:80],
-        amount=seen.amount,
-        currency=seen.currency,
-        created_at=now,
-        changed_at=now,
-    )
-
-
-def _withdraw_requests(session: Session, payment: Payment, now: datetime) -> None:
-    """Refunds that were not sent yet are not sent any more: the bank has the money."""
-    session.execute(
-        update(Refund)
-        .where(Refund.payment_id == payment.id, Refund.status == REQUESTED)
-        .values(status="canceled", failure_reason="dispute_lost", changed_at=now)
-    )
-
-
-def _tell(
-    session: Session, order: Order, seen: contract.Dispute, before: str | None, now: datetime
-) -> None:
-    kind = {"lost": "dispute_lost", "won": "dispute_won"}.get(seen.status)
-    if kind is None and before is None and seen.status not in DISPUTE_OVER:
-        kind = "dispute_opened"
-    if kind:
-        details = {"amount": seen.amount, "currency": seen.currency, "dispute": seen.id}
-        notify(session, kind, seen.id, order, now, **details, reason=seen.reason[:80])
+    details = {"amount": dispute.amount, "currency": dispute.currency, "dispute": dispute.id}
+    if dispute.status in (DisputeStatus.LOST, DisputeStatus.WON):
+        kind = f"dispute_{dispute.status}"
+        raise_alert(session, kind, dispute.id, order, now, **details, reason=row.reason)
+    elif previous is None and not dispute.status.is_closed:
+        raise_alert(session, "dispute_opened", dispute.id, order, now, **details, reason=row.reason)
+    if not dispute.status.is_known:
+        raise_alert(session, "unknown_status", dispute.id, order, now, **details, status=status)

@@ -1,7 +1,8 @@
 """The end of a hold: only when nobody can pay for it any more.
 
 A PaymentIntent that Stripe has confirmed as canceled ends the hold; one that succeeded meanwhile
-settles the order; one on its way keeps the places; no answer keeps them too, until the next try.
+pays the order; one that is processing keeps the hold; no answer keeps it too, until the next try.
+An order that has not stored a PaymentIntent ends without a call to Stripe.
 """
 
 from __future__ import annotations
@@ -11,67 +12,73 @@ from sqlalchemy.orm import Session
 
 from tmt.catalog import stock
 from tmt.checkout.holds import overdue
-from tmt.checkout.states import CANCELED, EXPIRED, HELD, Cause, locked_order, move
-from tmt.gateway import contract
-from tmt.gateway.contract import Gateway, StripeUnavailable, WrongState
-from tmt.payments.settle import settle
-from tmt.payments.start import newest_payment
+from tmt.checkout.models import OrderStatus
+from tmt.checkout.states import Trigger, lock_order, transition
+from tmt.gateway.errors import InvalidState, StripeUnreachable
+from tmt.gateway.stripe_api import Gateway
+from tmt.gateway.types import PaymentIntentStatus
+from tmt.payments.balances import get_payment
+from tmt.payments.sync import sync_payment_intent
 from tmt.shop import Shop
 
 log = structlog.get_logger(__name__)
 
-# So many orders that Stripe does not answer about are no longer about the orders.
-_PATIENCE = 3
+# After so many orders without an answer, Stripe is down and the next run is the next try.
+_MAX_UNREACHABLE = 3
 
 
 def end_overdue_holds(shop: Shop, gateway: Gateway) -> None:
     """Ends every hold whose time is up, each on its own; for the jobs, every minute."""
     with shop.db.reading() as session:
         orders = overdue(session, shop.clock.now(), shop.settings.livemode)
-    silent = 0
+    unreachable = 0
     for order_id in orders:
         try:
-            end_hold(shop, gateway, order_id, Cause.EXPIRY)
-        except StripeUnavailable:
-            silent += 1
-            if silent == _PATIENCE:
-                # The others would wait as long; the next minute is the next try.
-                log.warning("holds.stripe_silent", overdue=len(orders))
+            end_hold(shop, gateway, order_id, Trigger.EXPIRY)
+        except StripeUnreachable:
+            unreachable += 1
+            if unreachable == _MAX_UNREACHABLE:
+                log.warning("holds.stripe_unreachable", overdue=len(orders))
                 return
-        except Exception as error:  # noqa: BLE001 - one bad order must not keep the others
-            log.warning("hold.not_ended", order_id=order_id, error=f"{type(error).__name__}")
+        except Exception as error:  # noqa: BLE001 - one bad order must not stop the others
+            log.warning("hold.end_failed", order_id=order_id, error=type(error).__name__)
 
 
-def end_hold(shop: Shop, gateway: Gateway, order_id: int, cause: Cause) -> None:
-    """Ends the order's hold, by its expiry or because the buyer gives up.
+def end_hold(shop: Shop, gateway: Gateway, order_id: int, trigger: Trigger) -> None:
+    """Ends the order's hold, because its time is up or the buyer gives up.
 
-    When the PaymentIntent turns out to be paid or on its way, the order is settled as such
-    instead. Raises `GatewayError` with the hold kept when Stripe does not say.
+    When the PaymentIntent turns out to be paid or processing, the order is synced with it instead.
+    Raises `GatewayError`, with the hold kept, when Stripe does not answer.
     """
-    unpaid = shop.db.transaction(lambda s: _end_unpaid(s, shop, order_id, cause))
-    if unpaid is None:
+    payment_intent = shop.db.transaction(lambda s: _end_without_stripe(s, shop, order_id, trigger))
+    if payment_intent is None:
         return
-    # Looked at first: a bank debit on its way can be canceled too, and must not be.
-    intent = gateway.retrieve_payment_intent(unpaid)
-    if intent.status not in (contract.PROCESSING, contract.SUCCEEDED, contract.CANCELED):
+    # Retrieved first: a bank debit that is processing can be canceled too, and must not be.
+    intent = gateway.retrieve_payment_intent(payment_intent)
+    waits = intent.status == PaymentIntentStatus.PROCESSING or not intent.status.is_known
+    if not waits and not intent.status.is_final:
         try:
-            intent = gateway.cancel_payment_intent(unpaid)
-        except WrongState:
-            intent = gateway.retrieve_payment_intent(unpaid)
-    settle(shop, intent, cause)
+            intent = gateway.cancel_payment_intent(payment_intent)
+        except InvalidState:
+            intent = gateway.retrieve_payment_intent(payment_intent)
+    sync_payment_intent(shop, intent, trigger)
 
 
-def _end_unpaid(session: Session, shop: Shop, order_id: int, cause: Cause) -> str | None:
-    """Ends a hold that no PaymentIntent stands behind; else the id of the one to cancel."""
-    order, now = locked_order(session, order_id), shop.clock.now()
-    if order.status != HELD or (cause == Cause.EXPIRY and order.expires_at > now):
+def _end_without_stripe(
+    session: Session, shop: Shop, order_id: int, trigger: Trigger
+) -> str | None:
+    """Ends a hold that has no PaymentIntent; otherwise the id of the one to cancel first."""
+    order, now = lock_order(session, order_id), shop.clock.now()
+    expired = trigger == Trigger.EXPIRY
+    if order.status != OrderStatus.HELD or (expired and order.expires_at > now):
         return None
-    payment = newest_payment(session, order_id)
-    if payment and payment.payment_intent and payment.status != contract.CANCELED:
-        return payment.payment_intent
+    payment = get_payment(session, order_id)
     if payment:
-        payment.status = contract.CANCELED
-    stock.release(session, order.event_id, order.places)
-    move(session, order, EXPIRED if cause == Cause.EXPIRY else CANCELED, cause, now)
-    log.info("hold.ended", order=order.code, cause=cause.value)
+        if payment.payment_intent_id and payment.status != PaymentIntentStatus.CANCELED:
+            return payment.payment_intent_id
+        payment.status = PaymentIntentStatus.CANCELED
+    stock.release(session, order.event_id, order.quantities)
+    to = OrderStatus.EXPIRED if expired else OrderStatus.CANCELED
+    transition(session, order, to, trigger, now)
+    log.info("hold.ended", order=order.code, trigger=trigger.value)
     return None

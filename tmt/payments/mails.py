@@ -1,52 +1,51 @@
-"""The mails about money, as outbox handlers; each looks at the order as it is when it is sent."""
+"""The mails about money, as outbox handlers; each reads the order as it is when it is sent."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from tmt.checkout.models import OrderStatus
 from tmt.checkout.orders import get_order
-from tmt.checkout.states import EXPIRED, HELD, PROCESSING
-from tmt.core.letters import Letters
+from tmt.core.mailer import Mailer
 from tmt.payments.models import Payment, Refund
-from tmt.payments.refunds import FAILED
 from tmt.shop import Shop
-from tmt.tickets.mails import context_of
+from tmt.tickets.mails import mail_context
 
 
-def send_refunded_late(shop: Shop, letters: Letters, key: str, payload: dict[str, Any]) -> None:
-    """Tells a buyer whose payment could not be used that all of it comes back."""
+def send_refunded_late(shop: Shop, mailer: Mailer, key: str, payload: dict[str, Any]) -> None:
+    """To a buyer whose payment could not be used: it is refunded in full."""
     with shop.db.reading() as session:
         order = get_order(session, payload["order"])
-    told = {name: payload[name] for name in ("amount", "currency", "reason")}
-    letters.send("refunded_late", key, order.email, order.locale, context_of(shop, order) | told)
+    money = {name: payload[name] for name in ("amount", "currency", "reason")}
+    mailer.send("refunded_late", key, order.email, order.locale, mail_context(shop, order) | money)
 
 
-def send_refunded(shop: Shop, letters: Letters, key: str, payload: dict[str, Any]) -> None:
-    """Tells the buyer of a refund that Stripe has taken on."""
+def send_refunded(shop: Shop, mailer: Mailer, key: str, payload: dict[str, Any]) -> None:
+    """A refund that Stripe has accepted."""
     with shop.db.reading() as session:
         refund = session.get_one(Refund, payload["refund"])
         payment = session.get_one(Payment, refund.payment_id)
         order = get_order(session, payment.order_id)
-    if refund.status in FAILED:
+    if refund.status.is_failed:
         return
-    context = context_of(shop, order) | {"refund": refund}
-    letters.send("refunded", key, order.email, order.locale, context)
+    context = mail_context(shop, order) | {"refund": refund}
+    mailer.send("refunded", key, order.email, order.locale, context)
 
 
-def send_on_its_way(shop: Shop, letters: Letters, key: str, payload: dict[str, Any]) -> None:
-    """Tells the buyer that the bank is at work and the places are kept."""
+def send_payment_processing(shop: Shop, mailer: Mailer, key: str, payload: dict[str, Any]) -> None:
+    """The bank is processing the payment, and the tickets stay reserved."""
     with shop.db.reading() as session:
         order = get_order(session, payload["order"])
-    if order.status == PROCESSING:
-        letters.send("on_its_way", key, order.email, order.locale, context_of(shop, order))
+    if order.status == OrderStatus.PROCESSING:
+        mailer.send("payment_processing", key, order.email, order.locale, mail_context(shop, order))
 
 
-def send_bank_refused(shop: Shop, letters: Letters, key: str, payload: dict[str, Any]) -> None:
-    """Tells the buyer that the bank did not pay, and whether there is time for another way."""
+def send_payment_failed(shop: Shop, mailer: Mailer, key: str, payload: dict[str, Any]) -> None:
+    """The bank did not pay; whether there is time for another method."""
     with shop.db.reading() as session:
         order = get_order(session, payload["order"])
-    if order.status not in (HELD, EXPIRED):
+    if order.status not in (OrderStatus.HELD, OrderStatus.EXPIRED):
         return
-    still_held = order.status == HELD and order.expires_at > shop.clock.now()
-    context = context_of(shop, order) | {"still_held": still_held}
-    letters.send("bank_refused", key, order.email, order.locale, context)
+    still_held = order.status == OrderStatus.HELD and order.expires_at > shop.clock.now()
+    context = mail_context(shop, order) | {"still_held": still_held}
+    mailer.send("payment_failed", key, order.email, order.locale, context)

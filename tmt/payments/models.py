@@ -5,63 +5,52 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, text
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tmt.core.db import Base
+from tmt.core.database import Base, EnumText
+from tmt.gateway.types import DisputeStatus, PaymentIntentStatus, RefundStatus
 
-# Before Stripe has answered, a Payment has no PaymentIntent and this status; afterwards its
-# status is the PaymentIntent's own.
-NEW = "new"
-_OPEN = text("status NOT IN ('succeeded', 'canceled')")
-
-# Before Stripe has answered, a Refund has this status; afterwards it is Stripe's own.
-REQUESTED = "requested"
-# A refund in one of these has given, or may still give, its money back; the others never will.
-COUNTED = (REQUESTED, "pending", "requires_action", "succeeded")
-
-# A dispute in one of these is over; while it is in any other, nothing is refunded.
-DISPUTE_OVER = ("won", "lost", "warning_closed", "prevented")
+# A refund in one of these has returned its money, or still may; in the others it never will.
+COUNTED_REFUNDS = (
+    RefundStatus.REQUESTED,
+    RefundStatus.PENDING,
+    RefundStatus.REQUIRES_ACTION,
+    RefundStatus.SUCCEEDED,
+)
 
 
-class Attempt:
+class IdempotentCall:
     """The columns of a row that stands for one call to Stripe, however often it is made.
 
-    The key is written before the call and goes with each repetition of it. Stripe keeps it for a
-    day: later, or when Stripe keeps an error under it (`key_spent`), or when the parameters are
-    not those of the first time (`params_hash`), payments/attempts.py looks the object up first.
+    The key is written before the call and goes with each repetition of it. Stripe remembers it for
+    a day: later, or when Stripe stored an error under it (`key_exhausted`), or when the parameters
+    are not those of the first call (`params_hash`), `idempotency.py` looks the object up first.
     """
 
     idempotency_key: Mapped[str | None] = mapped_column(String(80), unique=True)
-    key_made_at: Mapped[datetime]
-    key_spent: Mapped[bool] = mapped_column(default=False)
+    key_created_at: Mapped[datetime]
+    key_exhausted: Mapped[bool] = mapped_column(default=False)
     params_hash: Mapped[str | None] = mapped_column(String(64))
 
 
-class Payment(Attempt, Base):
-    """A PaymentIntent of an order. The order is found by the id stored here and by nothing else.
+class Payment(IdempotentCall, Base):
+    """The PaymentIntent of an order, which is found by the id stored here and by nothing else.
 
-    `amount` is what was asked for, `amount_received` what Stripe says has come, in
-    `received_currency`; they differ only when something is wrong.
+    `status` is the PaymentIntent's own, or `new` before Stripe has answered. `amount` is what the
+    order costs, `amount_received` what Stripe says has come, in `received_currency`; they differ
+    only when something is wrong.
     """
 
     __tablename__ = "payments"
-    __table_args__ = (
-        CheckConstraint("amount > 0", name="amount_positive"),
-        # At most one PaymentIntent of an order can be paid at a time.
-        Index(
-            "uq_payments_open",
-            "order_id",
-            unique=True,
-            sqlite_where=_OPEN,
-            postgresql_where=_OPEN,
-        ),
-    )
+    __table_args__ = (CheckConstraint("amount > 0", name="amount_positive"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), index=True)
-    payment_intent: Mapped[str | None] = mapped_column(String(255), unique=True)
-    status: Mapped[str] = mapped_column(String(32), default=NEW)
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), index=True, unique=True)
+    payment_intent_id: Mapped[str | None] = mapped_column(String(255), unique=True)
+    status: Mapped[PaymentIntentStatus] = mapped_column(
+        EnumText(PaymentIntentStatus, 32), default=PaymentIntentStatus.NEW
+    )
     amount: Mapped[int]
     currency: Mapped[str] = mapped_column(String(3))
     amount_received: Mapped[int] = mapped_column(default=0)
@@ -71,12 +60,12 @@ class Payment(Attempt, Base):
     succeeded_at: Mapped[datetime | None]
 
 
-class Refund(Attempt, Base):
-    """Money given back: the row first, then Stripe's refund, then its result.
+class Refund(IdempotentCall, Base):
+    """A refund: the row first, then Stripe's refund (`stripe_id`), then its result.
 
-    A refund that was made elsewhere, as in Stripe's dashboard, has no idempotency key.
-    `tickets` are the numbers of the tickets that became void with it; over nothing, they became
-    void without money, and Stripe knows nothing of it.
+    A refund that was created elsewhere, as in Stripe's dashboard, has no idempotency key.
+    `tickets` are the numbers of the tickets that it made void; over nothing, they became void
+    without money, and Stripe knows nothing of it.
     """
 
     __tablename__ = "refunds"
@@ -84,37 +73,37 @@ class Refund(Attempt, Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     payment_id: Mapped[int] = mapped_column(ForeignKey("payments.id"), index=True)
-    refund: Mapped[str | None] = mapped_column(String(255), unique=True)
-    status: Mapped[str] = mapped_column(String(20))
+    stripe_id: Mapped[str | None] = mapped_column(String(255), unique=True)
+    status: Mapped[RefundStatus] = mapped_column(EnumText(RefundStatus, 20))
     reason: Mapped[str] = mapped_column(String(30))
     failure_reason: Mapped[str | None] = mapped_column(String(80))
     amount: Mapped[int]
     currency: Mapped[str] = mapped_column(String(3))
     tickets: Mapped[list[Any]] = mapped_column(JSON)
     created_at: Mapped[datetime]
-    changed_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
 
 
 class Dispute(Base):
-    """A payment that the buyer's bank wants back; its status is Stripe's own."""
+    """A payment that the buyer's bank claims back; its status is Stripe's own."""
 
     __tablename__ = "disputes"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     payment_id: Mapped[int] = mapped_column(ForeignKey("payments.id"), index=True)
-    dispute: Mapped[str] = mapped_column(String(255), unique=True)
-    status: Mapped[str] = mapped_column(String(32))
+    stripe_id: Mapped[str] = mapped_column(String(255), unique=True)
+    status: Mapped[DisputeStatus] = mapped_column(EnumText(DisputeStatus, 32))
     reason: Mapped[str] = mapped_column(String(80))
     amount: Mapped[int]
     currency: Mapped[str] = mapped_column(String(3))
     created_at: Mapped[datetime]
-    changed_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
 
 
-class Notice(Base):
-    """Something about an order that a person must see; it stands until somebody says it is done."""
+class OperatorAlert(Base):
+    """Something about an order that a person must see, until somebody marks it as resolved."""
 
-    __tablename__ = "notices"
+    __tablename__ = "operator_alerts"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(String(120), unique=True)
@@ -122,4 +111,4 @@ class Notice(Base):
     order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), index=True)
     details: Mapped[dict[str, Any]] = mapped_column(JSON)
     created_at: Mapped[datetime]
-    done_at: Mapped[datetime | None]
+    resolved_at: Mapped[datetime | None]

@@ -1,8 +1,8 @@
 """Refunds: the row first, in the transaction that decides; the call second; the result last.
 
-A row reserves its amount from the moment it is written, so that never more goes back than came.
-What Stripe says of a refund, of ours or one made in its dashboard, is booked under its id, and
-totals are computed of the rows.
+A row reserves its amount from the moment it is written, so that never more is refunded than came
+in. What Stripe says of a refund, of ours or one created in its dashboard, is recorded under
+Stripe's id, and totals are computed from the rows.
 """
 
 from __future__ import annotations
@@ -15,51 +15,121 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tmt.checkout.models import Order
-from tmt.checkout.states import Cause
+from tmt.checkout.models import Order, OrderStatus
+from tmt.checkout.states import Trigger, lock_order, transition
 from tmt.core import outbox
-from tmt.core.errors import NotYet
-from tmt.gateway import contract
-from tmt.gateway.contract import Gateway, KeysRefused, Misused, WrongState
-from tmt.payments import attempts
-from tmt.payments.ledger import (
-    end_if_nothing_is_left,
+from tmt.core.errors import DomainError, NotFound, RetryLater
+from tmt.gateway.errors import AuthenticationFailed, InvalidRequest, InvalidState
+from tmt.gateway.stripe_api import Gateway
+from tmt.gateway.types import RefundStatus, StripeRefund
+from tmt.payments.alerts import raise_alert
+from tmt.payments.balances import (
+    close_if_fully_refunded,
+    get_payment,
     is_disputed,
-    left_of,
-    locked_payment,
+    lock_payment,
     net_paid,
+    record,
+    remaining,
+    void_and_restock,
 )
-from tmt.payments.models import REQUESTED, Payment, Refund
-from tmt.payments.notices import notify
+from tmt.payments.idempotency import create_idempotently, new_call
+from tmt.payments.models import Payment, Refund
 from tmt.shop import Shop
+from tmt.tickets.issue import get_tickets
 
 log = structlog.get_logger(__name__)
 
-FAILED = ("failed", "canceled")
-# Why a refund that the shop did not make is there.
-ELSEWHERE = "elsewhere"
-# Why all of a payment goes back that no order could use; the buyer is told when it is decided.
-TOLD_LATE = ("too_late", "no_event", "mismatch")
-# Why the shop gives back all that is left of a payment, however much that is.
-IN_FULL = (*TOLD_LATE, "paid_twice")
-# What Stripe takes as a reason; the shop's other reasons stay in the shop.
+# The reason of a refund that the shop did not create.
+EXTERNAL = "external"
+# Reasons why the shop itself refunds all that is left of a payment that no order could use,
+# however much that is. The buyer is informed when it is decided.
+UNUSABLE_PAYMENT = ("too_late", "no_event", "mismatch")
+# The reasons that Stripe accepts; the shop's others are not sent.
 STRIPE_REASONS = ("requested_by_customer", "duplicate", "fraudulent")
-# A refund moves forward only; one that has succeeded can still fail, weeks later.
-_RANK = {
-    REQUESTED: 0,
-    "pending": 1,
-    "requires_action": 1,
-    "succeeded": 2,
-    "failed": 3,
-    "canceled": 3,
-}
 
 
-class WaitsForDispute(NotYet):
+class NotRefundable(DomainError):
+    """The order was never paid, or all of its money has been refunded."""
+
+
+class OrderDisputed(DomainError):
+    """A dispute over the order is undecided: answer it in Stripe's dashboard instead."""
+
+
+class AmountTooLarge(DomainError):
+    """More than what is left of what was paid."""
+
+
+class NoSuchTicket(DomainError):
+    """The order has no such ticket, or it is void."""
+
+
+class WaitsForDispute(RetryLater):
     """The payment is disputed: until that is decided, nothing is refunded."""
 
 
-def owe_refund(
+def issue_refund(
+    shop: Shop,
+    code: str,
+    *,
+    amount: int | None = None,
+    tickets: Sequence[int] = (),
+    reason: str = "requested_by_customer",
+) -> Refund | None:
+    """Decides on a refund of the order; the jobs send it.
+
+    Without amount and tickets all that is left is refunded and the order ends. With ticket numbers
+    those tickets become void at once and are for sale again; the amount is then their price,
+    unless one is given (minor units; 0 refunds no money). An amount alone leaves the tickets
+    valid, unless nothing is left. None for an order that cost nothing.
+
+    Raises `NotFound`, `NotRefundable`, `OrderDisputed`, `AmountTooLarge` or `NoSuchTicket`, with
+    nothing done.
+    """
+
+    def unit(session: Session) -> Refund | None:
+        now = shop.clock.now()
+        order = _lock_refundable_order(session, code)
+        valid = {t.number: t for t in get_tickets(session, order.id) if not t.is_void}
+        numbers = sorted(set(tickets))
+        for number in numbers:
+            if number not in valid:
+                raise NoSuchTicket(f"order {order.code} has no valid ticket {number}")
+        is_everything = amount is None and not numbers
+        left = net_paid(session, order)
+        total = amount
+        if total is None:
+            # What was refunded of a ticket's price before cannot be refunded again.
+            price = sum(valid[number].price for number in numbers)
+            total = min(price, left) if numbers else left
+        if not 0 <= total <= left:
+            raise AmountTooLarge(f"order {order.code} has {left} left of what was paid")
+        if order.status == OrderStatus.REFUNDED and total == 0:
+            raise NotRefundable(f"order {order.code} is refunded already")
+
+        refund = None
+        payment = get_payment(session, order.id)
+        if payment and (total or numbers):
+            refund = request_refund(session, payment, total, reason, now, numbers)
+        if numbers:
+            void_and_restock(session, order, numbers)
+        session.flush()
+        if order.total:
+            close_if_fully_refunded(session, order, Trigger.STAFF, now)
+        elif order.status == OrderStatus.PAID and (is_everything or len(numbers) == len(valid)):
+            # A free order ends with its last ticket: it has no money to compute that from.
+            void_and_restock(session, order, None)
+            transition(session, order, OrderStatus.REFUNDED, Trigger.STAFF, now)
+        return refund
+
+    refund = shop.db.transaction(unit)
+    shop.jobs.trigger("outbox")
+    log.info("refund.requested", order=code, amount=refund.amount if refund else 0, reason=reason)
+    return refund
+
+
+def request_refund(
     session: Session,
     payment: Payment,
     amount: int,
@@ -67,20 +137,20 @@ def owe_refund(
     now: datetime,
     tickets: Sequence[int] = (),
 ) -> Refund:
-    """Writes down that the buyer gets the amount (minor units) back; the jobs send it.
+    """Writes a refund of the amount (minor units) and puts its call to Stripe into the outbox.
 
     Over nothing it only records which tickets became void.
     """
     refund = Refund(
         payment_id=payment.id,
-        status=REQUESTED if amount else "succeeded",
+        status=RefundStatus.REQUESTED if amount else RefundStatus.SUCCEEDED,
         reason=reason,
         amount=amount,
         currency=payment.received_currency,
         tickets=list(tickets),
         created_at=now,
-        changed_at=now,
-        **attempts.new_attempt("refund", _params(payment, amount, reason), now),
+        updated_at=now,
+        **new_call("refund", _hashed_params(payment, amount, reason), now),
     )
     session.add(refund)
     session.flush()
@@ -90,62 +160,19 @@ def owe_refund(
 
 
 def send_refund(shop: Shop, gateway: Gateway, _key: str, payload: dict[str, Any]) -> None:
-    """An outbox handler: asks Stripe for the refund, once, and books the answer."""
+    """An outbox handler: creates the refund at Stripe, once, and records the answer."""
     with shop.db.reading() as session:
         refund = session.get_one(Refund, payload["refund"])
         payment = session.get_one(Payment, refund.payment_id)
         disputed = is_disputed(session, payment.order_id)
-    if refund.status != REQUESTED:
+    payment_intent = payment.payment_intent_id
+    if refund.status != RefundStatus.REQUESTED:
         return
     if disputed:
-        raise WaitsForDispute(f"refund {refund.id} waits: {payment.payment_intent} is disputed")
-    assert payment.payment_intent, "money was received without a PaymentIntent"
-    try:
-        made = _ask(shop, gateway, refund, payment, payment.payment_intent)
-    except KeysRefused:
-        raise
-    except (WrongState, Misused) as error:
-        # Somebody was faster, in Stripe's dashboard; or a dispute was. What is there is booked
-        # first, so that the shop knows how much is left.
-        for other in gateway.list_refunds(payment_intent=payment.payment_intent):
-            book_refund(shop, other, Cause.RECONCILER)
-        code = error.code or error.name
-        shop.db.transaction(lambda s: _refused(s, shop, refund.id, code))
-        return
-    book_refund(shop, made, Cause.STAFF)
+        raise WaitsForDispute(f"refund {refund.id} waits: {payment_intent} is disputed")
+    assert payment_intent, "money was received without a PaymentIntent"
 
-
-def book_refund(
-    shop: Shop,
-    seen: contract.Refund,
-    cause: Cause,
-    also: Callable[[Session], None] | None = None,
-) -> bool:
-    """Records what Stripe says of the refund, any number of times; False if it is not ours.
-
-    `also` runs in the same transaction, whatever the outcome. Makes no network call.
-    """
-
-    def unit(session: Session) -> bool:
-        found = locked_payment(session, seen.payment_intent) if seen.payment_intent else None
-        if found:
-            _book(session, shop, *found, seen, cause)
-        if also:
-            also(session)
-        return found is not None
-
-    ours = shop.db.transaction(unit)
-    if ours:
-        shop.jobs.nudge("outbox")
-    return ours
-
-
-def _ask(
-    shop: Shop, gateway: Gateway, refund: Refund, payment: Payment, payment_intent: str
-) -> contract.Refund:
-    params = _params(payment, refund.amount, refund.reason)
-
-    def create(key: str) -> contract.Refund:
+    def create(key: str) -> StripeRefund:
         return gateway.create_refund(
             payment_intent,
             refund.amount,
@@ -154,104 +181,132 @@ def _ask(
             idempotency_key=key,
         )
 
-    def look_up() -> contract.Refund | None:
-        known = gateway.list_refunds(payment_intent=payment_intent)
-        return next((r for r in known if r.reference == str(refund.id)), None)
+    def look_up() -> StripeRefund | None:
+        refunds = gateway.list_refunds(payment_intent=payment_intent)
+        return next((r for r in refunds if r.reference == str(refund.id)), None)
 
-    return attempts.once(shop, refund, params, create, look_up)
-
-
-def _params(payment: Payment, amount: int, reason: str) -> dict[str, Any]:
-    return {"payment_intent": payment.payment_intent, "amount": amount, "reason": reason}
-
-
-def _refused(session: Session, shop: Shop, refund_id: int, code: str) -> None:
-    """Stripe will not make this refund: it gives nothing, and a person must know."""
-    payment = session.get_one(Payment, session.get_one(Refund, refund_id).payment_id)
-    assert payment.payment_intent
-    found = locked_payment(session, payment.payment_intent)
-    assert found
-    order, payment = found
-    refund = session.get_one(Refund, refund_id, with_for_update=True)
-    if refund.status != REQUESTED:
+    params = _hashed_params(payment, refund.amount, refund.reason)
+    try:
+        created = create_idempotently(shop, refund, params, create, look_up)
+    except AuthenticationFailed:
+        raise
+    except (InvalidState, InvalidRequest) as error:
+        # Somebody was faster in Stripe's dashboard, or a dispute was. What exists there is recorded
+        # first, so that the shop knows how much is left.
+        for other in gateway.list_refunds(payment_intent=payment_intent):
+            record_refund(shop, other, Trigger.RECONCILER)
+        reason = error.code or error.name
+        shop.db.transaction(lambda s: _mark_failed(s, shop, refund.id, payment_intent, reason))
         return
-    refund.status, refund.failure_reason = "failed", code[:80]
-    refund.changed_at = shop.clock.now()
+    record_refund(shop, created, Trigger.STAFF)
+
+
+def record_refund(
+    shop: Shop,
+    refund: StripeRefund,
+    trigger: Trigger,
+    in_transaction: Callable[[Session], None] | None = None,
+) -> bool:
+    """Records what Stripe says of the refund, any number of times; false if it is not ours.
+
+    `in_transaction` runs in the same transaction, whatever the outcome. Makes no network call.
+    """
+
+    def apply(session: Session, order: Order, payment: Payment) -> None:
+        _record(session, shop, order, payment, refund, trigger)
+
+    return record(shop, refund.payment_intent, apply, in_transaction)
+
+
+def _lock_refundable_order(session: Session, code: str) -> Order:
+    order_id = session.scalar(select(Order.id).where(Order.code == code.upper()))
+    if order_id is None:
+        raise NotFound(f"no order {code[:20]}")
+    order = lock_order(session, order_id)
+    if order.status not in (OrderStatus.PAID, OrderStatus.REFUNDED):
+        raise NotRefundable(f"order {order.code} is {order.status}: nothing was paid for it")
+    if is_disputed(session, order.id):
+        raise OrderDisputed(f"order {order.code} is disputed: answer the dispute at Stripe")
+    return order
+
+
+def _hashed_params(payment: Payment, amount: int, reason: str) -> dict[str, Any]:
+    return {"payment_intent": payment.payment_intent_id, "amount": amount, "reason": reason}
+
+
+def _mark_failed(
+    session: Session, shop: Shop, refund_id: int, payment_intent: str, failure_reason: str
+) -> None:
+    """Stripe will not create this refund: it returns nothing, and a person must know."""
+    locked = lock_payment(session, payment_intent)
+    assert locked
+    order, payment = locked
+    refund = session.get_one(Refund, refund_id, with_for_update=True, populate_existing=True)
+    if refund.status != RefundStatus.REQUESTED:
+        return
+    now = shop.clock.now()
+    refund.status, refund.failure_reason = RefundStatus.FAILED, failure_reason[:80]
+    refund.updated_at = now
     session.flush()
-    log.warning("refund.refused", order=order.code, refund=refund.id, code=code)
-    left = left_of(session, payment)
-    if refund.reason in IN_FULL and 0 < left < refund.amount:
-        # A part was given back elsewhere meanwhile: the rest is still owed.
-        owe_refund(session, payment, left, refund.reason, shop.clock.now())
+    log.warning("refund.rejected", order=order.code, refund=refund.id, code=failure_reason)
+    left = remaining(session, payment)
+    if refund.reason in UNUSABLE_PAYMENT and 0 < left < refund.amount:
+        # A part was refunded elsewhere meanwhile: the rest is still due.
+        request_refund(session, payment, left, refund.reason, now)
     elif left > 0:
-        _tell_failed(session, order, refund, shop.clock.now())
+        _alert_failed(session, order, refund, now)
 
 
-def _book(
+def _record(
     session: Session,
     shop: Shop,
     order: Order,
     payment: Payment,
-    seen: contract.Refund,
-    cause: Cause,
+    refund: StripeRefund,
+    trigger: Trigger,
 ) -> None:
     now = shop.clock.now()
-    row = _row_of(session, payment, seen)
-    first_heard = row is None or row.refund is None
+    rows = session.scalars(
+        select(Refund)
+        .where(Refund.payment_id == payment.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+    by_id = (row for row in rows if row.stripe_id == refund.id)
+    by_reference = (r for r in rows if r.stripe_id is None and str(r.id) == refund.reference)
+    row = next(by_id, None) or next(by_reference, None)
+    is_new = row is None or row.stripe_id is None
     if row is None:
-        row = _made_elsewhere(payment, seen, now)
+        row = Refund(
+            payment_id=payment.id,
+            reason=EXTERNAL,
+            amount=refund.amount,
+            currency=refund.currency,
+            tickets=[],
+            created_at=now,
+            key_created_at=now,
+        )
         session.add(row)
-    elif not first_heard and not _goes_on(row.status, seen.status):
+    elif not is_new and not refund.status.may_follow(row.status):
         return
-    row.refund, row.status, row.changed_at = seen.id, seen.status, now
-    row.failure_reason = seen.failure_reason[:80] if seen.failure_reason else None
+    row.stripe_id, row.status, row.updated_at = refund.id, refund.status, now
+    row.failure_reason = refund.failure_reason[:80] if refund.failure_reason else None
     session.flush()
-    log.info("refund.booked", order=order.code, refund=seen.id, status=seen.status)
-    ended = end_if_nothing_is_left(session, order, cause, now)
-    if seen.status in FAILED:
-        _tell_failed(session, order, row, now)
-    elif first_heard:
-        _tell_made(session, order, row, ended, now)
+    log.info("refund.recorded", order=order.code, refund=refund.id, status=str(refund.status))
+    closed = close_if_fully_refunded(session, order, trigger, now)
+    if refund.status.is_failed:
+        _alert_failed(session, order, row, now)
+    elif is_new:
+        if row.reason not in UNUSABLE_PAYMENT:
+            outbox.put(session, "refunded", f"refunded-{row.id}", {"refund": row.id}, now)
+        if row.reason == EXTERNAL and not closed and net_paid(session, order) > 0:
+            details = {"amount": row.amount, "currency": row.currency, "refund": row.stripe_id}
+            raise_alert(session, "external_refund", str(row.stripe_id), order, now, **details)
+    if not refund.status.is_known:
+        details = {"refund": refund.id, "status": str(refund.status)}
+        raise_alert(session, "unknown_status", refund.id, order, now, **details)
 
 
-def _goes_on(before: str, after: str) -> bool:
-    """Whether a refund can have come from one status to the other."""
-    if before == after or before in FAILED:
-        return False
-    return _RANK.get(after, 1) >= _RANK.get(before, 1)
-
-
-def _row_of(session: Session, payment: Payment, seen: contract.Refund) -> Refund | None:
-    """The row of this refund: by Stripe's id, or by what the shop wrote on it."""
-    query = select(Refund).where(Refund.payment_id == payment.id).with_for_update()
-    rows = session.scalars(query.execution_options(populate_existing=True)).all()
-    known = (row for row in rows if row.refund == seen.id)
-    sent = (row for row in rows if row.refund is None and str(row.id) == seen.reference)
-    return next(known, None) or next(sent, None)
-
-
-def _made_elsewhere(payment: Payment, seen: contract.Refund, now: datetime) -> Refund:
-    return Refund(
-        payment_id=payment.id,
-        reason=ELSEWHERE,
-        amount=seen.amount,
-        currency=seen.currency,
-        tickets=[],
-        created_at=now,
-        changed_at=now,
-        key_made_at=now,
-    )
-
-
-def _tell_made(session: Session, order: Order, row: Refund, ended: bool, now: datetime) -> None:
-    """The buyer hears of the money; the organiser, of a part that was given back elsewhere."""
-    if row.reason not in TOLD_LATE:
-        outbox.put(session, "refunded", f"refunded-{row.id}", {"refund": row.id}, now)
-    if row.reason == ELSEWHERE and not ended and net_paid(session, order) > 0:
-        details = {"amount": row.amount, "currency": row.currency, "refund": row.refund}
-        notify(session, "refunded_elsewhere", str(row.refund), order, now, **details)
-
-
-def _tell_failed(session: Session, order: Order, row: Refund, now: datetime) -> None:
+def _alert_failed(session: Session, order: Order, row: Refund, now: datetime) -> None:
     details = {"amount": row.amount, "currency": row.currency, "reason": row.failure_reason}
-    notify(session, "refund_failed", str(row.id), order, now, **details, refund=row.refund)
+    raise_alert(session, "refund_failed", str(row.id), order, now, **details, refund=row.stripe_id)

@@ -1,169 +1,282 @@
-"""An order's pages: paying, coming back from Stripe, its state, giving up."""
+"""The buyer's pages from placing the order on: paying, the return from Stripe, the order."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, flash, redirect, render_template, url_for
+from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from markupsafe import Markup
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from tmt import web
-from tmt.catalog.listing import takes_place
+from tmt.catalog import listing
+from tmt.catalog.stock import SoldOut
+from tmt.checkout.forms import email_key, read_checkout
 from tmt.checkout.holds import extensions_left
-from tmt.checkout.links import return_url
-from tmt.checkout.models import Order
-from tmt.checkout.orders import find_order
-from tmt.checkout.states import HELD, PROCESSING, Cause
-from tmt.core import log
+from tmt.checkout.models import Order, OrderStatus, OrderTransition
+from tmt.checkout.orders import (
+    NotOnSale,
+    PriceChanged,
+    find_by_checkout_token,
+    find_order,
+    return_url,
+)
+from tmt.checkout.states import Trigger
+from tmt.checkout.views import reject_checkout, remember_checkout
+from tmt.core import log, metrics
 from tmt.core.i18n import current_locale
 from tmt.core.i18n import gettext as _
-from tmt.gateway.contract import GatewayError, PaymentIntent
-from tmt.gateway.extension import gateway
-from tmt.payments.declines import ended_by_declines
+from tmt.core.money import AmountOutOfRange
+from tmt.gateway.errors import GatewayError
+from tmt.gateway.types import DisputeStatus, PaymentIntent, PaymentIntentStatus, RefundStatus
+from tmt.payments.balances import get_disputes, get_refunds
+from tmt.payments.card_testing import ended_by_declines
 from tmt.payments.expiry import end_hold
-from tmt.payments.methods import too_slow_for
-from tmt.payments.pages import order_facts
-from tmt.payments.start import current_intent
+from tmt.payments.intents import current_intent, excluded_payment_methods
+from tmt.payments.models import Refund
+from tmt.payments.purchase import purchase
 from tmt.shop import Shop
-from tmt.tickets.mails import sent_mail
+from tmt.tickets import qr
+from tmt.tickets.issue import get_tickets
+from tmt.tickets.mails import mail_file
+from tmt.tickets.models import Ticket, TicketStatus
 
-payments = Blueprint("payments", __name__, url_prefix="/orders/<token>")
+payments = Blueprint("payments", __name__)
 
 
-@payments.get("")
+@payments.post("/events/<slug>/orders")
+def place(slug: str) -> ResponseReturnValue:
+    shop = web.shop()
+    with shop.db.reading() as session:
+        event = listing.find_event(session, slug)
+        existing = find_by_checkout_token(session, request.form.get("checkout_token", ""))
+    if existing:
+        return _to_placed_order(existing)
+    offers = listing.offers(event, shop.clock.now(), few=shop.settings.few_left)
+    checkout, form = read_checkout(request.form, offers, event.max_per_order)
+    if checkout is None:
+        return reject_checkout(shop, event, form)
+    settings, hit = shop.settings, web.limits().hit
+    hit(settings.orders_per_address, "orders-address", web.client_address())
+    hit(settings.orders_per_session, "orders-session", web.session_name())
+    hit(settings.orders_per_email, "orders-email", email_key(checkout.email))
+    hit(settings.orders_in_all, "orders", "all")
+    try:
+        order = purchase(shop, slug, checkout, current_locale())
+    except (SoldOut, NotOnSale, PriceChanged, AmountOutOfRange) as error:
+        metrics.orders.labels(error.name).inc()
+        form.problem = _problem_text(error)
+        with shop.db.reading() as session:
+            event = listing.find_event(session, slug)
+        return reject_checkout(shop, event, form)
+    metrics.orders.labels("placed").inc()
+    shop.jobs.trigger("outbox")
+    return _to_placed_order(order)
+
+
+@payments.get("/orders/<token>")
 def order(token: str) -> ResponseReturnValue:
     shop = web.shop()
-    found = _find(shop, token)
+    order = _find(shop, token)
     with shop.db.reading() as session:
-        facts = order_facts(session, found)
-        declined = ended_by_declines(session, found)
+        context = order_context(session, order)
+        declined = ended_by_declines(session, order)
     return render_template(
         "orders/show.html",
-        **_common(shop, found),
-        **facts,
-        paid_at=found.paid_at,
+        **_common(shop, order),
+        **context,
+        paid_at=order.paid_at,
         declined=declined,
-        mail_link=url_for("tickets.mail", token=token) if sent_mail(shop, found) else None,
+        mail_link=url_for("tickets.mail", token=token) if mail_file(shop, order) else None,
     )
 
 
-@payments.get("/pay")
+@payments.get("/orders/<token>/pay")
 def pay(token: str) -> ResponseReturnValue:
     shop = web.shop()
-    found = _find(shop, token)
-    if found.status != HELD:
+    order = _find(shop, token)
+    if order.status != OrderStatus.HELD:
         return _to_order(token)
-    _limit(shop, found)
+    _limit_stripe_calls(shop, order)
     now = shop.clock.now()
     try:
-        if found.expires_at <= now or not takes_place(found.event, now):
-            cause = Cause.EXPIRY if found.expires_at <= now else Cause.PAGE
-            end_hold(shop, gateway(), found.id, cause)
+        if order.expires_at <= now or not listing.is_upcoming(order.event, now):
+            trigger = Trigger.EXPIRY if order.expires_at <= now else Trigger.PAGE
+            end_hold(shop, web.gateway(), order.id, trigger)
             return _to_order(token)
-        intent = current_intent(shop, gateway(), found, Cause.PAGE)
+        intent = current_intent(shop, web.gateway(), order, Trigger.PAGE)
     except GatewayError:
         problem = _("The payment service does not answer. Your places stay held meanwhile.")
-        page = render_template("orders/pay.html", **_common(shop, found), pay=None, problem=problem)
+        page = render_template("orders/pay.html", **_common(shop, order), pay=None, problem=problem)
         return page, 503
-    found = _find(shop, token)
-    if intent is None or found.status != HELD:
+    order = _find(shop, token)
+    if intent is None or order.status != OrderStatus.HELD:
         return _to_order(token)
     return render_template(
-        "orders/pay.html", **_common(shop, found), pay=_pay_data(shop, found, intent)
+        "orders/pay.html", **_common(shop, order), pay=_payment_element(shop, order, intent)
     )
 
 
-@payments.get("/return")
-def returned(token: str) -> ResponseReturnValue:
-    """Asks Stripe, believes nothing of the address, and leaves no parameter of it in sight."""
+@payments.get("/orders/<token>/return")
+def return_from_stripe(token: str) -> ResponseReturnValue:
+    """Reads the PaymentIntent from Stripe; ignores and drops every parameter of the URL."""
     shop = web.shop()
-    found = _find(shop, token)
-    _limit(shop, found)
+    order = _find(shop, token)
+    _limit_stripe_calls(shop, order)
     try:
-        intent = current_intent(shop, gateway(), found, Cause.RETURN_PAGE)
+        intent = current_intent(shop, web.gateway(), order, Trigger.RETURN_PAGE)
     except GatewayError:
         flash(_("We could not reach the payment service yet. This page will tell you soon."), "bad")
         return _to_order(token)
-    if intent and intent.status == "requires_payment_method" and intent.error_code:
+    failed = intent and intent.status == PaymentIntentStatus.REQUIRES_PAYMENT_METHOD
+    if failed and intent and intent.error_code:
         flash(_("The payment did not go through. You can try again."), "bad")
         return redirect(url_for("payments.pay", token=token), 303)
     return _to_order(token)
 
 
-@payments.get("/status")
+@payments.get("/orders/<token>/status")
 def status(token: str) -> ResponseReturnValue:
     shop = web.shop()
-    found = _find(shop, token)
-    overdue = found.status == HELD and found.expires_at <= shop.clock.now()
+    order = _find(shop, token)
+    overdue = order.status == OrderStatus.HELD and order.expires_at <= shop.clock.now()
     if overdue:
-        shop.jobs.nudge("holds")
+        shop.jobs.trigger("holds")
     return {
-        "status": found.status,
+        "status": order.status,
         "overdue": overdue,
-        "expires_at": found.expires_at.isoformat(),
+        "expires_at": order.expires_at.isoformat(),
         "now": shop.clock.now().isoformat(),
     }
 
 
-@payments.post("/cancel")
+@payments.post("/orders/<token>/cancel")
 def cancel(token: str) -> ResponseReturnValue:
-    """The buyer gives up: the places are free as soon as nobody can pay for them any more."""
+    """The buyer gives up: the hold ends as soon as nobody can pay for it any more."""
     shop = web.shop()
-    found = _find(shop, token)
+    order = _find(shop, token)
     try:
-        end_hold(shop, gateway(), found.id, Cause.BUYER)
+        end_hold(shop, web.gateway(), order.id, Trigger.BUYER)
     except GatewayError:
         flash(_("We could not cancel just now. Please try again in a moment."), "bad")
     return _to_order(token)
 
 
-def _limit(shop: Shop, found: Order) -> None:
-    """Counts a look at a page that asks Stripe; `TooMany` for who does it in masses."""
+def order_context(session: Session, order: Order) -> dict[str, Any]:
+    """What the order's page shows of its tickets, its refunds and its disputes."""
+    tickets = get_tickets(session, order.id)
+    disputes = get_disputes(session, order.id)
+    # The order waited for a bank, which then did not pay.
+    bank_refused = select(OrderTransition.id).where(
+        OrderTransition.order_id == order.id,
+        OrderTransition.from_status == OrderStatus.PROCESSING,
+        OrderTransition.to_status == OrderStatus.HELD,
+    )
+    return {
+        "tickets": [_ticket_context(ticket, order) for ticket in tickets],
+        "valid_tickets": sum(ticket.status == TicketStatus.VALID for ticket in tickets),
+        "refunds": [
+            _refund_context(refund)
+            for refund in get_refunds(session, order.id)
+            # Without those over nothing, and those that Stripe never had.
+            if refund.amount > 0 and (refund.stripe_id or not refund.status.is_failed)
+        ],
+        "disputed": any(not dispute.status.is_closed for dispute in disputes),
+        "blocked": any(ticket.status == TicketStatus.BLOCKED for ticket in tickets),
+        "dispute_lost": any(dispute.status == DisputeStatus.LOST for dispute in disputes),
+        "bank_refused": session.scalar(bank_refused.limit(1)) is not None,
+    }
+
+
+def _refund_context(refund: Refund) -> dict[str, Any]:
+    texts = {
+        RefundStatus.SUCCEEDED: _("sent to your bank"),
+        RefundStatus.FAILED: _("did not arrive; the organiser knows and will get in touch"),
+        RefundStatus.CANCELED: _("canceled"),
+        RefundStatus.REQUIRES_ACTION: _("waits for you: see the mail about it"),
+    }
+    return {
+        "amount": refund.amount,
+        "currency": refund.currency,
+        "at": refund.created_at,
+        "state": texts.get(refund.status, _("on its way")),
+        "bad": refund.status.is_failed,
+    }
+
+
+def _ticket_context(ticket: Ticket, order: Order) -> dict[str, Any]:
+    label = _("Code of ticket %(number)s") % {"number": ticket.number}
+    return {
+        "number": ticket.number,
+        "type_name": ticket.type_name,
+        "holder": ticket.holder,
+        "qr": Markup(qr.svg(ticket.code, label)),  # noqa: S704 - drawn here, its label escaped
+        "code_text": qr.grouped(ticket.code),
+        "test": not order.livemode,
+        "void": ticket.status != TicketStatus.VALID,
+        "blocked": ticket.status == TicketStatus.BLOCKED,
+    }
+
+
+def _problem_text(error: Exception) -> str:
+    if isinstance(error, SoldOut):
+        return _(
+            "Somebody was faster: there are not as many places left any more."
+            " Please look at what is left and choose again."
+        )
+    if isinstance(error, PriceChanged):
+        return _("A price has changed while this page was open. Please check it and try again.")
+    if isinstance(error, AmountOutOfRange):
+        return _("An order over this amount cannot be paid. Please choose other places.")
+    return _("Some of these places are not on sale any more. Please choose again.")
+
+
+def _limit_stripe_calls(shop: Shop, order: Order) -> None:
+    """Limits pages that call Stripe; raises `RateLimited`."""
     hit = web.limits().hit
     hit(shop.settings.confirms_per_address, "confirms-address", web.client_address())
-    hit(shop.settings.confirms_per_order, "confirms-order", found.code)
+    hit(shop.settings.confirms_per_order, "confirms-order", order.code)
 
 
 def _find(shop: Shop, token: str) -> Order:
     with shop.db.reading() as session:
-        found = find_order(session, token)
-    log.bind(order=found.code)
-    return found
+        order = find_order(session, token)
+    log.bind(order=order.code)
+    return order
 
 
 def _to_order(token: str) -> ResponseReturnValue:
     return redirect(url_for("payments.order", token=token), 303)
 
 
-def _common(shop: Shop, found: Order) -> dict[str, Any]:
+def _to_placed_order(order: Order) -> ResponseReturnValue:
+    remember_checkout(order.event.slug, order.checkout_token)
+    page = "payments.pay" if order.status == OrderStatus.HELD else "payments.order"
+    return redirect(url_for(page, token=order.token), 303)
+
+
+def _common(shop: Shop, order: Order) -> dict[str, Any]:
     return {
-        "order": _OrderView(found, extensions_left(shop, found)),
+        "order": order,
+        "extensions_left": extensions_left(shop, order),
         "now": shop.clock.now(),
-        "status_url": url_for("payments.status", token=found.token),
-        "order_url": url_for("payments.order", token=found.token),
-        "waiting": found.status in (HELD, PROCESSING),
+        "status_url": url_for("payments.status", token=order.token),
+        "order_url": url_for("payments.order", token=order.token),
+        "waiting": order.status.holds_stock,
     }
 
 
-class _OrderView:
-    """The order as templates see it: its columns, and how often its hold can be extended."""
-
-    def __init__(self, found: Order, left: int) -> None:
-        self._order = found
-        self.extensions_left = left
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._order, name)
-
-
-def _pay_data(shop: Shop, found: Order, intent: PaymentIntent) -> dict[str, Any]:
+def _payment_element(shop: Shop, order: Order, intent: PaymentIntent) -> dict[str, Any]:
+    """What the page's script needs to mount the Payment Element."""
     return {
         "publishable_key": shop.settings.stripe_publishable_key,
         "stripe_js_url": shop.settings.stripe_js_url,
         "client_secret": intent.client_secret,
-        "return_url": return_url(shop.settings, found),
-        "status_url": url_for("payments.status", token=found.token),
-        "order_url": url_for("payments.order", token=found.token),
+        "return_url": return_url(shop.settings, order),
+        "status_url": url_for("payments.status", token=order.token),
+        "order_url": url_for("payments.order", token=order.token),
         "locale": current_locale(),
-        "debits": "sepa_debit" not in too_slow_for(found),
+        "debits": "sepa_debit" not in excluded_payment_methods(order),
     }

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tmt.catalog.models import CANCELED
-from tmt.checkout.links import order_url
 from tmt.checkout.models import Order
+from tmt.checkout.orders import order_url
 from tmt.core.i18n import use_locale
 from tmt.shop import Shop
 from tmt.tickets.calendar import CalendarEntry, render_calendar
-from tmt.tickets.models import VALID, Ticket
+from tmt.tickets.models import Ticket, TicketStatus
 from tmt.tickets.pdf import TicketPage, render_tickets
 
 
-def pdf_of(shop: Shop, order: Order, tickets: Sequence[Ticket]) -> bytes:
+def tickets_pdf(shop: Shop, order: Order, tickets: Sequence[Ticket]) -> bytes:
     """A page for each valid ticket, in the order's language."""
     event = order.event
     pages = [
@@ -38,13 +38,13 @@ def pdf_of(shop: Shop, order: Order, tickets: Sequence[Ticket]) -> bytes:
             test=not order.livemode,
         )
         for ticket in tickets
-        if ticket.status == VALID
+        if ticket.status == TicketStatus.VALID
     ]
     with use_locale(order.locale):
         return render_tickets(pages)
 
 
-def calendar_of(shop: Shop, order: Order) -> bytes:
+def calendar_entry(shop: Shop, order: Order) -> bytes:
     """The event for the buyer's calendar."""
     event = order.event
     place = ", ".join(part for part in (event.venue, event.address, event.city) if part)

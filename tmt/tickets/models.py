@@ -1,20 +1,27 @@
-"""Tickets: one row for each place that somebody may take."""
+"""Tickets: one row for each person that an order lets in."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 
 from sqlalchemy import ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tmt.core.db import Base
+from tmt.core.database import Base, EnumText
 
-# A blocked ticket keeps its place but opens no door until the dispute over its payment is decided.
-VALID, BLOCKED, VOID = "valid", "blocked", "void"
+
+class TicketStatus(StrEnum):
+    """Whether a ticket opens the door."""
+
+    VALID = "valid"
+    # Until the dispute over its payment is decided it is neither for sale nor does it open a door.
+    BLOCKED = "blocked"
+    VOID = "void"
 
 
 class Ticket(Base):
-    """One place. `code` is its secret, 128 random bits; `number` counts within the order."""
+    """One ticket. `code` is its secret, 128 random bits; `number` counts within the order."""
 
     __tablename__ = "tickets"
     __table_args__ = (UniqueConstraint("order_id", "number", name="uq_tickets_place"),)
@@ -28,5 +35,12 @@ class Ticket(Base):
     type_name: Mapped[str] = mapped_column(String(120))
     price: Mapped[int]
     holder: Mapped[str] = mapped_column(String(120))
-    status: Mapped[str] = mapped_column(String(8), default=VALID)
+    status: Mapped[TicketStatus] = mapped_column(
+        EnumText(TicketStatus, 8), default=TicketStatus.VALID
+    )
     issued_at: Mapped[datetime]
+
+    @property
+    def is_void(self) -> bool:
+        """Whether it was refunded or taken back; its stock is for sale again."""
+        return self.status == TicketStatus.VOID

@@ -9,14 +9,13 @@ from flask import Blueprint, Response
 from flask.typing import ResponseReturnValue
 
 from tmt import web
-from tmt.checkout.models import Order
+from tmt.checkout.models import Order, OrderStatus
 from tmt.checkout.orders import find_order
-from tmt.checkout.states import PAID
 from tmt.core.errors import NotFound
-from tmt.tickets.documents import calendar_of, pdf_of
-from tmt.tickets.issue import tickets_of
-from tmt.tickets.mails import sent_mail
-from tmt.tickets.models import VALID
+from tmt.tickets.documents import calendar_entry, tickets_pdf
+from tmt.tickets.issue import get_tickets
+from tmt.tickets.mails import mail_file
+from tmt.tickets.models import TicketStatus
 
 tickets = Blueprint("tickets", __name__, url_prefix="/orders/<token>")
 
@@ -25,42 +24,42 @@ tickets = Blueprint("tickets", __name__, url_prefix="/orders/<token>")
 def pdf(token: str) -> ResponseReturnValue:
     shop = web.shop()
     with shop.db.reading() as session:
-        order = _paid_order(find_order(session, token))
-        issued = tickets_of(session, order.id)
-    if not any(ticket.status == VALID for ticket in issued):
+        order = _require_paid(find_order(session, token))
+        issued = get_tickets(session, order.id)
+    if not any(ticket.status == TicketStatus.VALID for ticket in issued):
         raise NotFound("the order has no valid tickets")
-    return _file(pdf_of(shop, order, issued), "application/pdf", f"tickets-{order.code}.pdf")
+    return _file(tickets_pdf(shop, order, issued), "application/pdf", f"tickets-{order.code}.pdf")
 
 
 @tickets.get("/calendar.ics")
 def calendar(token: str) -> ResponseReturnValue:
     shop = web.shop()
     with shop.db.reading() as session:
-        order = _paid_order(find_order(session, token))
-    return _file(calendar_of(shop, order), "text/calendar", f"{order.code}.ics")
+        order = _require_paid(find_order(session, token))
+    return _file(calendar_entry(shop, order), "text/calendar", f"{order.code}.ics")
 
 
 @tickets.get("/mail")
 def mail(token: str) -> ResponseReturnValue:
-    """The confirmation as it was written to the mail folder, for the eyes of developers."""
+    """The confirmation as it was written to the mail folder, for developers."""
     shop = web.shop()
     with shop.db.reading() as session:
-        order = _paid_order(find_order(session, token))
-    path = sent_mail(shop, order)
+        order = _require_paid(find_order(session, token))
+    path = mail_file(shop, order)
     if path is None:
         raise NotFound("no mail of this order in the mail folder")
     message = message_from_bytes(path.read_bytes(), policy=policy.default)
     body = message.get_body(("html",))
     answer = Response(body.get_content() if body else "", mimetype="text/html")
-    # A mail carries its styles inline and no script: it is shown, and can do nothing.
+    # A mail has inline styles and no scripts.
     answer.headers["Content-Security-Policy"] = (
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox allow-popups"
     )
     return answer
 
 
-def _paid_order(order: Order) -> Order:
-    if order.status != PAID:
+def _require_paid(order: Order) -> Order:
+    if order.status != OrderStatus.PAID:
         raise NotFound("the order has no tickets")
     return order
 

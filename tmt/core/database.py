@@ -1,0 +1,240 @@
+"""The database: `reading()` for reading, `transaction(unit)` for writing, and nothing else.
+
+Writing is a unit of work, a function that gets a session. It is committed when the unit returns,
+rolled back when it raises, and run again as a whole when the database asks for that (deadlock,
+serialization failure, a busy SQLite), so a unit must do nothing but read and write the database.
+Nobody else commits.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from enum import StrEnum
+from importlib import import_module
+from typing import Any, ClassVar, TypeVar, cast
+
+from sqlalchemy import (
+    CursorResult,
+    DateTime,
+    Dialect,
+    Engine,
+    Executable,
+    String,
+    Table,
+    create_engine,
+    event,
+    make_url,
+)
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+from sqlalchemy.types import TypeDecorator
+
+from tmt.core import failpoints
+from tmt.core.errors import Unavailable
+
+_BUSY_SECONDS = 5
+_MAX_ATTEMPTS = 5
+_RETRY_SQLSTATES = frozenset({"40001", "40P01", "55P03"})
+
+T = TypeVar("T")
+
+# Errors are logged without the values of a statement: names and addresses are among them.
+_POOL: dict[str, Any] = {"pool_size": 10, "max_overflow": 20, "hide_parameters": True}
+
+_open_transaction: ContextVar[bool] = ContextVar("open_transaction", default=False)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime in the program, whatever the database makes of it."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a datetime without a zone reached the database")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class EnumText(TypeDecorator[StrEnum]):
+    """A StrEnum in a text column; the enum decides what it makes of values that it does not list."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, enum: type[StrEnum], length: int) -> None:
+        super().__init__(length)
+        self.enum = enum
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:
+        return None if value is None else self.enum(value)
+
+
+class Base(DeclarativeBase):
+    """The base class of every table's class."""
+
+    type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: UtcDateTime}
+
+
+def table_of(mapped: type[Base]) -> Table:
+    """The table behind a mapped class, for statements that need no objects."""
+    return cast(Table, mapped.__table__)
+
+
+class InsertIfAbsent:
+    """An INSERT of one row that does nothing where a row of the same unique value exists.
+
+    Built once and run often: it costs a fraction of adding an object to a session.
+    """
+
+    def __init__(self, table: type[Base], unique: str) -> None:
+        self._table, self._unique = table_of(table), unique
+        self._statements: dict[str, Executable] = {}
+
+    def run(self, session: Session, values: Mapping[str, Any]) -> bool:
+        """Inserts the row; whether it is new."""
+        dialect = session.get_bind().dialect.name
+        if dialect not in self._statements:
+            self._statements[dialect] = self._build(dialect)
+        result = session.execute(self._statements[dialect], dict(values))
+        assert isinstance(result, CursorResult)
+        return result.rowcount == 1
+
+    def _build(self, dialect: str) -> Executable:
+        # Each dialect has its own insert(), and importing the other one costs memory.
+        insert = import_module(f"sqlalchemy.dialects.{dialect}").insert
+        statement = insert(self._table).on_conflict_do_nothing(index_elements=[self._unique])
+        # Without this SQLAlchemy 2.1 drops the row count of an INSERT.
+        return cast(Executable, statement.execution_options(preserve_rowcount=True))
+
+
+class Database:
+    """One database, SQLite or PostgreSQL, shared by the threads of a process."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = _make_engine(url)
+        self._reader = sessionmaker(self.engine, expire_on_commit=False)
+        writing = self.engine.execution_options(tmt_writes=True)
+        self._writer = sessionmaker(writing, expire_on_commit=False)
+        self._write_lock = threading.RLock() if self.is_sqlite else None
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session for reading, of which nothing is ever written."""
+        with self._reader() as session, _mark_open():
+            yield session
+
+    def transaction(self, unit: Callable[[Session], T]) -> T:
+        """Runs `unit(session)` in one transaction and commits it; the unit's result.
+
+        Raises what the unit raises, with nothing written; `Unavailable` when the database stays
+        busy through several attempts.
+        """
+        name = f"{unit.__module__}.{getattr(unit, '__qualname__', type(unit).__name__)}"
+        for attempt in range(1, _MAX_ATTEMPTS + 1):
+            try:
+                with self._serialize_writes(), self._writer.begin() as session, _mark_open():
+                    result = unit(session)
+                    session.flush()
+                    failpoints.reach(f"before commit of {name}")
+                failpoints.reach(f"after commit of {name}")
+                return result
+            except DBAPIError as error:
+                if not _is_retryable(error):
+                    raise
+                if attempt == _MAX_ATTEMPTS:
+                    raise Unavailable("the database is busy") from error
+                time.sleep(random.uniform(0.01, 0.05) * 2**attempt)
+        raise AssertionError("unreachable")
+
+    @contextmanager
+    def _serialize_writes(self) -> Iterator[None]:
+        """Lets the threads of a process write to SQLite one after the other.
+
+        They could not write at once anyway, and SQLite waits for its lock by trying again after
+        pauses of up to 100 ms, in which whoever comes later can be faster, again and again.
+        """
+        # No longer than for SQLite's own lock, whose error then says what is the matter.
+        acquired = self._write_lock is not None and self._write_lock.acquire(timeout=_BUSY_SECONDS)
+        try:
+            yield
+        finally:
+            if acquired and self._write_lock:
+                self._write_lock.release()
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def transaction_is_open() -> bool:
+    """Whether this thread or task is inside a session: no network call may be made there."""
+    return _open_transaction.get()
+
+
+@contextmanager
+def _mark_open() -> Iterator[None]:
+    token = _open_transaction.set(True)
+    try:
+        yield
+    finally:
+        _open_transaction.reset(token)
+
+
+def _is_retryable(error: DBAPIError) -> bool:
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    if sqlstate is not None:
+        return sqlstate in _RETRY_SQLSTATES
+    return isinstance(error, OperationalError) and "locked" in str(error.orig)
+
+
+def _make_engine(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.drivername in ("postgres", "postgresql"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, pool_pre_ping=True, **_POOL)
+    engine = create_engine(
+        parsed,
+        **_POOL,
+        connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
+    )
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    # The driver's own transaction handling is off: it would begin too late and never IMMEDIATE.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Any) -> None:
+    # A transaction that reads first and writes later fails at once with SQLITE_BUSY_SNAPSHOT,
+    # whatever the timeout; taking the write lock at the start waits for it instead.
+    writes = connection.get_execution_options().get("tmt_writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,73 @@
+"""Writing a mail from its templates and sending it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from jinja2 import Environment
+
+from tmt.core.i18n import use_locale
+from tmt.core.mail_transport import Attachment, Message, Transport, file_name
+from tmt.core.templates import mail_environment
+
+
+class Mailer:
+    """The mails of one shop: templates/mail/NAME.{subject.txt,txt,html}, in a locale."""
+
+    def __init__(self, transport: Transport, base_url: str, shop_name: str) -> None:
+        self._transport = transport
+        self._domain = domain_of(base_url)
+        self._shop_name = shop_name
+        self._environment: Environment | None = None
+
+    def send(
+        self,
+        template: str,
+        key: str,
+        to: str,
+        locale: str,
+        context: dict[str, Any],
+        attachments: Sequence[Attachment] = (),
+    ) -> None:
+        """Sends the mail; the same key gives the same Message-ID, however often it is sent.
+
+        Raises `MailRefused` or `MailUnavailable`.
+        """
+        environment = self._environment = self._environment or mail_environment()
+        values = {"shop_name": self._shop_name, "locale": locale, **context}
+        with use_locale(locale):
+            subject, text, html = (
+                environment.get_template(f"mail/{template}.{part}").render(values)
+                for part in ("subject.txt", "txt", "html")
+            )
+        self._transport.send(
+            Message(
+                to=to,
+                subject=subject.strip(),
+                text=text,
+                html=html,
+                message_id=message_id(key, self._domain),
+                locale=locale,
+                attachments=attachments,
+            )
+        )
+
+
+def message_id(key: str, domain: str) -> str:
+    """The Message-ID of the mail with this key; the key cannot be read from it."""
+    return f"<{hashlib.sha256(key.encode()).hexdigest()[:40]}@{domain}>"
+
+
+def domain_of(base_url: str) -> str:
+    """The domain of the shop's Message-IDs."""
+    return urlsplit(base_url).hostname or "localhost"
+
+
+def message_file(folder: Path, key: str, base_url: str) -> Path | None:
+    """The file of the mail with this key in a mail folder; None before it is sent."""
+    path = folder / file_name(message_id(key, domain_of(base_url)))
+    return path if path.exists() else None

@@ -1,0 +1,186 @@
+"""Stripe's objects as the shop uses them, reduced to the fields that it reads.
+
+Statuses are spelt as Stripe spells them. A value that this version of the API does not list is
+stored as it is, and `is_known` is false for it: callers take the cautious way and raise an alert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Self
+
+API_VERSION = "2026-10-28.endive"
+
+
+class StripeStatus(StrEnum):
+    """A status of one of Stripe's objects; accepts values that are not listed."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if not isinstance(value, str):
+            return None
+        unlisted = str.__new__(cls, value)
+        unlisted._name_, unlisted._value_ = "UNLISTED", value
+        return unlisted
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the version of the API that the shop is written for lists this value."""
+        return self._name_ != "UNLISTED"
+
+
+class PaymentIntentStatus(StripeStatus):
+    """https://docs.stripe.com/payments/paymentintents/lifecycle, and one of our own."""
+
+    # Ours: the row exists, Stripe has not answered yet.
+    NEW = "new"
+    REQUIRES_PAYMENT_METHOD = "requires_payment_method"
+    REQUIRES_CONFIRMATION = "requires_confirmation"
+    REQUIRES_ACTION = "requires_action"
+    REQUIRES_CAPTURE = "requires_capture"
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    CANCELED = "canceled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the PaymentIntent can never change its status again."""
+        return self in (PaymentIntentStatus.SUCCEEDED, PaymentIntentStatus.CANCELED)
+
+
+class RefundStatus(StripeStatus):
+    """https://docs.stripe.com/api/refunds/object#refund_object-status, and one of our own."""
+
+    # Ours: the row exists, Stripe has not answered yet.
+    REQUESTED = "requested"
+    PENDING = "pending"
+    REQUIRES_ACTION = "requires_action"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether the money stays with the shop for good."""
+        return self in (RefundStatus.FAILED, RefundStatus.CANCELED)
+
+    def may_follow(self, before: RefundStatus) -> bool:
+        """Whether a refund can have moved here from `before`.
+
+        Statuses move forward only, but a refund that has succeeded can still fail, weeks later.
+        """
+        if before == self or before.is_failed:
+            return False
+        return _REFUND_ORDER.get(self, 1) >= _REFUND_ORDER.get(before, 1)
+
+
+_REFUND_ORDER: dict[RefundStatus, int] = {
+    RefundStatus.REQUESTED: 0,
+    RefundStatus.PENDING: 1,
+    RefundStatus.REQUIRES_ACTION: 1,
+    RefundStatus.SUCCEEDED: 2,
+    RefundStatus.FAILED: 3,
+    RefundStatus.CANCELED: 3,
+}
+
+
+class DisputeStatus(StripeStatus):
+    """https://docs.stripe.com/api/disputes/object#dispute_object-status"""
+
+    WARNING_NEEDS_RESPONSE = "warning_needs_response"
+    WARNING_UNDER_REVIEW = "warning_under_review"
+    WARNING_CLOSED = "warning_closed"
+    NEEDS_RESPONSE = "needs_response"
+    UNDER_REVIEW = "under_review"
+    WON = "won"
+    LOST = "lost"
+    PREVENTED = "prevented"
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is decided; while it is not, nothing of the payment is refunded."""
+        return self in CLOSED_DISPUTES
+
+    @property
+    def is_inquiry(self) -> bool:
+        """Whether it only asks: an inquiry has not taken any money."""
+        return self.startswith("warning_")
+
+
+CLOSED_DISPUTES = (
+    DisputeStatus.WON,
+    DisputeStatus.LOST,
+    DisputeStatus.WARNING_CLOSED,
+    DisputeStatus.PREVENTED,
+)
+
+
+@dataclass(frozen=True)
+class PaymentIntent:
+    """A PaymentIntent. Amounts in minor units, `created` in Unix seconds.
+
+    `client_secret` is None when it comes from an event; it goes to the buyer's page, nowhere else.
+    """
+
+    id: str
+    status: PaymentIntentStatus
+    amount: int
+    amount_received: int
+    currency: str
+    created: int
+    livemode: bool
+    payment_method: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    error_code: str | None = None
+    client_secret: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class StripeRefund:
+    """A refund; the amount in minor units, `created` in Unix seconds.
+
+    `reference` is what the shop wrote into its metadata; None when somebody else created it, such
+    as the organiser in Stripe's dashboard.
+    """
+
+    id: str
+    status: RefundStatus
+    amount: int
+    currency: str
+    created: int
+    payment_intent: str | None = None
+    reference: str | None = None
+    failure_reason: str | None = None
+
+
+@dataclass(frozen=True)
+class StripeDispute:
+    """A dispute; the amount (minor units) is what the bank claims."""
+
+    id: str
+    status: DisputeStatus
+    reason: str
+    amount: int
+    currency: str
+    created: int
+    payment_intent: str | None = None
+
+
+@dataclass(frozen=True)
+class StripeEvent:
+    """A Stripe event, reduced to what is stored of it: no personal data and no secret."""
+
+    id: str
+    type: str
+    created: int
+    livemode: bool
+    api_version: str | None
+    object: Mapping[str, Any]
+
+    @property
+    def object_id(self) -> str:
+        """The id of the object that the event is about; empty when it names none."""
+        value = self.object.get("id")
+        return value if isinstance(value, str) else ""

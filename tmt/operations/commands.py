@@ -1,0 +1,191 @@
+"""The operator's commands: `flask reconcile` and `flask audit`, `flask inbox` and `flask outbox`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+
+import click
+from flask.cli import AppGroup, with_appcontext
+
+from tmt import web
+from tmt.core import outbox
+from tmt.core.clock import parse_timespan
+from tmt.core.errors import DomainError
+from tmt.gateway import inbox
+from tmt.gateway.errors import GatewayError
+from tmt.operations import audit
+from tmt.operations.audit_repair import Breach
+from tmt.operations.reconcile import reconcile
+from tmt.payments.alerts import open_alerts
+from tmt.shop import Shop
+
+
+@click.command("reconcile")
+@click.option("--since", help="Such as 30d, 12h, or 2026-11-30; without it, the last run.")
+@with_appcontext
+def reconcile_command(since: str | None) -> None:
+    """Reads from Stripe everything that is open here, and events that never arrived."""
+    shop = web.shop()
+    start = None if since is None else _parse_since(since, shop.clock.now())
+    report = reconcile(shop, web.gateway(), start)
+    for job in ("inbox", "outbox"):
+        shop.jobs.run(job)
+    click.echo(
+        f"{report.checked} open at Stripe, {report.synced} payments synced, "
+        f"{report.recorded} refunds and disputes recorded, {report.events} events found"
+    )
+    for text in report.failed:
+        click.echo(f"failed: {text}", err=True)
+    if not report.complete:
+        click.echo("not complete: Stripe does not answer; run it again", err=True)
+    if report.failed or not report.complete:
+        sys.exit(1)
+
+
+@click.command("audit")
+@click.option("--repair", is_flag=True, help="Repair what is safe to repair, and audit again.")
+@click.option("--offline", is_flag=True, help="Check the database only.")
+@with_appcontext
+def audit_command(repair: bool, offline: bool) -> None:
+    """Compares orders, money, tickets and stock with each other and with Stripe.
+
+    Prints every breach of what the shop promises, and how to repair it. Exit code 0: sound;
+    1: there are breaches; 2: Stripe does not answer.
+    """
+    shop, failed = web.shop(), []
+    breaches = _run_audit(shop, offline)
+    if repair and any(breach.repair for breach in breaches):
+        failed = audit.repair(shop, web.gateway(), breaches)
+        click.echo("\nRepaired what is safe to repair; after that:\n")
+        breaches = _run_audit(shop, offline)
+    for text in failed:
+        click.echo(f"could not be repaired: {text}", err=True)
+    with shop.db.reading() as session:
+        waiting = len(open_alerts(session))
+    if waiting:
+        click.echo(f"{waiting} alerts wait for a person: flask alerts list")
+    click.echo(f"{len(breaches)} breaches" if breaches else "sound")
+    sys.exit(1 if breaches else 0)
+
+
+def _parse_since(text: str, now: datetime) -> datetime:
+    """The moment so long before now ("30d", "12h"), or the beginning of a day (UTC)."""
+    try:
+        return now - parse_timespan(text)
+    except ValueError:
+        pass
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    except ValueError:
+        raise click.ClickException(
+            f"'{text[:40]}' is not a time such as 30d, 12h or 2026-11-30"
+        ) from None
+
+
+def _run_audit(shop: Shop, offline: bool) -> list[Breach]:
+    """The breaches, each printed as soon as it is found."""
+    breaches = []
+    try:
+        for breach in audit.audit(shop, None if offline else web.gateway()):
+            click.echo(f"{breach.invariant}  {breach.subject}: {breach.what}")
+            click.echo(f"    to repair: {breach.mend}")
+            breaches.append(breach)
+    except GatewayError as error:
+        click.echo(f"Stripe does not answer: {error.name}: {error}", err=True)
+        sys.exit(2)
+    return breaches
+
+
+inbox_commands = AppGroup("inbox", help="Stripe's events, as they were received.")
+outbox_commands = AppGroup("outbox", help="Mails and refunds to send.")
+
+
+@inbox_commands.command("list")
+@click.option("--limit", default=50, show_default=True)
+@click.option("--open", "only_open", is_flag=True, help="Only what is not done yet.")
+def inbox_list(limit: int, only_open: bool) -> None:
+    """The newest events, one a line."""
+    with web.shop().db.reading() as session:
+        rows = inbox.newest(session, limit, only_open)
+    for row in rows:
+        state = row.outcome or row.state
+        click.echo(
+            f"{row.created_at:%Y-%m-%d %H:%M:%S}  {state:<10} {row.attempts:>3}"
+            f"  {row.type:<40} {row.object_id:<32} {row.event_id}"
+        )
+    if not rows:
+        click.echo("no events")
+
+
+@inbox_commands.command("show")
+@click.argument("event_id")
+def inbox_show(event_id: str) -> None:
+    """One event, with the stored fields of its object and its last error."""
+    with web.shop().db.reading() as session:
+        try:
+            row = inbox.find(session, event_id)
+        except DomainError as error:
+            raise click.ClickException(str(error)) from None
+    fields = {
+        "event": row.event_id,
+        "type": row.type,
+        "api_version": row.api_version,
+        "livemode": row.livemode,
+        "created": row.stripe_created.isoformat(),
+        "received": row.created_at.isoformat(),
+        "state": row.state,
+        "outcome": row.outcome,
+        "attempts": row.attempts,
+        "next_attempt": None if row.done_at else row.due_at.isoformat(),
+        "last_error": row.last_error,
+        "object": row.object,
+    }
+    click.echo(json.dumps(fields, indent=2))
+
+
+@inbox_commands.command("replay")
+@click.argument("event_ids", nargs=-1, required=True)
+def inbox_replay(event_ids: tuple[str, ...]) -> None:
+    """Handles events again; what an event has done is not done twice."""
+    shop = web.shop()
+    for event_id in event_ids:
+        try:
+            inbox.replay(shop, event_id)
+        except DomainError as error:
+            raise click.ClickException(str(error)) from None
+    shop.jobs.run("inbox")
+    for event_id in event_ids:
+        with shop.db.reading() as session:
+            row = inbox.find(session, event_id)
+        click.echo(f"{event_id}  {row.outcome or row.state}  {row.last_error or ''}".rstrip())
+
+
+@outbox_commands.command("list")
+@click.option("--limit", default=50, show_default=True)
+@click.option("--open", "only_open", is_flag=True, help="Only what is not done yet.")
+def outbox_list(limit: int, only_open: bool) -> None:
+    """The newest rows, one a line, with their last error."""
+    with web.shop().db.reading() as session:
+        rows = outbox.newest(session, limit, only_open)
+    for row in rows:
+        click.echo(
+            f"{row.id:>6}  {row.created_at:%Y-%m-%d %H:%M:%S}  {row.state:<8} {row.attempts:>3}"
+            f"  {row.kind:<14} {row.last_error or ''}".rstrip()
+        )
+    if not rows:
+        click.echo("no rows")
+
+
+@outbox_commands.command("retry")
+@click.argument("row_ids", nargs=-1, required=True, type=int)
+def outbox_retry(row_ids: tuple[int, ...]) -> None:
+    """Tries rows again now, also those that are parked."""
+    shop = web.shop()
+    for row_id in row_ids:
+        try:
+            outbox.retry(shop.db, shop.clock, row_id)
+        except DomainError as error:
+            raise click.ClickException(str(error)) from None
+    shop.jobs.run("outbox")

@@ -1,0 +1,53 @@
+"""What the doctor finds: one line for each thing examined, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Level(IntEnum):
+    """How bad it is; the worst of all is the command's exit code."""
+
+    GREEN = 0
+    YELLOW = 1
+    RED = 2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found out about one thing."""
+
+    level: Level
+    text: str
+    to_do: str = ""
+
+
+# A check by its name. It may raise: what breaks a check is a finding too.
+Check = tuple[str, Callable[[], Finding]]
+
+
+def green(text: str) -> Finding:
+    """Nothing to do."""
+    return Finding(Level.GREEN, text)
+
+
+def yellow(text: str, to_do: str) -> Finding:
+    """It works, but not as well as it could, or it could not be found out."""
+    return Finding(Level.YELLOW, text, to_do)
+
+
+def red(text: str, to_do: str) -> Finding:
+    """It does not work."""
+    return Finding(Level.RED, text, to_do)
+
+
+def run_checks(checks: Sequence[Check]) -> Iterator[tuple[str, Finding]]:
+    """Makes every check, each on its own; one that breaks is a red finding."""
+    for name, check in checks:
+        try:
+            yield name, check()
+        except Exception as error:  # noqa: BLE001 - one broken check must not hide the others
+            text = f"could not be examined ({type(error).__name__})"
+            yield name, red(text, "Mend what is red above it first, and look again.")

@@ -1,0 +1,118 @@
+"""Operator alerts: what a person must see, stored with its reason and mailed to the organiser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from tmt.checkout.models import Order
+from tmt.checkout.orders import get_order
+from tmt.core import outbox
+from tmt.core.database import InsertIfAbsent
+from tmt.core.errors import NotFound
+from tmt.core.mailer import Mailer
+from tmt.payments.models import OperatorAlert
+from tmt.shop import Shop
+
+log = structlog.get_logger(__name__)
+
+# What each kind of alert says: (what happened, what to do). Amounts are in the details.
+KINDS: dict[str, tuple[str, str]] = {
+    "amount_mismatch": (
+        "A payment has another amount or currency than its order; it is refunded in full.",
+        "Find out who changed it: nothing in the shop does. The buyer is informed.",
+    ),
+    "too_late": (
+        "A payment came after its reservation had expired and the tickets were gone; it is refunded.",
+        "Nothing, unless the refund fails. The buyer is informed.",
+    ),
+    "no_event": (
+        "A payment came for an event that is canceled or over; it is refunded.",
+        "Nothing, unless the refund fails. The buyer is informed.",
+    ),
+    "refund_failed": (
+        "Stripe could not refund a payment.",
+        "Try again (flask refund), or pay it back another way and then: flask alerts resolve.",
+    ),
+    "external_refund": (
+        "A part of a payment was refunded in Stripe's dashboard; the tickets are still valid.",
+        "To make tickets void as well: flask refund ORDER --tickets 1,2 --amount 0",
+    ),
+    "dispute_opened": (
+        "A buyer disputes a payment.",
+        "Answer in Stripe's dashboard before it is due. Nothing is refunded meanwhile.",
+    ),
+    "dispute_won": ("A dispute ended in your favour; the tickets are valid.", "Nothing."),
+    "dispute_lost": (
+        "A dispute was lost: the bank keeps the money, the tickets are void.",
+        "Nothing.",
+    ),
+    "missing_at_stripe": (
+        "Stripe has no such PaymentIntent, so the tickets stay reserved and nobody can pay.",
+        "Check that the keys are those of the account that the order was placed on.",
+    ),
+    "too_many_declines": (
+        "So many cards were declined for one order that it was ended.",
+        "Look at the payment in Stripe's dashboard: somebody may be testing stolen cards.",
+    ),
+    "unknown_status": (
+        "Stripe reports a status that this version of the shop does not know.",
+        "Look at the payment in Stripe's dashboard; update the shop.",
+    ),
+}
+
+_INSERT = InsertIfAbsent(OperatorAlert, "key")
+
+
+def raise_alert(
+    session: Session, kind: str, key: str, order: Order, now: datetime, **details: Any
+) -> None:
+    """Stores the alert, once for each kind and key; the jobs mail it to the organiser."""
+    assert kind in KINDS, kind
+    row = {
+        "key": f"{kind}-{key}"[:120],
+        "kind": kind,
+        "order_id": order.id,
+        "details": details,
+        "created_at": now,
+    }
+    if _INSERT.run(session, row):
+        outbox_key = f"operator_alert-{row['key']}"[:120]
+        outbox.put(session, "operator_alert", outbox_key, {"key": row["key"]}, now)
+        log.warning(f"alert.{kind}", order=order.code, **details)
+
+
+def open_alerts(session: Session) -> Sequence[OperatorAlert]:
+    """Alerts that nobody has marked as resolved, oldest first."""
+    query = select(OperatorAlert).where(OperatorAlert.resolved_at.is_(None))
+    return session.scalars(query.order_by(OperatorAlert.id)).all()
+
+
+def resolve(shop: Shop, alert_id: int) -> None:
+    """Marks the alert as resolved; raises `NotFound` if there is no open one of this id."""
+
+    def unit(session: Session) -> None:
+        alert = session.get(OperatorAlert, alert_id)
+        if alert is None or alert.resolved_at:
+            raise NotFound(f"no open alert {alert_id}")
+        alert.resolved_at = shop.clock.now()
+
+    shop.db.transaction(unit)
+
+
+def send_alert(shop: Shop, mailer: Mailer, key: str, payload: dict[str, Any]) -> None:
+    """An outbox handler: mails an alert to the organiser, where the settings name one."""
+    if not shop.settings.organiser_email:
+        return
+    with shop.db.reading() as session:
+        query = select(OperatorAlert).where(OperatorAlert.key == payload["key"])
+        alert = session.scalars(query).one()
+        order = get_order(session, alert.order_id)
+    what, to_do = KINDS[alert.kind]
+    context = {"order": order, "what": what, "to_do": to_do, "details": alert.details}
+    mailer.send("operator_alert", key, shop.settings.organiser_email, "en", context)

@@ -1,0 +1,130 @@
+"""An order's PaymentIntent: its row with the order, its creation at Stripe, its methods."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from tmt.checkout.models import Order, OrderStatus
+from tmt.checkout.states import Trigger, lock_order
+from tmt.core.database import InsertIfAbsent
+from tmt.gateway.stripe_api import Gateway
+from tmt.gateway.types import PaymentIntent, PaymentIntentStatus
+from tmt.payments.balances import get_payment
+from tmt.payments.idempotency import create_idempotently, new_call
+from tmt.payments.models import Payment
+from tmt.payments.sync import sync_payment_intent
+from tmt.shop import Shop
+
+_INSERT = InsertIfAbsent(Payment, "idempotency_key")
+# Seconds by which Stripe's clock and ours may differ.
+_CLOCK_TOLERANCE = 600
+
+# How long until a payment by such a method has succeeded or failed, at the longest that Stripe
+# names: https://docs.stripe.com/payments/payment-methods/payment-method-support
+_METHOD_SETTLES_WITHIN: dict[str, timedelta] = {
+    "acss_debit": timedelta(days=7),
+    "au_becs_debit": timedelta(days=7),
+    "bacs_debit": timedelta(days=8),
+    "boleto": timedelta(days=5),
+    "customer_balance": timedelta(days=7),
+    "konbini": timedelta(days=5),
+    "multibanco": timedelta(days=7),
+    "oxxo": timedelta(days=4),
+    "sepa_debit": timedelta(days=20),
+    "us_bank_account": timedelta(days=6),
+}
+
+
+def excluded_payment_methods(order: Order) -> list[str]:
+    """The methods whose payments may not have settled when the order's event begins, by name.
+
+    Counted from when the order was placed, so that every attempt at the call says the same.
+    """
+    left = order.event.starts_at - order.created_at
+    return sorted(name for name, span in _METHOD_SETTLES_WITHIN.items() if left < span)
+
+
+def add_payment(session: Session, shop: Shop, order: Order, now: datetime) -> None:
+    """Writes the order's Payment, in the transaction that places the order."""
+    _INSERT.run(
+        session,
+        {
+            "order_id": order.id,
+            "status": PaymentIntentStatus.NEW,
+            "amount": order.total,
+            "currency": order.currency,
+            "amount_received": 0,
+            "created_at": now,
+            **new_call(f"order-{order.code}", _hashed_params(shop, order), now),
+        },
+    )
+
+
+def current_intent(
+    shop: Shop, gateway: Gateway, order: Order, trigger: Trigger
+) -> PaymentIntent | None:
+    """The order's PaymentIntent as Stripe has it now, synced; created first if there is none.
+
+    Every tab and every reload gets the same one: it is created with the key that was written with
+    the order. None when the order has nothing to pay or has ended. Raises `GatewayError`.
+    """
+    with shop.db.reading() as session:
+        payment = get_payment(session, order.id)
+    if payment is None:
+        return None
+    if payment.payment_intent_id:
+        intent = gateway.retrieve_payment_intent(payment.payment_intent_id)
+    else:
+        if order.status != OrderStatus.HELD or order.expires_at <= shop.clock.now():
+            return None
+        intent = _create(shop, gateway, order, payment)
+        if not shop.db.transaction(lambda s: _store_id(s, payment.id, intent)):
+            # The order ended meanwhile. Nobody has its client secret, so nobody can have paid it.
+            gateway.cancel_payment_intent(intent.id)
+            return None
+    sync_payment_intent(shop, intent, trigger)
+    return intent
+
+
+def _create(shop: Shop, gateway: Gateway, order: Order, payment: Payment) -> PaymentIntent:
+    metadata = {"platform": "TMT", "order": order.code, "payment": str(payment.id)}
+
+    def create(key: str) -> PaymentIntent:
+        return gateway.create_payment_intent(
+            payment.amount,
+            payment.currency,
+            description=f"{shop.settings.shop_name} {order.code}",
+            metadata=metadata,
+            idempotency_key=key,
+            excluded_methods=excluded_payment_methods(order),
+        )
+
+    def look_up() -> PaymentIntent | None:
+        since = int(payment.created_at.timestamp()) - _CLOCK_TOLERANCE
+        intents = gateway.list_payment_intents(since)
+        return next((pi for pi in intents if dict(pi.metadata) == metadata), None)
+
+    return create_idempotently(shop, payment, _hashed_params(shop, order), create, look_up)
+
+
+def _hashed_params(shop: Shop, order: Order) -> dict[str, Any]:
+    """The parameters whose change makes a repetition another call."""
+    return {
+        "amount": order.total,
+        "currency": order.currency,
+        "shop": shop.settings.shop_name,
+        "excluded": excluded_payment_methods(order),
+    }
+
+
+def _store_id(session: Session, payment_id: int, intent: PaymentIntent) -> bool:
+    """Stores the PaymentIntent's id on its order, if the order is still held."""
+    payment = session.get_one(Payment, payment_id)
+    order = lock_order(session, payment.order_id)
+    session.refresh(payment, with_for_update=True)
+    if payment.payment_intent_id is None and order.status == OrderStatus.HELD:
+        payment.payment_intent_id, payment.status = intent.id, intent.status
+    return payment.payment_intent_id == intent.id

@@ -1,0 +1,124 @@
+"""What the shop does with which Stripe event: a table, type to function."""
+
+from __future__ import annotations
+
+from tmt.checkout.states import Trigger
+from tmt.core.errors import DomainError
+from tmt.gateway.inbox import Handler, MarkHandled
+from tmt.gateway.stripe_api import Gateway
+from tmt.gateway.types import API_VERSION, PaymentIntent, PaymentIntentStatus, StripeEvent
+from tmt.payments.card_testing import FAILED_EVENT, end_after_declines
+from tmt.payments.disputes import record_dispute
+from tmt.payments.refunds import record_refund
+from tmt.payments.sync import expects_intent, is_known_intent, sync_payment_intent
+from tmt.shop import Shop
+
+
+class NotStoredYet(DomainError):
+    """Stripe was faster than our own transaction: the event is handled at its next try."""
+
+
+def payment_intent_changed(
+    shop: Shop, gateway: Gateway, event: StripeEvent, mark_handled: MarkHandled
+) -> None:
+    """Syncs the event's PaymentIntent; those of other systems on the account are left alone."""
+    if not _is_stored(shop, event):
+        return
+    intent = _final_intent(event) or gateway.retrieve_payment_intent(event.object_id)
+    if event.type == FAILED_EVENT:
+        # Before the event is marked, so that it is tried again if Stripe does not answer.
+        end_after_declines(shop, gateway, event.object_id)
+    sync_payment_intent(shop, intent, Trigger.WEBHOOK, in_transaction=mark_handled)
+
+
+def refund_changed(
+    shop: Shop, gateway: Gateway, event: StripeEvent, mark_handled: MarkHandled
+) -> None:
+    """Records the event's refund as Stripe has it now."""
+    if _has_known_intent(shop, event):
+        refund = gateway.retrieve_refund(event.object_id)
+        record_refund(shop, refund, Trigger.WEBHOOK, in_transaction=mark_handled)
+
+
+def charge_refunded(
+    shop: Shop, gateway: Gateway, event: StripeEvent, _mark_handled: MarkHandled
+) -> None:
+    """Records every refund of the charge's PaymentIntent: the event does not say which is new."""
+    if _has_known_intent(shop, event):
+        for refund in gateway.list_refunds(payment_intent=str(event.object["payment_intent"])):
+            record_refund(shop, refund, Trigger.WEBHOOK)
+
+
+def dispute_changed(
+    shop: Shop, gateway: Gateway, event: StripeEvent, mark_handled: MarkHandled
+) -> None:
+    """Records the event's dispute as Stripe has it now."""
+    if _has_known_intent(shop, event):
+        dispute = gateway.retrieve_dispute(event.object_id)
+        record_dispute(shop, dispute, Trigger.WEBHOOK, in_transaction=mark_handled)
+
+
+# Doctor, `flask stripe register-webhook` and the reconciler derive from this table which events
+# the shop needs.
+HANDLERS: dict[str, Handler] = {
+    "payment_intent.succeeded": payment_intent_changed,
+    "payment_intent.payment_failed": payment_intent_changed,
+    "payment_intent.processing": payment_intent_changed,
+    "payment_intent.canceled": payment_intent_changed,
+    "refund.created": refund_changed,
+    "refund.updated": refund_changed,
+    "refund.failed": refund_changed,
+    "charge.refund.updated": refund_changed,
+    "charge.refunded": charge_refunded,
+    "charge.dispute.created": dispute_changed,
+    "charge.dispute.updated": dispute_changed,
+    "charge.dispute.closed": dispute_changed,
+    "charge.dispute.funds_withdrawn": dispute_changed,
+    "charge.dispute.funds_reinstated": dispute_changed,
+}
+
+
+def _is_stored(shop: Shop, event: StripeEvent) -> bool:
+    """Whether the event's PaymentIntent is ours; raises `NotStoredYet` if it is about to be.
+
+    The question that nearly always decides comes first. An id that is stored between the other
+    two is found by the last, as it is never removed.
+    """
+    if is_known_intent(shop, event.object_id):
+        return True
+    expected = expects_intent(shop, event.object.get("order"))
+    if is_known_intent(shop, event.object_id):
+        return True
+    if expected:
+        raise NotStoredYet(f"the PaymentIntent {event.object_id} of an order is not stored yet")
+    return False
+
+
+def _has_known_intent(shop: Shop, event: StripeEvent) -> bool:
+    """Whether the PaymentIntent of the event's charge, refund or dispute is ours."""
+    payment_intent = event.object.get("payment_intent")
+    return isinstance(payment_intent, str) and is_known_intent(shop, payment_intent)
+
+
+def _final_intent(event: StripeEvent) -> PaymentIntent | None:
+    """The PaymentIntent in the event, if it can never change again and is in our API version.
+
+    Anything else may be outdated and is retrieved instead.
+    """
+    fields = event.object
+    numbers = [fields.get(name) for name in ("amount", "amount_received", "created")]
+    texts = [fields.get(name) for name in ("id", "status", "currency")]
+    if not all(type(n) is int for n in numbers) or not all(isinstance(t, str) for t in texts):
+        return None
+    status = PaymentIntentStatus(fields["status"])
+    if event.api_version != API_VERSION or not status.is_final:
+        return None
+    return PaymentIntent(
+        id=str(fields["id"]),
+        status=status,
+        amount=int(fields["amount"]),
+        amount_received=int(fields["amount_received"]),
+        currency=str(fields["currency"]),
+        created=int(fields["created"]),
+        livemode=event.livemode,
+    )
