@@ -199,7 +199,7 @@ class Buyer:
         """Looks at the pay page, by which the PaymentIntent exists; its id."""
         page = self.get(f"/orders/{order.token}/pay")
         assert page.status_code == 200, page.text
-        found = self.front.payment(order).payment_intent
+        found = self.front.payment(order).payment_intent_id
         assert found
         return found
 

@@ -48,7 +48,7 @@ def _compared(stage: Stage, kind: str) -> Row:
     gateway = Gateway(shop.settings, lambda _operation, _outcome: None)
     turns = Turns(), Turns()
     try:
-        _take_turns(shop, place, partial(inbox.drain, shop, gateway, HANDLERS), bare.drain, turns)
+        _take_turns(shop, place, partial(inbox.run_due, shop, gateway, HANDLERS), bare.drain, turns)
         _check_same_work(shop)
     finally:
         buyers.close()

@@ -50,4 +50,4 @@ def _reconciled(front: Shopfront) -> tuple[float, int]:
     started = time.perf_counter()
     report = reconcile(front.shop, front.gateway)
     assert (report.complete, report.failed) == (True, []), report
-    return time.perf_counter() - started, report.syncs
+    return time.perf_counter() - started, report.synced

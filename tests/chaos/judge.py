@@ -141,7 +141,7 @@ class Judge:
 
     def _orphans(self) -> Iterator[str]:
         """No order's payment at Stripe is unknown here, other than here, or can still be made."""
-        known = {p.payment_intent: p for p in self._payments if p.payment_intent}
+        known = {p.payment_intent_id: p for p in self._payments if p.payment_intent_id}
         for intent in objects_of(self.store, "payment_intent"):
             if "order" not in intent["metadata"]:
                 continue

@@ -76,7 +76,7 @@ def surprises(paths: Sequence[Path]) -> Iterator[str]:
 # What is tried again: Stripe does not answer, or is faster than the shop; a dispute is undecided.
 _NAMED = re.compile(r"\w+(\.\w+)+(:|$)")
 _CAUSED_OUTSIDE = re.compile(
-    r"StripeUnavailable|StripeBroke|NotStoredYet|WaitsForDispute|TicketsBlocked"
+    r"StripeUnreachable|StripeServerError|NotStoredYet|WaitsForDispute|TicketsBlocked"
 )
 
 

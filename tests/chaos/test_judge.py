@@ -108,7 +108,7 @@ REQUEST = {"event": "request", "request": "r1", "method": "GET", "route": "/", "
 
 
 def test_a_failure_of_the_shops_own_is_told_from_one_of_stripes(tmp_path: Path) -> None:
-    silent = {"event": "stripe.payment_intents.create", "outcome": "StripeUnavailable"}
+    silent = {"event": "stripe.payment_intents.create", "outcome": "StripeUnreachable"}
     assert list(logs.own_failures(log_of(tmp_path, silent | {"request": "r1"}, REQUEST))) == []
     (own,) = logs.own_failures(log_of(tmp_path, silent | {"request": "r2"}, REQUEST))
     assert "GET / was answered 503" in own
@@ -118,8 +118,8 @@ def test_a_failure_of_the_shops_own_is_told_from_one_of_stripes(tmp_path: Path) 
 
 
 def test_an_error_that_nothing_outside_causes_is_seen(tmp_path: Path) -> None:
-    failed = {"event": "event.failed", "level": "error"}
-    outside = failed | {"exception": "Traceback …\ntmt.gateway.contract.StripeBroke: 500"}
+    failed = {"event": "inbox.failed", "level": "error"}
+    outside = failed | {"exception": "Traceback …\ntmt.gateway.contract.StripeServerError: 500"}
     assert list(logs.surprises(log_of(tmp_path, outside))) == []
     own = failed | {"exception": "Traceback …\nKeyError: 'amount'"}
     (told,) = logs.surprises(log_of(tmp_path, own))

@@ -93,7 +93,7 @@ def test_a_transition_is_recorded_with_its_cause(db):
         written = session.scalars(select(OrderTransition)).one()
         order = session.get_one(Order, order_id)
     assert (written.from_status, written.to_status) == (OrderStatus.EXPIRED, OrderStatus.PAID)
-    assert (written.trigger, written.at) == ("return_page", now)
+    assert (written.triggered_by, written.at) == ("return_page", now)
     assert (order.paid_at, order.ended_at) == (now, None)
 
 

@@ -108,8 +108,8 @@ def test_db02_no_transaction_is_open_while_stripe_is_called(shopfront):
     for order in (paid, given_up, run_out, short):
         buyer.open_pay_page(order)
     buyer.cancel(given_up)
-    shopfront.confirm(shopfront.payment(paid).payment_intent)
-    pi = shopfront.payment(short).payment_intent
+    shopfront.confirm(shopfront.payment(paid).payment_intent_id)
+    pi = shopfront.payment(short).payment_intent_id
     shopfront.stripe.v1.payment_intents.update(pi, {"amount": 5000})
     shopfront.confirm(pi)
     for order in (paid, short):

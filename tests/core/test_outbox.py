@@ -39,7 +39,7 @@ def claimed(db, clock, limit=10):
 
 
 def drain(db, clock, handler):
-    return outbox.drain(db, clock, {"mail": handler})
+    return outbox.run_due(db, clock, {"mail": handler})
 
 
 def test_a_row_is_done_once_with_its_key(db, clock):

@@ -315,7 +315,7 @@ def mended(front: Front) -> None:
 
 
 @story
-def gone_at_stripe(front: Front) -> None:
+def missing_at_stripe(front: Front) -> None:
     """Stripe does not know a PaymentIntent any more: a person is told, the places are kept."""
     buyer = front.buyer()
     intent = buyer.open_pay_page(buyer.reserve(1))
@@ -390,7 +390,7 @@ def _debit(front: Front, intent: str, iban: str) -> None:
 
 
 def _intent(front: Front, order: Order) -> str:
-    found = front.payment(order).payment_intent
+    found = front.payment(order).payment_intent_id
     assert found
     return found
 

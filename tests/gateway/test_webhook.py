@@ -218,7 +218,7 @@ def test_handled_and_unhandled_types_are_logged_with_the_payment_intent(shopfron
             shopfront.deliver(rendered_event(shopfront, type_, PING))
         shopfront.run_jobs()
     told = [(line["event"], line.get("type"), line.get("object")) for line in lines]
-    assert told.count(("event.unhandled", "radar.new", "pi_foreign")) == 1
+    assert told.count(("inbox.unhandled", "radar.new", "pi_foreign")) == 1
     for type_ in ("payment_intent.succeeded", "payment_intent.payment_failed"):
         assert told.count(("request", type_, "pi_foreign")) == 1
-        assert told.count(("event.handled", type_, "pi_foreign")) == 1
+        assert told.count(("inbox.handled", type_, "pi_foreign")) == 1

@@ -232,7 +232,7 @@ def _found(visitor: Visitor) -> None:
 def _console(kind: str) -> Way:
     def way(visitor: Visitor) -> None:
         order = _paid_order(visitor)
-        intent = str(visitor.front.payment(order).payment_intent)
+        intent = str(visitor.front.payment(order).payment_intent_id)
         stripe = visitor.front.stripe.v1
         stripe.refunds.create({"payment_intent": intent, "amount": 100})
         eventually(lambda: not any(event.pending_webhooks for event in stripe.events.list().data))

@@ -45,7 +45,7 @@ def test_pay03_two_tabs_of_one_checkout_lead_to_one_order(
     other.pay()
     other.expect_tickets(2)
     assert visitor.front.stock() == (0, 2)
-    assert payment_intents(visitor.front) == [visitor.front.payment(other.order).payment_intent]
+    assert payment_intents(visitor.front) == [visitor.front.payment(other.order).payment_intent_id]
 
 
 def test_the_back_button_leads_back_to_the_same_places(visitor: Visitor) -> None:
@@ -151,7 +151,7 @@ def test_giving_up_frees_the_places(visitor: Visitor) -> None:
     expect(visitor.page.get_by_role("heading", level=1)).to_have_text("This order was canceled")
     assert visitor.front.stock() == (0, 0)
     intent = visitor.front.stripe.v1.payment_intents.retrieve(
-        str(visitor.front.payment(order).payment_intent)
+        str(visitor.front.payment(order).payment_intent_id)
     )
     assert intent.status == "canceled"
     visitor.page.get_by_role("link", name="Back to the event").click()

@@ -53,7 +53,7 @@ def test_a_declined_card_is_told_and_another_one_pays_the_same_payment(
     visitors: Callable[..., Visitor], language: str, card: str, text: str
 ) -> None:
     ana = visitors(language)
-    intent = ana.front.payment(ana.reserve(1)).payment_intent
+    intent = ana.front.payment(ana.reserve(1)).payment_intent_id
     ana.pay(card)
     expect(ana.page.get_by_role("alert").filter(has_text=text)).to_be_visible()
     expect(ana.pay_button).to_be_enabled()

@@ -255,7 +255,7 @@ class Story(RuleBasedStateMachine):
 
     def _begin_to_pay(self, order):
         if order.begins_to_pay(self.now):
-            order.intent = self.front.payment(self.front.order(order.token)).payment_intent
+            order.intent = self.front.payment(self.front.order(order.token)).payment_intent_id
             assert order.intent
 
     def _intent(self, order):

@@ -149,7 +149,7 @@ def test_pay09_metadata_never_pays_for_an_order(shopfront):
         page = f"/orders/{order.token}/return?payment_intent={foreign}&redirect_status=succeeded"
         shopfront.buyer().get(page)
         assert shopfront.order(order.token).status == "held"
-    assert shopfront.payment(order).payment_intent == own
+    assert shopfront.payment(order).payment_intent_id == own
     assert not shopfront.tickets(order)
     assert not shopfront.mails()
     _at_rest(shopfront)

@@ -223,7 +223,7 @@ def test_notices_are_counted_and_are_no_breach(shopfront):
     assert one(shopfront, OperatorAlert).kind == "dispute_opened"
     code, lines = audited(shopfront)
     assert code == 0
-    assert lines == ["1 notices wait for a person: flask notices list", "sound"]
+    assert lines == ["1 alerts wait for a person: flask alerts list", "sound"]
 
 
 def test_without_stripe_the_database_is_audited_and_the_exit_code_is_2(shopfront):
@@ -234,7 +234,7 @@ def test_without_stripe_the_database_is_audited_and_the_exit_code_is_2(shopfront
     code, lines = audited(shopfront)
     assert code == 2
     assert lines[0].startswith("I1  event concierto: counts 3 held")
-    assert lines[-1].startswith("Stripe could not be asked: StripeBroke")
+    assert lines[-1].startswith("Stripe does not answer: StripeServerError")
     line.calls.clear()
     code, _lines = audited(shopfront, "--offline")
     assert (code, line.calls) == (1, [])

@@ -41,7 +41,7 @@ def test_money_is_kept_for_an_order_that_is_not_paid(shopfront):
     finds(shopfront, f"I2 order {order.code}: is refunded, and $150.00 of the buyer's money are")
     is_sound(shopfront, "--repair")
     (made,) = shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
-    assert (made.amount, refunds(shopfront)[0].refund) == (15000, made.id)
+    assert (made.amount, refunds(shopfront)[0].stripe_id) == (15000, made.id)
 
 
 def test_money_that_could_not_be_given_back_waits_for_a_person(shopfront):
@@ -88,7 +88,7 @@ def test_all_went_back_and_the_order_stands(shopfront):
     issue_refund(shopfront.shop, order.code, amount=14999)
     rest(shopfront)
     spoil(shopfront, Refund, amount=15000)
-    change_at_stripe(shopfront, refunds(shopfront)[0].refund, amount=15000)
+    change_at_stripe(shopfront, refunds(shopfront)[0].stripe_id, amount=15000)
     finds(shopfront, f"I2 order {order.code}: is paid, and all of its money has gone back")
     is_sound(shopfront, "--repair")
     assert shopfront.order(order.code).status == "refunded"
@@ -100,7 +100,7 @@ def test_more_went_back_than_came(shopfront):
     issue_refund(shopfront.shop, order.code)
     rest(shopfront)
     spoil(shopfront, Refund, amount=15001)
-    change_at_stripe(shopfront, refunds(shopfront)[0].refund, amount=15001)
+    change_at_stripe(shopfront, refunds(shopfront)[0].stripe_id, amount=15001)
     finds(shopfront, f"I2 order {order.code}: $150.01 went back of $150.00 that came")
 
 
@@ -174,11 +174,11 @@ def test_a_refund_that_has_failed_at_stripe(shopfront):
     issue_refund(shopfront.shop, order.code, amount=100)
     shopfront.run_jobs()
     (made,) = refunds(shopfront)
-    change_at_stripe(shopfront, made.refund, status="failed")
+    change_at_stripe(shopfront, made.stripe_id, status="failed")
     finds(
         shopfront,
         f"I2 order {order.code}: {pi}: $150.00 of it are left at Stripe and $149.00 here; refund"
-        f" {made.refund} is failed at Stripe and succeeded here",
+        f" {made.stripe_id} is failed at Stripe and succeeded here",
     )
     code, lines = audited(shopfront, "--repair")
     assert (code, lines[-1]) == (0, "sound")
@@ -188,9 +188,9 @@ def test_payments_and_refunds_that_stripe_does_not_know(shopfront):
     (order, pi), (other, other_pi) = paid(shopfront), paid(shopfront)
     issue_refund(shopfront.shop, other.code, amount=100)
     rest(shopfront)
-    spoil(shopfront, Refund, refund="re_nowhere")
+    spoil(shopfront, Refund, stripe_id="re_nowhere")
     lost = (
-        update(Payment).where(Payment.payment_intent_id == pi).values(payment_intent="pi_nowhere")
+        update(Payment).where(Payment.payment_intent_id == pi).values(payment_intent_id="pi_nowhere")
     )
     shopfront.shop.db.transaction(lambda session: session.execute(lost))
     _code, lines = audited(shopfront)

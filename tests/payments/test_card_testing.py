@@ -62,7 +62,7 @@ def try_cards(front, pi, most):
 def transitions(front, order):
     query = select(OrderTransition).where(OrderTransition.order_id == order.id)
     with front.shop.db.reading() as session:
-        return [(t.to_status, t.trigger) for t in session.scalars(query)]
+        return [(t.to_status, t.triggered_by) for t in session.scalars(query)]
 
 
 def notices(front):

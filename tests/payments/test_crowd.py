@@ -48,7 +48,7 @@ def test_pay15_half_of_the_calls_are_refused_and_everybody_pays(shopfront, sandb
     assert {answer.status_code for answer in answers} <= {200, 503}
     assert all('role="alert"' in a.text for a in answers if a.status_code == 503)
     assert shopfront.stock() == (BUYERS, 0)
-    stored = {shopfront.payment(order).payment_intent for order in orders}
+    stored = {shopfront.payment(order).payment_intent_id for order in orders}
     made = shopfront.stripe.v1.payment_intents.list({"limit": 100}).data
     assert stored == {intent.id for intent in made}
     assert len(stored) == BUYERS

@@ -28,7 +28,7 @@ def decide(shopfront, dispute, evidence):
 
 def stored(shopfront):
     with shopfront.shop.db.reading() as session:
-        return [(d.dispute, d.status, d.amount) for d in session.scalars(select(Dispute))]
+        return [(d.stripe_id, d.status, d.amount) for d in session.scalars(select(Dispute))]
 
 
 def test_while_it_is_undecided_the_tickets_open_no_door(shopfront):

@@ -24,8 +24,8 @@ def in_the_dashboard(shopfront, pi, **amount):
 def test_ref02_a_full_refund_ends_the_order(shopfront):
     order, pi = paid(shopfront)
     made = in_the_dashboard(shopfront, pi)
-    assert [(r.refund, r.reason, r.status) for r in refunds(shopfront)] == [
-        (made.id, "elsewhere", "succeeded")
+    assert [(r.stripe_id, r.reason, r.status) for r in refunds(shopfront)] == [
+        (made.id, "external", "succeeded")
     ]
     assert shopfront.order(order.token).status == "refunded"
     assert states(shopfront, order) == ["void"] * 3
@@ -40,7 +40,7 @@ def test_ref02_a_part_is_booked_and_the_organiser_told(shopfront):
     in_the_dashboard(shopfront, pi, amount=500)
     assert shopfront.order(order.token).status == "paid"
     assert states(shopfront, order) == ["valid"] * 3
-    assert notices(shopfront) == ["refunded_elsewhere"]
+    assert notices(shopfront) == ["external_refund"]
     check_money(shopfront)
 
 

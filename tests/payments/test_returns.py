@@ -197,7 +197,7 @@ def test_ref04_the_answer_is_lost_and_nothing_goes_back_twice(shopfront, sandbox
         settle_down(shopfront)
         shopfront.clock.move(minutes=5)
     (refund,) = shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
-    assert [(r.refund, r.status) for r in refunds(shopfront)] == [(refund.id, "succeeded")]
+    assert [(r.stripe_id, r.status) for r in refunds(shopfront)] == [(refund.id, "succeeded")]
     check_money(shopfront)
 
 
@@ -235,7 +235,7 @@ def test_ref03_it_fails_after_all_and_a_person_is_told(shopfront, sandbox):
     settle_down(shopfront)
     assert refunds(shopfront)[0].status == "failed"
     assert notices(shopfront) == ["refund_failed"]
-    assert order.code in flask(shopfront, "notices", "list").output
+    assert order.code in flask(shopfront, "alerts", "list").output
     assert "did not get back to you" in page_of(shopfront, order)
     # The money is there again, and can be sent again.
     assert issue_refund(shopfront.shop, order.code)[0].amount == 7500
@@ -245,11 +245,11 @@ def test_a_notice_is_done_when_a_person_says_so(shopfront):
     order, pi = paid(shopfront)
     shopfront.stripe.v1.refunds.create({"payment_intent": pi, "amount": 100})
     settle_down(shopfront)
-    listed = flask(shopfront, "notices", "list").output
+    listed = flask(shopfront, "alerts", "list").output
     assert order.code in listed
-    assert flask(shopfront, "notices", "done", listed.split()[0]).exit_code == 0
-    assert flask(shopfront, "notices", "list").output == "nothing\n"
-    assert flask(shopfront, "notices", "done", "77").exit_code == 1
+    assert flask(shopfront, "alerts", "resolve", listed.split()[0]).exit_code == 0
+    assert flask(shopfront, "alerts", "list").output == "nothing\n"
+    assert flask(shopfront, "alerts", "resolve", "77").exit_code == 1
 
 
 def test_nothing_is_refunded_while_a_bank_disputes_it(shopfront):

@@ -57,7 +57,7 @@ def test_pay13_the_process_dies_and_the_next_one_gets_the_same(shopfront, after)
     assert child.exitcode == processes.DIED
     before = intents(shopfront)
     assert len(before) == int(after)
-    assert shopfront.payment(order).payment_intent is None
+    assert shopfront.payment(order).payment_intent_id is None
     pi = shopfront.buyer().open_pay_page(order)
     assert intents(shopfront) == [pi]
     assert before in ([], [pi])

@@ -21,7 +21,7 @@ def second_intent(shopfront, order, key="by hand"):
         {"amount": order.total, "currency": order.currency}
     )
     payment = Payment(
-        order_id=order.id, idempotency_key=key, payment_intent=made.id, status=made.status,
+        order_id=order.id, idempotency_key=key, payment_intent_id=made.id, status=made.status,
         amount=order.total, currency=order.currency, created_at=shopfront.clock.now(),
         key_created_at=shopfront.clock.now(),
     )  # fmt: skip
