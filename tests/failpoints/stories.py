@@ -13,7 +13,6 @@ from sqlalchemy import ColumnElement, func, select
 
 from tests.failpoints.front import Front
 from tests.failpoints.spoil import spoil
-from tests.payments.test_settle_twice import second_intent
 from tests.sandbox.driver import Driver
 from tests.stripe_line import change_at_stripe, forget_at_stripe
 from tmt.checkout.models import Order
@@ -182,14 +181,6 @@ def given_back_by_both_at_once(front: Front) -> None:
     front.confirm(intent)
     buyer.get(f"/orders/{order.token}/return")
     front.stripe.v1.refunds.create({"payment_intent": intent, "amount": 300})
-    front.run_jobs()
-
-
-@story
-def paid_twice(front: Front) -> None:
-    order = _paid(front, 1)
-    front.confirm(second_intent(front, order))
-    front.tell()
     front.run_jobs()
 
 

@@ -190,7 +190,9 @@ def test_payments_and_refunds_that_stripe_does_not_know(shopfront):
     rest(shopfront)
     spoil(shopfront, Refund, stripe_id="re_nowhere")
     lost = (
-        update(Payment).where(Payment.payment_intent_id == pi).values(payment_intent_id="pi_nowhere")
+        update(Payment)
+        .where(Payment.payment_intent_id == pi)
+        .values(payment_intent_id="pi_nowhere")
     )
     shopfront.shop.db.transaction(lambda session: session.execute(lost))
     _code, lines = audited(shopfront)

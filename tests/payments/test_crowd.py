@@ -89,7 +89,7 @@ def test_wh05_the_event_comes_while_the_id_is_being_stored(shopfront, monkeypatc
     told = []
 
     def pause(name):
-        if told or not name.startswith("before commit of tmt.payments.start._make"):
+        if told or not name.startswith("before commit of tmt.payments.intents.current_intent"):
             return
         told.append(threading.Thread(target=hear))
         told[0].start()

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
-from tests.payments.test_returns import notices, page_of, paid, refunds, settle_down, states
+from tests.payments.flows import (
+    alert_kinds,
+    order_page,
+    paid,
+    refunds,
+    run_until_idle,
+    ticket_statuses,
+)
 from tmt.payments.models import Dispute
 from tmt.payments.refunds import issue_refund
 
@@ -14,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("sound")
 
 def disputed(shopfront, method="pm_card_createDispute"):
     order, pi = paid(shopfront, 2, method=method)
-    settle_down(shopfront)
+    run_until_idle(shopfront)
     (dispute,) = shopfront.stripe.v1.disputes.list({"payment_intent": pi}).data
     return order, dispute
 
@@ -23,7 +30,7 @@ def decide(shopfront, dispute, evidence):
     shopfront.stripe.v1.disputes.update(
         dispute.id, {"evidence": {"uncategorized_text": evidence}, "submit": True}
     )
-    settle_down(shopfront)
+    run_until_idle(shopfront)
 
 
 def stored(shopfront):
@@ -34,10 +41,10 @@ def stored(shopfront):
 def test_while_it_is_undecided_the_tickets_open_no_door(shopfront):
     order, dispute = disputed(shopfront)
     assert stored(shopfront) == [(dispute.id, "needs_response", 15000)]
-    assert states(shopfront, order) == ["blocked", "blocked"]
+    assert ticket_statuses(shopfront, order) == ["blocked", "blocked"]
     assert shopfront.stock() == (0, 2)
-    assert notices(shopfront) == ["dispute_opened"]
-    assert "asking for this payment back" in page_of(shopfront, order)
+    assert alert_kinds(shopfront) == ["dispute_opened"]
+    assert "asking for this payment back" in order_page(shopfront, order)
     answer = shopfront.buyer().get(f"/orders/{order.token}/tickets.pdf")
     assert answer.status_code == 404
 
@@ -45,20 +52,20 @@ def test_while_it_is_undecided_the_tickets_open_no_door(shopfront):
 def test_won_gives_the_tickets_back(shopfront):
     order, dispute = disputed(shopfront)
     decide(shopfront, dispute, "winning_evidence")
-    assert states(shopfront, order) == ["valid", "valid"]
-    assert notices(shopfront) == ["dispute_opened", "dispute_won"]
-    assert "asking for this payment back" not in page_of(shopfront, order)
+    assert ticket_statuses(shopfront, order) == ["valid", "valid"]
+    assert alert_kinds(shopfront) == ["dispute_opened", "dispute_won"]
+    assert "asking for this payment back" not in order_page(shopfront, order)
     assert issue_refund(shopfront.shop, order.code)
 
 
 def test_lost_ends_the_order_and_its_places_are_for_sale(shopfront):
     order, dispute = disputed(shopfront)
     decide(shopfront, dispute, "losing_evidence")
-    assert states(shopfront, order) == ["void", "void"]
+    assert ticket_statuses(shopfront, order) == ["void", "void"]
     assert shopfront.order(order.token).status == "refunded"
     assert shopfront.stock() == (0, 0)
-    assert notices(shopfront) == ["dispute_opened", "dispute_lost"]
-    assert "Your bank took the payment back" in page_of(shopfront, order)
+    assert alert_kinds(shopfront) == ["dispute_opened", "dispute_lost"]
+    assert "Your bank took the payment back" in order_page(shopfront, order)
     assert not refunds(shopfront)
 
 
@@ -67,7 +74,7 @@ def test_old_news_change_nothing_that_is_decided(shopfront):
     decide(shopfront, dispute, "losing_evidence")
     for event in shopfront.stripe.v1.events.list({"limit": 100}).data:
         shopfront.deliver(str(event))
-    settle_down(shopfront)
+    run_until_idle(shopfront)
     assert shopfront.order(order.token).status == "refunded"
     assert stored(shopfront) == [(dispute.id, "lost", 15000)]
 
@@ -75,12 +82,12 @@ def test_old_news_change_nothing_that_is_decided(shopfront):
 def test_an_inquiry_moves_no_money_and_no_ticket(shopfront):
     order, _dispute = disputed(shopfront, "pm_card_createDisputeInquiry")
     assert stored(shopfront)[0][1] == "warning_needs_response"
-    assert states(shopfront, order) == ["valid", "valid"]
+    assert ticket_statuses(shopfront, order) == ["valid", "valid"]
 
 
 @pytest.mark.parametrize("settings", [{"block_disputed": False}])
 def test_an_organiser_may_let_them_in_meanwhile(shopfront):
     order, dispute = disputed(shopfront)
-    assert states(shopfront, order) == ["valid", "valid"]
+    assert ticket_statuses(shopfront, order) == ["valid", "valid"]
     decide(shopfront, dispute, "losing_evidence")
-    assert states(shopfront, order) == ["void", "void"]
+    assert ticket_statuses(shopfront, order) == ["void", "void"]

@@ -89,7 +89,8 @@ def test_pay13_other_parameters_are_another_call_but_no_second_intent(shopfront,
     (made,) = intents(shopfront, order)
     shop = shopfront.shop
     renamed = replace(shop, settings=shop.settings.model_copy(update={"shop_name": "Other"}))
-    shopfront.app.extensions["tmt"].shop = renamed
+    extensions = shopfront.app.extensions
+    extensions["tmt"] = replace(extensions["tmt"], shop=renamed)
     assert buyer.open_pay_page(order) == made
     assert intents(shopfront, order) == [made]
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.invariants import check_money
-from tests.payments.test_returns import paid, refunds
+from tests.payments.flows import paid, refunds
 from tmt.payments.refunds import issue_refund
 
 pytestmark = pytest.mark.usefixtures("sound")

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from tests.invariants import check_money
+from tests.payments.flows import (
+    alert_kinds,
+    flask,
+    order_page,
+    paid,
+    refunds,
+    run_until_idle,
+    ticket_statuses,
+)
 from tests.racing import together
 from tmt.catalog.models import TicketType
-from tmt.payments.models import OperatorAlert, Refund
 from tmt.payments.refunds import (
     AmountTooLarge,
     NoSuchTicket,
@@ -20,67 +28,19 @@ from tmt.payments.refunds import (
 pytestmark = pytest.mark.usefixtures("sound")
 
 
-def reader(shopfront):
-    """A buyer who reads English."""
-    buyer = shopfront.buyer()
-    buyer.session.headers["Accept-Language"] = "en"
-    return buyer
-
-
-def page_of(shopfront, order):
-    return reader(shopfront).get(f"/orders/{order.token}").text
-
-
-def paid(shopfront, *quantities, method="pm_card_visa"):
-    """A paid order, its jobs done."""
-    buyer = reader(shopfront)
-    order = buyer.reserve(*quantities or (3,))
-    pi = buyer.open_pay_page(order)
-    shopfront.confirm(pi, method)
-    buyer.get(f"/orders/{order.token}/return")
-    settle_down(shopfront)
-    return shopfront.order(order.token), pi
-
-
-def settle_down(shopfront):
-    """Stripe sends what it has to say, and the jobs do what there is to do."""
-    for _ in range(2):
-        shopfront.run_jobs()
-        shopfront.sandbox.deliver()
-    shopfront.run_jobs()
-
-
-def flask(shopfront, *command):
-    return shopfront.app.test_cli_runner().invoke(args=list(command))
-
-
-def refunds(shopfront):
-    with shopfront.shop.db.reading() as session:
-        return session.scalars(select(Refund).order_by(Refund.id)).all()
-
-
-def notices(shopfront):
-    with shopfront.shop.db.reading() as session:
-        return [notice.kind for notice in session.scalars(select(OperatorAlert))]
-
-
-def states(shopfront, order):
-    return [ticket.status for ticket in shopfront.tickets(order)]
-
-
 def test_everything_goes_back_and_the_order_ends(shopfront):
     order, pi = paid(shopfront)
     done = flask(shopfront, "refund", order.code.lower())
     assert done.exit_code == 0, done.output
     assert "225.00" in done.output
     assert f"Order {order.code} is refunded." in done.output
-    settle_down(shopfront)
-    assert states(shopfront, order) == ["void"] * 3
+    run_until_idle(shopfront)
+    assert ticket_statuses(shopfront, order) == ["void"] * 3
     assert shopfront.stock() == (0, 0)
     (refund,) = shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
     assert (refund.amount, refund.reason) == (22500, "requested_by_customer")
     assert len(shopfront.mails()) == 2
-    page = page_of(shopfront, order)
+    page = order_page(shopfront, order)
     assert "225.00" in page
     assert "sent to your bank" in page
     check_money(shopfront)
@@ -89,8 +49,8 @@ def test_everything_goes_back_and_the_order_ends(shopfront):
 def test_a_ticket_goes_back_and_its_place_is_for_sale_again(shopfront):
     order, pi = paid(shopfront, 3)
     assert flask(shopfront, "refund", order.code, "--tickets", "2").exit_code == 0
-    settle_down(shopfront)
-    assert states(shopfront, order) == ["valid", "void", "valid"]
+    run_until_idle(shopfront)
+    assert ticket_statuses(shopfront, order) == ["valid", "void", "valid"]
     assert shopfront.order(order.token).status == "paid"
     assert shopfront.stock() == (0, 2)
     (refund,) = shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
@@ -102,7 +62,7 @@ def test_ticket_after_ticket_until_the_order_has_ended(shopfront):
     order, _pi = paid(shopfront, 3)
     for number in (1, 3, 2):
         issue_refund(shopfront.shop, order.code, tickets=[number])
-    settle_down(shopfront)
+    run_until_idle(shopfront)
     assert shopfront.order(order.token).status == "refunded"
     assert shopfront.stock() == (0, 0)
     assert [r.tickets for r in refunds(shopfront)] == [[1], [3], [2]]
@@ -112,8 +72,8 @@ def test_ticket_after_ticket_until_the_order_has_ended(shopfront):
 def test_an_amount_leaves_the_tickets_valid(shopfront):
     order, _pi = paid(shopfront, 2)
     assert flask(shopfront, "refund", order.code, "--amount", "12.50").exit_code == 0
-    settle_down(shopfront)
-    assert states(shopfront, order) == ["valid", "valid"]
+    run_until_idle(shopfront)
+    assert ticket_statuses(shopfront, order) == ["valid", "valid"]
     assert refunds(shopfront)[0].amount == 1250
     assert any("Your tickets stay valid" in mail.read_text() for mail in shopfront.mails())
     check_money(shopfront)
@@ -122,8 +82,8 @@ def test_an_amount_leaves_the_tickets_valid(shopfront):
 def test_tickets_become_void_without_money(shopfront):
     order, pi = paid(shopfront, 2)
     issue_refund(shopfront.shop, order.code, tickets=[1], amount=0)
-    assert states(shopfront, order) == ["void", "valid"]
-    settle_down(shopfront)
+    assert ticket_statuses(shopfront, order) == ["void", "valid"]
+    run_until_idle(shopfront)
     assert [(r.amount, r.tickets) for r in refunds(shopfront)] == [(0, [1])]
     assert not shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
 
@@ -142,7 +102,7 @@ def test_what_cannot_be_is_refused_with_nothing_done(shopfront, wanted, refusal)
     order, _pi = paid(shopfront)
     with pytest.raises(refusal):
         issue_refund(shopfront.shop, order.code, **wanted)
-    assert states(shopfront, order) == ["valid"] * 3
+    assert ticket_statuses(shopfront, order) == ["valid"] * 3
     assert not refunds(shopfront)
 
 
@@ -168,7 +128,7 @@ def test_a_free_order_ends_with_its_tickets(shopfront):
     assert (order.total, order.status) == (0, "paid")
     assert not issue_refund(shopfront.shop, order.code)
     assert shopfront.order(order.token).status == "refunded"
-    assert states(shopfront, order) == ["void", "void"]
+    assert ticket_statuses(shopfront, order) == ["void", "void"]
     assert shopfront.stock() == (0, 0)
 
 
@@ -183,7 +143,7 @@ def test_ref04_twenty_at_once_want_60_percent(shopfront):
         return True
 
     assert sum(together(*[sixty_percent] * 20)) == 1
-    settle_down(shopfront)
+    run_until_idle(shopfront)
     (refund,) = shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
     assert refund.amount == 13500
     check_money(shopfront)
@@ -194,7 +154,7 @@ def test_ref04_the_answer_is_lost_and_nothing_goes_back_twice(shopfront, sandbox
     sandbox.lose_answer("POST /v1/refunds", times=3)
     issue_refund(shopfront.shop, order.code, amount=5000)
     for _ in range(4):
-        settle_down(shopfront)
+        run_until_idle(shopfront)
         shopfront.clock.move(minutes=5)
     (refund,) = shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
     assert [(r.stripe_id, r.status) for r in refunds(shopfront)] == [(refund.id, "succeeded")]
@@ -207,10 +167,10 @@ def test_ref04_a_day_later_it_is_looked_up_first(shopfront, sandbox):
     order, pi = paid(shopfront)
     sandbox.lose_answer("POST /v1/refunds", times=None)
     issue_refund(shopfront.shop, order.code, amount=5000)
-    settle_down(shopfront)
+    run_until_idle(shopfront)
     sandbox.calm()
     sandbox.advance(days=2)
-    settle_down(shopfront)
+    run_until_idle(shopfront)
     assert len(shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data) == 1
     assert refunds(shopfront)[0].status == "succeeded"
 
@@ -218,11 +178,11 @@ def test_ref04_a_day_later_it_is_looked_up_first(shopfront, sandbox):
 def test_ref03_pending_for_days_then_there(shopfront, sandbox):
     order, _pi = paid(shopfront, 1, method="pm_card_pendingRefund")
     issue_refund(shopfront.shop, order.code)
-    settle_down(shopfront)
+    run_until_idle(shopfront)
     assert refunds(shopfront)[0].status == "pending"
-    assert "on its way" in page_of(shopfront, order)
+    assert "on its way" in order_page(shopfront, order)
     sandbox.advance(days=4)
-    settle_down(shopfront)
+    run_until_idle(shopfront)
     assert refunds(shopfront)[0].status == "succeeded"
     check_money(shopfront)
 
@@ -230,13 +190,13 @@ def test_ref03_pending_for_days_then_there(shopfront, sandbox):
 def test_ref03_it_fails_after_all_and_a_person_is_told(shopfront, sandbox):
     order, _pi = paid(shopfront, 1, method="pm_card_refundFail")
     issue_refund(shopfront.shop, order.code)
-    settle_down(shopfront)
+    run_until_idle(shopfront)
     sandbox.advance(days=4)
-    settle_down(shopfront)
+    run_until_idle(shopfront)
     assert refunds(shopfront)[0].status == "failed"
-    assert notices(shopfront) == ["refund_failed"]
+    assert alert_kinds(shopfront) == ["refund_failed"]
     assert order.code in flask(shopfront, "alerts", "list").output
-    assert "did not get back to you" in page_of(shopfront, order)
+    assert "did not get back to you" in order_page(shopfront, order)
     # The money is there again, and can be sent again.
     assert issue_refund(shopfront.shop, order.code)[0].amount == 7500
 
@@ -244,7 +204,7 @@ def test_ref03_it_fails_after_all_and_a_person_is_told(shopfront, sandbox):
 def test_a_notice_is_done_when_a_person_says_so(shopfront):
     order, pi = paid(shopfront)
     shopfront.stripe.v1.refunds.create({"payment_intent": pi, "amount": 100})
-    settle_down(shopfront)
+    run_until_idle(shopfront)
     listed = flask(shopfront, "alerts", "list").output
     assert order.code in listed
     assert flask(shopfront, "alerts", "resolve", listed.split()[0]).exit_code == 0
@@ -254,6 +214,6 @@ def test_a_notice_is_done_when_a_person_says_so(shopfront):
 
 def test_nothing_is_refunded_while_a_bank_disputes_it(shopfront):
     order, _pi = paid(shopfront, method="pm_card_createDispute")
-    settle_down(shopfront)
+    run_until_idle(shopfront)
     with pytest.raises(OrderDisputed):
         issue_refund(shopfront.shop, order.code)
