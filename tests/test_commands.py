@@ -18,7 +18,7 @@ def put(front: Shopfront, kind: str) -> None:
 
 
 def test_an_empty_outbox_says_so(shopfront: Shopfront) -> None:
-    assert flask(shopfront, "list").output == "nothing\n"
+    assert flask(shopfront, "list").output == "no rows\n"
 
 
 def test_what_fails_is_listed_with_its_reason_and_can_be_tried_again(shopfront: Shopfront) -> None:
@@ -39,7 +39,7 @@ def test_what_is_done_is_not_done_again(shopfront: Shopfront) -> None:
     shopfront.run_jobs()
     listed = flask(shopfront, "list").output
     assert "done" in listed
-    assert flask(shopfront, "list", "--open").output == "nothing\n"
+    assert flask(shopfront, "list", "--open").output == "no rows\n"
     refused = flask(shopfront, "retry", listed.split()[0])
     assert refused.exit_code == 1
     assert "no open row" in refused.output
