@@ -213,14 +213,14 @@ def many_places(shopfront):
 def alarms(front):
     """The last hour's payments as /metrics tells them, and how often the alarm has been raised."""
 
-    def told():
+    def alert_counts():
         lines = requests.get(f"{front.url}/metrics", timeout=20).text.splitlines()
         return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
 
     raised = 'tmt_decline_alarms_total{mode="test"}'
-    before = told().get(raised, 0)
+    before = alert_counts().get(raised, 0)
     front.shop.jobs.run("alarm")
-    now = told()
+    now = alert_counts()
     return (
         float(now['tmt_last_hour_payments{outcome="succeeded"}']),
         float(now['tmt_last_hour_payments{outcome="failed"}']),

@@ -20,12 +20,12 @@ pytestmark = pytest.mark.usefixtures("sound")
 BUYERS = 25
 
 
-def told_by_stripe(front, pi, type_="payment_intent.succeeded"):
+def succeeded_event(front, pi, type_="payment_intent.succeeded"):
     """The body of Stripe's own event about the PaymentIntent."""
     for event in front.stripe.v1.events.list({"type": type_, "limit": 100}).data:
-        told = event.to_dict(for_json=True)
-        if told["data"]["object"]["id"] == pi:
-            return json.dumps(told)
+        webhook_threads = event.to_dict(for_json=True)
+        if webhook_threads["data"]["object"]["id"] == pi:
+            return json.dumps(webhook_threads)
     raise AssertionError(f"no {type_} about {pi}")
 
 
@@ -49,8 +49,8 @@ def test_pay15_half_of_the_calls_are_refused_and_everybody_pays(shopfront, sandb
     assert all('role="alert"' in a.text for a in answers if a.status_code == 503)
     assert shopfront.stock() == (BUYERS, 0)
     stored = {shopfront.payment(order).payment_intent_id for order in orders}
-    made = shopfront.stripe.v1.payment_intents.list({"limit": 100}).data
-    assert stored == {intent.id for intent in made}
+    created = shopfront.stripe.v1.payment_intents.list({"limit": 100}).data
+    assert stored == {intent.id for intent in created}
     assert len(stored) == BUYERS
     for pi in stored:
         shopfront.confirm(pi)
@@ -74,9 +74,9 @@ def test_ref04_everything_is_given_back_twice_at_once(shopfront):
 
     together(give_all_back, give_all_back)
     shopfront.run_jobs()
-    made = shopfront.stripe.v1.refunds.list({"limit": 100}).data
-    assert [refund.amount for refund in made] == [7500] * 10
-    assert len({refund.payment_intent for refund in made}) == 10
+    created = shopfront.stripe.v1.refunds.list({"limit": 100}).data
+    assert [refund.amount for refund in created] == [7500] * 10
+    assert len({refund.payment_intent for refund in created}) == 10
     assert {shopfront.order(order.token).status for order in orders} == {"refunded"}
     assert shopfront.stock() == (0, 0)
     check_money(shopfront)
@@ -86,25 +86,27 @@ def test_wh05_the_event_comes_while_the_id_is_being_stored(shopfront, monkeypatc
     """Paid, and told of, between Stripe's answer and the commit of its id."""
     shopfront.silence_stripe()
     order = shopfront.place_directly(1)
-    told = []
+    webhook_threads = []
 
     def pause(name):
-        if told or not name.startswith("before commit of tmt.payments.intents.current_intent"):
+        if webhook_threads or not name.startswith(
+            "before commit of tmt.payments.intents.current_intent"
+        ):
             return
-        told.append(threading.Thread(target=hear))
-        told[0].start()
+        webhook_threads.append(threading.Thread(target=deliver_webhook))
+        webhook_threads[0].start()
         # The webhook is at work, or waits for the database; in either case this goes on.
         time.sleep(0.3)
 
-    def hear():
+    def deliver_webhook():
         (intent,) = shopfront.stripe.v1.payment_intents.list().data
         shopfront.confirm(intent.id)
-        assert shopfront.deliver(told_by_stripe(shopfront, intent.id)).status_code == 200
+        assert shopfront.deliver(succeeded_event(shopfront, intent.id)).status_code == 200
         shopfront.shop.jobs.run("inbox")
 
     monkeypatch.setattr(failpoints, "reach", pause)
     shopfront.buyer().get(f"/orders/{order.token}/pay", allow_redirects=False)
-    told[0].join()
+    webhook_threads[0].join()
     shopfront.clock.move(seconds=10)
     shopfront.run_jobs()
     assert shopfront.order(order.token).status == "paid"

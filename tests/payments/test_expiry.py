@@ -37,9 +37,9 @@ def test_more_time_three_times_and_no_more(shopfront):
         assert f"/orders/{order.token}/extend" in buyer.get(f"/orders/{order.token}/pay").text
         post(buyer, order, "extend")
         held = shopfront.order(order.token)
-        left = held.expires_at - shopfront.clock.now()
+        remaining = held.expires_at - shopfront.clock.now()
         assert held.extensions == number
-        assert 890 < left.total_seconds() <= 900
+        assert 890 < remaining.total_seconds() <= 900
     assert f"/orders/{order.token}/extend" not in buyer.get(f"/orders/{order.token}/pay").text
     post(buyer, order, "extend")
     assert shopfront.order(order.token).expires_at == held.expires_at

@@ -13,17 +13,17 @@ from tmt.payments.refunds import issue_refund
 pytestmark = pytest.mark.usefixtures("sound")
 
 
-def in_the_dashboard(shopfront, pi, **amount):
-    made = shopfront.stripe.v1.refunds.create({"payment_intent": pi, **amount})
+def refund_in_dashboard(shopfront, pi, **amount):
+    refund = shopfront.stripe.v1.refunds.create({"payment_intent": pi, **amount})
     run_until_idle(shopfront)
-    return made
+    return refund
 
 
 def test_ref02_a_full_refund_ends_the_order(shopfront):
     order, pi = paid(shopfront)
-    made = in_the_dashboard(shopfront, pi)
+    refund = refund_in_dashboard(shopfront, pi)
     assert [(r.stripe_id, r.reason, r.status) for r in refunds(shopfront)] == [
-        (made.id, "external", "succeeded")
+        (refund.id, "external", "succeeded")
     ]
     assert shopfront.order(order.token).status == "refunded"
     assert ticket_statuses(shopfront, order) == ["void"] * 3
@@ -35,7 +35,7 @@ def test_ref02_a_full_refund_ends_the_order(shopfront):
 
 def test_ref02_a_part_is_booked_and_the_organiser_told(shopfront):
     order, pi = paid(shopfront)
-    in_the_dashboard(shopfront, pi, amount=500)
+    refund_in_dashboard(shopfront, pi, amount=500)
     assert shopfront.order(order.token).status == "paid"
     assert ticket_statuses(shopfront, order) == ["valid"] * 3
     assert alert_kinds(shopfront) == ["external_refund"]
@@ -44,8 +44,8 @@ def test_ref02_a_part_is_booked_and_the_organiser_told(shopfront):
 
 def test_ref02_part_by_part_until_nothing_is_left(shopfront):
     order, pi = paid(shopfront, 2)
-    in_the_dashboard(shopfront, pi, amount=7500)
-    in_the_dashboard(shopfront, pi, amount=7500)
+    refund_in_dashboard(shopfront, pi, amount=7500)
+    refund_in_dashboard(shopfront, pi, amount=7500)
     assert shopfront.order(order.token).status == "refunded"
     assert shopfront.stock() == (0, 0)
     check_money(shopfront)
@@ -57,7 +57,7 @@ def test_ref02_somebody_elses_charge_is_nothing_to_us(shopfront):
         {"amount": 900, "currency": "usd", "payment_method": "pm_card_visa", "confirm": True,
          "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"}}
     )  # fmt: skip
-    in_the_dashboard(shopfront, foreign.id)
+    refund_in_dashboard(shopfront, foreign.id)
     assert not refunds(shopfront)
     check_money(shopfront)
 
@@ -95,10 +95,10 @@ def test_wh02_a_refund_is_told_before_the_payment(shopfront, order_of_news):
     pi = buyer.open_pay_page(order)
     shopfront.confirm(pi)
     shopfront.stripe.v1.refunds.create({"payment_intent": pi})
-    wanted = ("payment_intent.succeeded", "charge.refunded", "refund.created")
+    types = ("payment_intent.succeeded", "charge.refunded", "refund.created")
     events = {e.type: e for e in shopfront.stripe.v1.events.list({"limit": 100}).data}
     for at in order_of_news:
-        event = events[wanted[at]]
+        event = events[types[at]]
         assert shopfront.deliver(str(event)).status_code == 200
         shopfront.run_jobs()
     run_until_idle(shopfront)

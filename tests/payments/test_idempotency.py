@@ -39,8 +39,8 @@ def break_answers(shopfront) -> Callable[[], None]:
 
 
 def intents(shopfront, order):
-    found = shopfront.stripe.v1.payment_intents.list({"limit": 100}).data
-    return [pi.id for pi in found if pi.metadata.to_dict().get("order") == order.code]
+    listed_intents = shopfront.stripe.v1.payment_intents.list({"limit": 100}).data
+    return [pi.id for pi in listed_intents if pi.metadata.to_dict().get("order") == order.code]
 
 
 def test_pay13_stripe_broke_before_it_did_anything(shopfront, sandbox):
@@ -61,10 +61,10 @@ def test_pay13_stripe_broke_after_it_did_it(shopfront):
     order = buyer.reserve(1)
     mend = break_answers(shopfront)
     assert buyer.get(f"/orders/{order.token}/pay").status_code == 503
-    (made,) = intents(shopfront, order)
+    (intent,) = intents(shopfront, order)
     mend()
-    assert buyer.open_pay_page(order) == made
-    assert intents(shopfront, order) == [made]
+    assert buyer.open_pay_page(order) == intent
+    assert intents(shopfront, order) == [intent]
 
 
 def test_pay13_no_answer_and_a_day_later_it_is_looked_up(shopfront, sandbox):
@@ -72,12 +72,12 @@ def test_pay13_no_answer_and_a_day_later_it_is_looked_up(shopfront, sandbox):
     order = buyer.reserve(1)
     sandbox.lose_answer(CREATE)
     assert buyer.get(f"/orders/{order.token}/pay").status_code == 503
-    (made,) = intents(shopfront, order)
+    (intent,) = intents(shopfront, order)
     sandbox.advance(hours=25)
     query = update(Order).values(expires_at=shopfront.clock.now() + timedelta(hours=1))
     shopfront.shop.db.transaction(lambda s: s.execute(query))
-    assert buyer.open_pay_page(order) == made
-    assert intents(shopfront, order) == [made]
+    assert buyer.open_pay_page(order) == intent
+    assert intents(shopfront, order) == [intent]
 
 
 def test_pay13_other_parameters_are_another_call_but_no_second_intent(shopfront, sandbox):
@@ -86,13 +86,13 @@ def test_pay13_other_parameters_are_another_call_but_no_second_intent(shopfront,
     order = buyer.reserve(1)
     sandbox.lose_answer(CREATE)
     buyer.get(f"/orders/{order.token}/pay")
-    (made,) = intents(shopfront, order)
+    (intent,) = intents(shopfront, order)
     shop = shopfront.shop
     renamed = replace(shop, settings=shop.settings.model_copy(update={"shop_name": "Other"}))
     extensions = shopfront.app.extensions
     extensions["tmt"] = replace(extensions["tmt"], shop=renamed)
-    assert buyer.open_pay_page(order) == made
-    assert intents(shopfront, order) == [made]
+    assert buyer.open_pay_page(order) == intent
+    assert intents(shopfront, order) == [intent]
 
 
 def test_pay15_too_many_at_once_is_tried_again_at_once(shopfront, sandbox):

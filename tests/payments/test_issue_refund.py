@@ -89,7 +89,7 @@ def test_tickets_become_void_without_money(shopfront):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "refusal"),
+    ("arguments", "error"),
     [
         ({"amount": 22501}, AmountTooLarge),
         ({"amount": -1}, AmountTooLarge),
@@ -98,10 +98,10 @@ def test_tickets_become_void_without_money(shopfront):
         ({"tickets": [1], "amount": 22501}, AmountTooLarge),
     ],
 )
-def test_what_cannot_be_is_refused_with_nothing_done(shopfront, wanted, refusal):
+def test_what_cannot_be_is_refused_with_nothing_done(shopfront, arguments, error):
     order, _pi = paid(shopfront)
-    with pytest.raises(refusal):
-        issue_refund(shopfront.shop, order.code, **wanted)
+    with pytest.raises(error):
+        issue_refund(shopfront.shop, order.code, **arguments)
     assert ticket_statuses(shopfront, order) == ["valid"] * 3
     assert not refunds(shopfront)
 
@@ -201,13 +201,13 @@ def test_ref03_it_fails_after_all_and_a_person_is_told(shopfront, sandbox):
     assert issue_refund(shopfront.shop, order.code).amount == 7500
 
 
-def test_a_notice_is_done_when_a_person_says_so(shopfront):
+def test_an_alert_is_resolved_when_a_person_says_so(shopfront):
     order, pi = paid(shopfront)
     shopfront.stripe.v1.refunds.create({"payment_intent": pi, "amount": 100})
     run_until_idle(shopfront)
-    listed = flask(shopfront, "alerts", "list").output
-    assert order.code in listed
-    assert flask(shopfront, "alerts", "resolve", listed.split()[0]).exit_code == 0
+    output = flask(shopfront, "alerts", "list").output
+    assert order.code in output
+    assert flask(shopfront, "alerts", "resolve", output.split()[0]).exit_code == 0
     assert flask(shopfront, "alerts", "list").output == "no alerts\n"
     assert flask(shopfront, "alerts", "resolve", "77").exit_code == 1
 

@@ -38,8 +38,8 @@ def test_pay13_one_payment_intent_whatever_became_of_the_call(shopfront, sandbox
         assert time.monotonic() < deadline
         time.sleep(0.2)
     pi = buyer.open_pay_page(order)
-    made = shopfront.stripe.v1.payment_intents.list({"limit": 100}).data
-    assert [intent.id for intent in made] == [pi]
+    created = shopfront.stripe.v1.payment_intents.list({"limit": 100}).data
+    assert [intent.id for intent in created] == [pi]
     shopfront.confirm(pi)
     buyer.get(f"/orders/{order.token}/return")
     shopfront.run_jobs()
@@ -62,6 +62,6 @@ def test_ref04_one_refund_whatever_became_of_the_call(shopfront, sandbox, troubl
         time.sleep(0.2)
         shopfront.clock.move(minutes=5)
         shopfront.run_jobs()
-    (made,) = shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
-    assert (made.amount, made.status) == (7500, "succeeded")
+    (created,) = shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
+    assert (created.amount, created.status) == (7500, "succeeded")
     check_money(shopfront)

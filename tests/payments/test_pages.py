@@ -74,11 +74,13 @@ def test_the_status_as_json_in_every_status(shopfront, status):
     buyer = shopfront.buyer()
     order = in_status(shopfront, buyer, status)
     answer = buyer.get(f"/orders/{order.token}/status")
-    told = answer.json()
-    assert set(told) == {"status", "overdue", "expires_at", "now"}
-    assert (told["status"], told["overdue"]) == (status, False)
-    assert datetime.fromisoformat(told["expires_at"]) == shopfront.order(order.token).expires_at
-    assert datetime.fromisoformat(told["now"]).utcoffset() is not None
+    answer_json = answer.json()
+    assert set(answer_json) == {"status", "overdue", "expires_at", "now"}
+    assert (answer_json["status"], answer_json["overdue"]) == (status, False)
+    assert (
+        datetime.fromisoformat(answer_json["expires_at"]) == shopfront.order(order.token).expires_at
+    )
+    assert datetime.fromisoformat(answer_json["now"]).utcoffset() is not None
     assert answer.headers["Cache-Control"] == "no-store"
 
 
@@ -86,8 +88,8 @@ def test_the_status_tells_that_the_time_is_up(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
     shopfront.clock.move(minutes=15, seconds=1)
-    told = buyer.get(f"/orders/{order.token}/status").json()
-    assert (told["status"], told["overdue"]) == ("held", True)
+    answer_json = buyer.get(f"/orders/{order.token}/status").json()
+    assert (answer_json["status"], answer_json["overdue"]) == ("held", True)
 
 
 def test_the_pay_page_hands_over_the_secret_and_nobody_keeps_it(shopfront):

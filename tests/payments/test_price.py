@@ -58,8 +58,8 @@ def bought(shopfront):
     """Two places of the event, paid; its order and PaymentIntent."""
     buyer = shopfront.buyer()
     fields = buyer.form("precio")
-    (shown,) = [name for name in fields if name.startswith("shown_price-")]
-    fields["quantity-" + shown.removeprefix("shown_price-")] = "2"
+    (price_field,) = [name for name in fields if name.startswith("shown_price-")]
+    fields["quantity-" + price_field.removeprefix("shown_price-")] = "2"
     answer = buyer.post("/events/precio/orders", fields, allow_redirects=False)
     assert answer.status_code == 303, answer.text
     order = shopfront.order(answer.headers["Location"].split("/orders/")[1].split("/")[0])
@@ -71,28 +71,28 @@ def bought(shopfront):
     return order, pi, page
 
 
-def letter(shopfront, subject):
+def mail_text(shopfront, subject):
     """The text of the mail with this word in its subject, as its reader sees it."""
-    letters = [
+    messages = [
         email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
         for path in shopfront.mails()
     ]
-    (found,) = [one for one in letters if subject in one["Subject"]]
-    body = found.get_body(("plain",))
+    (message,) = [one for one in messages if subject in one["Subject"]]
+    body = message.get_body(("plain",))
     return " ".join(body.get_content().replace("\xa0", " ").split())
 
 
 @pytest.mark.parametrize("currency", CLASSES)
 def test_mon01_the_same_from_the_price_list_to_the_refund(shopfront, currency):
-    price, minor, read = CLASSES[currency]
+    price, minor, formatted = CLASSES[currency]
     brought_in(shopfront, currency, price)
     order, pi, page = bought(shopfront)
     intent = shopfront.stripe.v1.payment_intents.retrieve(pi)
     assert (intent.amount, intent.amount_received, intent.currency) == (minor, minor, currency)
     assert (order.total, order.currency) == (minor, currency)
-    assert read in page
-    assert read in shopfront.buyer().get(f"/orders/{order.token}").text
-    assert read in letter(shopfront, order.event.title)
+    assert formatted in page
+    assert formatted in shopfront.buyer().get(f"/orders/{order.token}").text
+    assert formatted in mail_text(shopfront, order.event.title)
     with shopfront.shop.db.reading() as session:
         exported = yaml.load(export_catalogue(session), Loader=yaml.BaseLoader)
     (row,) = [e for e in exported["events"] if e["slug"] == "precio"]
@@ -101,7 +101,7 @@ def test_mon01_the_same_from_the_price_list_to_the_refund(shopfront, currency):
     shopfront.run_jobs()
     (refund,) = shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
     assert (refund.amount, refund.currency) == (minor, currency)
-    assert read in shopfront.buyer().get(f"/orders/{order.token}").text
+    assert formatted in shopfront.buyer().get(f"/orders/{order.token}").text
     check_money(shopfront)
 
 

@@ -49,8 +49,11 @@ def test_a_refund_is_written_down_before_it_is_asked_for(shopfront):
     assert refund.stripe_id is None
     assert not shopfront.stripe.v1.refunds.list().data
     shopfront.run_jobs()
-    (made,) = shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
-    assert (the_refund(shopfront).stripe_id, the_refund(shopfront).status) == (made.id, "succeeded")
+    (created,) = shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
+    assert (the_refund(shopfront).stripe_id, the_refund(shopfront).status) == (
+        created.id,
+        "succeeded",
+    )
     check_money(shopfront)
 
 
@@ -71,8 +74,8 @@ def test_the_same_refund_sent_again_is_one(shopfront):
     shopfront.shop.db.transaction(reopen)
     shopfront.run_jobs()
     assert the_row(shopfront).done_at
-    (made,) = shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
-    assert the_refund(shopfront).stripe_id == made.id
+    (created,) = shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
+    assert the_refund(shopfront).stripe_id == created.id
     check_money(shopfront)
 
 
@@ -81,8 +84,8 @@ def test_the_organiser_was_faster_in_the_dashboard(shopfront):
     shopfront.stripe.v1.refunds.create({"payment_intent": pi})
     shopfront.run_jobs()
     assert the_row(shopfront).done_at
-    ours, theirs = all_refunds(shopfront)
-    assert (ours.status, ours.failure_reason) == ("failed", "charge_already_refunded")
+    own, theirs = all_refunds(shopfront)
+    assert (own.status, own.failure_reason) == ("failed", "charge_already_refunded")
     assert (theirs.status, theirs.reason, theirs.amount) == ("succeeded", "external", 7000)
     assert len(shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data) == 1
     check_money(shopfront)
@@ -94,8 +97,8 @@ def test_a_part_went_back_by_hand_and_the_rest_follows(shopfront):
     shopfront.stripe.v1.refunds.create({"payment_intent": pi, "amount": 100})
     for _minute in range(2):
         shopfront.run_jobs()
-    made = shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
-    assert sorted(refund.amount for refund in made) == [100, 6900]
+    created = shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
+    assert sorted(refund.amount for refund in created) == [100, 6900]
     assert [(r.amount, r.status) for r in all_refunds(shopfront)] == [
         (7000, "failed"),
         (100, "succeeded"),
@@ -106,9 +109,9 @@ def test_a_part_went_back_by_hand_and_the_rest_follows(shopfront):
 
 def test_a_payment_is_owed_back_once_whoever_tells_of_it(shopfront):
     order, pi = paid_short(shopfront)
-    told = shopfront.gateway.retrieve_payment_intent(pi)
+    intent = shopfront.gateway.retrieve_payment_intent(pi)
     for trigger in (Trigger.WEBHOOK, Trigger.API, Trigger.PAGE):
-        sync_payment_intent(shopfront.shop, told, trigger)
-        sync_payment_intent(shopfront.shop, replace(told, status="canceled"), trigger)
+        sync_payment_intent(shopfront.shop, intent, trigger)
+        sync_payment_intent(shopfront.shop, replace(intent, status="canceled"), trigger)
     assert the_refund(shopfront).amount == 7000
     assert shopfront.order(order.token).status == "refunded"

@@ -28,9 +28,9 @@ def test_pay08_another_amount_or_currency_is_no_payment(shopfront, received, cur
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
     pi = shopfront.gateway.retrieve_payment_intent(buyer.open_pay_page(order))
-    told = replace(pi, status="succeeded", amount_received=received, currency=currency)
-    assert sync_payment_intent(shopfront.shop, told, Trigger.WEBHOOK) == Outcome.REFUNDING
-    assert sync_payment_intent(shopfront.shop, told, Trigger.RETURN_PAGE) == Outcome.UNCHANGED
+    succeeded = replace(pi, status="succeeded", amount_received=received, currency=currency)
+    assert sync_payment_intent(shopfront.shop, succeeded, Trigger.WEBHOOK) == Outcome.REFUNDING
+    assert sync_payment_intent(shopfront.shop, succeeded, Trigger.RETURN_PAGE) == Outcome.UNCHANGED
     assert shopfront.order(order.token).status == "refunded"
     assert not shopfront.tickets(order)
     assert shopfront.stock() == (0, 0)
@@ -66,8 +66,8 @@ def test_pay08_a_payment_of_the_exact_amount_is_one(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
     pi = shopfront.gateway.retrieve_payment_intent(buyer.open_pay_page(order))
-    told = replace(pi, status="succeeded", amount_received=7500)
-    assert sync_payment_intent(shopfront.shop, told, Trigger.WEBHOOK) == Outcome.PAID
+    succeeded = replace(pi, status="succeeded", amount_received=7500)
+    assert sync_payment_intent(shopfront.shop, succeeded, Trigger.WEBHOOK) == Outcome.PAID
 
 
 def test_pay09_a_payment_intent_that_is_not_stored_pays_nothing(shopfront):
@@ -78,6 +78,6 @@ def test_pay09_a_payment_intent_that_is_not_stored_pays_nothing(shopfront):
         {"amount": 7500, "currency": "usd", "metadata": {"platform": "TMT", "order": order.code}}
     )
     shopfront.confirm(foreign.id)
-    told = shopfront.gateway.retrieve_payment_intent(foreign.id)
-    assert sync_payment_intent(shopfront.shop, told, Trigger.API) == Outcome.NOT_OURS
+    succeeded = shopfront.gateway.retrieve_payment_intent(foreign.id)
+    assert sync_payment_intent(shopfront.shop, succeeded, Trigger.API) == Outcome.UNKNOWN_INTENT
     assert shopfront.order(order.token).status == "held"

@@ -23,8 +23,8 @@ def intents(shopfront):
     return [pi.id for pi in shopfront.stripe.v1.payment_intents.list().data]
 
 
-@pytest.mark.parametrize(("fate", "made"), [("refused", 0), ("lost", 0), ("unanswered", 1)])
-def test_pay13_the_answer_is_lost_and_the_next_try_finds_the_same(shopfront, fate, made):
+@pytest.mark.parametrize(("fate", "expected"), [("refused", 0), ("lost", 0), ("unanswered", 1)])
+def test_pay13_the_answer_is_lost_and_the_next_try_finds_the_same(shopfront, fate, expected):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
     line = StripeLine(shopfront)
@@ -34,7 +34,7 @@ def test_pay13_the_answer_is_lost_and_the_next_try_finds_the_same(shopfront, fat
     assert 'role="alert"' in page.text
     assert "data-client-secret" not in page.text
     before = intents(shopfront)
-    assert len(before) == made
+    assert len(before) == expected
     line.fate = lambda _call: None
     pi = buyer.open_pay_page(order)
     assert intents(shopfront) == [pi]

@@ -40,8 +40,8 @@ def test_mail01_one_poisoned_mail_stops_no_other(shopfront):
     for _minute in range(4):
         shopfront.run_jobs()
         shopfront.clock.move(minutes=1)
-    sent = [mail_file(shopfront, order).is_file() for order in orders]
-    assert sent == [True, False, True]
+    files_exist = [mail_file(shopfront, order).is_file() for order in orders]
+    assert files_exist == [True, False, True]
     poisoned = rows(shopfront)[1]
     assert (poisoned.state, poisoned.attempts) == ("failing", 4)
     assert "MailUnavailable" in (poisoned.last_error or "")

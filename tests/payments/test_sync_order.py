@@ -22,7 +22,7 @@ def quiet(shopfront):
     return shopfront
 
 
-def begun(front):
+def reserve_with_intent(front):
     order = front.place_directly(1)
     intent = current_intent(front.shop, front.gateway, order, Trigger.PAGE)
     assert intent
@@ -31,13 +31,13 @@ def begun(front):
 
 def events_of(front, pi, *types):
     """Stripe's events about the PaymentIntent, by type, as the webhook would get them."""
-    found = {}
+    bodies = {}
     for event in front.stripe.v1.events.list({"limit": 100}).data:
-        told = event.to_dict(for_json=True)
-        about = told["data"]["object"]
-        if pi in (about["id"], about.get("payment_intent")):
-            found[told["type"]] = json.dumps(told)
-    return [found[name] for name in types]
+        fields = event.to_dict(for_json=True)
+        object_ = fields["data"]["object"]
+        if pi in (object_["id"], object_.get("payment_intent")):
+            bodies[fields["type"]] = json.dumps(fields)
+    return [bodies[name] for name in types]
 
 
 def deliver(front, events):
@@ -64,7 +64,7 @@ PAID_TYPES = (
 def test_wh02_declined_then_paid_in_every_order_of_the_events(quiet, first):
     rest = [name for name in PAID_TYPES if name != first]
     for types in itertools.permutations(rest):
-        order, pi = begun(quiet)
+        order, pi = reserve_with_intent(quiet)
         declined_then_paid(quiet, pi)
         deliver(quiet, events_of(quiet, pi, first, *types))
         assert quiet.order(order.token).status == "paid", (first, *types)
@@ -76,7 +76,7 @@ def test_wh02_declined_then_paid_in_every_order_of_the_events(quiet, first):
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_wh02_declined_then_canceled_in_every_order(quiet, turned):
-    order, pi = begun(quiet)
+    order, pi = reserve_with_intent(quiet)
     with pytest.raises(stripe.CardError):
         quiet.confirm(pi, "pm_card_visa_chargeDeclined")
     quiet.stripe.v1.payment_intents.cancel(pi)
@@ -88,7 +88,7 @@ def test_wh02_declined_then_canceled_in_every_order(quiet, turned):
 
 
 def test_wh02_an_old_decline_moves_a_paid_order_nowhere(quiet):
-    order, pi = begun(quiet)
+    order, pi = reserve_with_intent(quiet)
     declined_then_paid(quiet, pi)
     current_intent(quiet.shop, quiet.gateway, order, Trigger.RETURN_PAGE)
     deliver(quiet, events_of(quiet, pi, "payment_intent.payment_failed"))
@@ -100,7 +100,7 @@ def test_wh02_an_old_decline_moves_a_paid_order_nowhere(quiet):
 
 def test_wh02_a_refund_that_is_told_before_the_payment(quiet):
     """The buyer has paid and got all of it back before the first event arrives."""
-    order, pi = begun(quiet)
+    order, pi = reserve_with_intent(quiet)
     quiet.stripe.v1.payment_intents.update(pi, {"amount": 50})
     quiet.confirm(pi)
     quiet.stripe.v1.refunds.create({"payment_intent": pi})

@@ -33,8 +33,8 @@ def test_pay12_for_a_fortnight_the_places_stay_and_nobody_pays_again(shopfront):
     buyer.post(f"/orders/{order.token}/cancel", {"csrf_token": buyer.csrf_token("/orders/find")})
     assert shopfront.order(order.token).status == "processing"
     # One word of it, in the buyer's language, and nothing more.
-    (told,) = shopfront.mails()
-    assert "Tu pago de Concierto de prueba" in told.read_text()
+    (mail,) = shopfront.mails()
+    assert "Tu pago de Concierto de prueba" in mail.read_text()
     assert buyer.get(f"/orders/{order.token}/tickets.pdf").status_code == 404
 
 
@@ -77,9 +77,9 @@ def test_pay12_then_it_is_canceled_at_stripe(shopfront):
     buyer = shopfront.buyer()
     order, pi = on_its_way(shopfront, buyer)
     change_at_stripe(shopfront, pi, status="canceled")
-    told = shopfront.gateway.retrieve_payment_intent(pi)
-    assert sync_payment_intent(shopfront.shop, told, Trigger.WEBHOOK) == Outcome.ENDED
-    assert sync_payment_intent(shopfront.shop, told, Trigger.WEBHOOK) == Outcome.UNCHANGED
+    intent = shopfront.gateway.retrieve_payment_intent(pi)
+    assert sync_payment_intent(shopfront.shop, intent, Trigger.WEBHOOK) == Outcome.ENDED
+    assert sync_payment_intent(shopfront.shop, intent, Trigger.WEBHOOK) == Outcome.UNCHANGED
     assert shopfront.order(order.token).status == "canceled"
 
 

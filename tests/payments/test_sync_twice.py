@@ -94,14 +94,14 @@ def test_pay05_the_return_page_works_on_another_device(shopfront):
     assert len(shopfront.mails()) == 1
 
 
-@pytest.mark.parametrize("told", ["succeeded", "failed", "pending", "'\"><b>"])
-def test_pay07_the_return_page_believes_no_parameter(shopfront, told):
+@pytest.mark.parametrize("redirect_status", ["succeeded", "failed", "pending", "'\"><b>"])
+def test_pay07_the_return_page_believes_no_parameter(shopfront, redirect_status):
     buyer = shopfront.buyer()
     order, other = buyer.reserve(1), shopfront.buyer(email="eva@example.com").reserve(1)
     pi = buyer.open_pay_page(order)
     foreign = shopfront.stripe.v1.payment_intents.create({"amount": 7500, "currency": "usd"})
     shopfront.confirm(foreign.id)
-    params = {"redirect_status": told, "payment_intent": foreign.id}
+    params = {"redirect_status": redirect_status, "payment_intent": foreign.id}
     line = StripeLine(shopfront)
     answer = buyer.get(f"/orders/{order.token}/return", params=params)
     assert line.calls == [f"GET /v1/payment_intents/{pi}"]

@@ -83,8 +83,8 @@ def remaining(session: Session, payment: Payment) -> int:
     """
     if payment.status != PaymentIntentStatus.SUCCEEDED:
         return 0
-    gone = session.scalar(_GONE, {"payment": payment.id}) or 0
-    return max(payment.amount_received - gone, 0)
+    lost = session.scalar(_REFUNDED_OR_LOST, {"payment": payment.id}) or 0
+    return max(payment.amount_received - lost, 0)
 
 
 def net_paid(session: Session, order: Order) -> int:
@@ -126,7 +126,7 @@ _PAYMENT = (
     .with_for_update()
     .execution_options(populate_existing=True)
 )
-_GONE = select(
+_REFUNDED_OR_LOST = select(
     _sum(
         Refund.amount,
         Refund.payment_id == bindparam("payment"),

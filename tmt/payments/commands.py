@@ -64,14 +64,14 @@ alerts_commands = AppGroup("alerts", help="What a person must see: disputes, fai
 def alerts_list() -> None:
     """Alerts that nobody has resolved, oldest first, with what to do."""
     with web.shop().db.reading() as session:
-        found = alerts.open_alerts(session)
-        codes = {alert.id: session.get_one(Order, alert.order_id).code for alert in found}
-    for alert in found:
+        open_alerts = alerts.open_alerts(session)
+        codes = {alert.id: session.get_one(Order, alert.order_id).code for alert in open_alerts}
+    for alert in open_alerts:
         what, to_do = alerts.KINDS[alert.kind]
         when = f"{alert.created_at:%Y-%m-%d %H:%M}"
         click.echo(f"{alert.id:>5}  {when}  {codes[alert.id]}  {what}")
         click.echo(f"       {to_do}")
-    if not found:
+    if not open_alerts:
         click.echo("no alerts")
 
 
