@@ -74,13 +74,11 @@ def test_the_status_as_json_in_every_status(shopfront, status):
     buyer = shopfront.buyer()
     order = in_status(shopfront, buyer, status)
     answer = buyer.get(f"/orders/{order.token}/status")
-    answer_json = answer.json()
-    assert set(answer_json) == {"status", "overdue", "expires_at", "now"}
-    assert (answer_json["status"], answer_json["overdue"]) == (status, False)
-    assert (
-        datetime.fromisoformat(answer_json["expires_at"]) == shopfront.order(order.token).expires_at
-    )
-    assert datetime.fromisoformat(answer_json["now"]).utcoffset() is not None
+    fields = answer.json()
+    assert set(fields) == {"status", "overdue", "expires_at", "now"}
+    assert (fields["status"], fields["overdue"]) == (status, False)
+    assert datetime.fromisoformat(fields["expires_at"]) == shopfront.order(order.token).expires_at
+    assert datetime.fromisoformat(fields["now"]).utcoffset() is not None
     assert answer.headers["Cache-Control"] == "no-store"
 
 
@@ -88,8 +86,8 @@ def test_the_status_tells_that_the_time_is_up(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
     shopfront.clock.move(minutes=15, seconds=1)
-    answer_json = buyer.get(f"/orders/{order.token}/status").json()
-    assert (answer_json["status"], answer_json["overdue"]) == ("held", True)
+    fields = buyer.get(f"/orders/{order.token}/status").json()
+    assert (fields["status"], fields["overdue"]) == ("held", True)
 
 
 def test_the_pay_page_hands_over_the_secret_and_nobody_keeps_it(shopfront):

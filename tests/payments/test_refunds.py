@@ -50,10 +50,8 @@ def test_a_refund_is_written_down_before_it_is_asked_for(shopfront):
     assert not shopfront.stripe.v1.refunds.list().data
     shopfront.run_jobs()
     (created,) = shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
-    assert (the_refund(shopfront).stripe_id, the_refund(shopfront).status) == (
-        created.id,
-        "succeeded",
-    )
+    refund = the_refund(shopfront)
+    assert (refund.stripe_id, refund.status) == (created.id, "succeeded")
     check_money(shopfront)
 
 
