@@ -326,16 +326,17 @@ def _draw_order_row(sheet: _Sheet, page: TicketPage) -> None:
 
 
 def _draw_stub(sheet: _Sheet, page: TicketPage) -> None:
-    drawn = qr.symbol(page.code)
-    side = drawn.size * MODULE
+    from segno.utils import matrix_to_lines
+
+    matrix = qr.symbol(page.code).matrix
+    side = len(matrix) * MODULE
     middle = (STUB_X + CARD_X + CARD_WIDTH) / 2
     left, top = middle - side / 2, BAND_END + 4.4 * MODULE
     sheet.pdf.set_fill_color(0)
-    for x, y, length in drawn.runs:
+    for (x, y), (end, _y) in matrix_to_lines(matrix, 0, 0):
         # A hair of overlap: viewers leave light seams between bars that only touch.
-        sheet.pdf.rect(
-            left + x * MODULE, top + y * MODULE, length * MODULE, MODULE + 0.03, style="F"
-        )
+        width, height = (end - x) * MODULE, MODULE + 0.03
+        sheet.pdf.rect(left + x * MODULE, top + y * MODULE, width, height, style="F")
     groups = qr.grouped(page.code.upper()).split()
     below = top + side + qr.QUIET_ZONE * MODULE
     sheet.line(" ".join(groups[:4]), middle, below + 1.8, size=10.5, weight="B", centred=True)
