@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import re
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import segno
 
 PREFIX = "TMT1:"
 # ISO/IEC 18004, 9.1: four modules of clear space on every side.
@@ -39,8 +42,8 @@ def grouped(code: str) -> str:
     return " ".join(code[i : i + _GROUP] for i in range(0, len(code), _GROUP))
 
 
-def symbol(code: str) -> Any:
-    """The QR symbol of a ticket, a `segno.QRCode` at error level M.
+def symbol(code: str) -> segno.QRCode:
+    """The QR symbol of a ticket at error level M.
 
     Raises `InvalidPayload` as `payload` does.
     """
@@ -57,8 +60,12 @@ def svg(code: str, label: str) -> str:
     and neither style attributes nor ids, so that a strict CSP admits it and a page may hold many.
     The label is escaped here. Raises `InvalidPayload` as `payload` does.
     """
-    drawing: str = symbol(code).svg_inline(
-        omitsize=True, border=QUIET_ZONE, light="#fff", svgclass="qr", lineclass=None
+    drawing = symbol(code).svg_inline(
+        omitsize=True,
+        border=QUIET_ZONE,
+        light="#fff",
+        svgclass="qr",
+        lineclass=None,
     )
     # segno knows titles only, which browsers show as tooltips.
     attributes = f'role="img" aria-label="{escape(label)}" shape-rendering="crispEdges"'
