@@ -7,12 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from tmt.catalog import listing, stock
-from tmt.catalog.exchange import (
-    CatalogueError,
-    EventData,
-    export_catalogue,
-    parse_catalogue,
-)
+from tmt.catalog.file_format import CatalogueError, EventData, parse_catalogue
+from tmt.catalog.import_export import export_catalogue
 from tmt.catalog.models import Event
 from tmt.core.db import Database
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -21,3 +22,15 @@ class Clock:
 def from_unix(seconds: int) -> datetime:
     """Stripe's Unix seconds as an aware UTC datetime."""
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def parse_timespan(text: str) -> timedelta:
+    """The span in '30d', '12h' or '45m' (days, hours, minutes). Raises `ValueError` for any other.
+
+    At most four digits, so that the span can be added to any date of today.
+    """
+    written = re.fullmatch(r"([0-9]{1,4})([dhm])", text)
+    if not written:
+        raise ValueError(f"'{text[:40]}' is not a time span such as 30d, 12h or 45m")
+    unit = {"d": "days", "h": "hours", "m": "minutes"}[written[2]]
+    return timedelta(**{unit: int(written[1])})

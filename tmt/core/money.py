@@ -6,6 +6,7 @@ amount means on the wire) and apart from the display table, which is Babel's (ho
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from functools import lru_cache
@@ -51,6 +52,8 @@ MINIMUM = {
 # Eight digits are taken for every payment method and by every version of the API.
 MAXIMUM = 99_999_999
 
+_AMOUNT = re.compile(r"(0|[1-9][0-9]{0,9})(\.[0-9]{1,6})?")
+
 
 class UnknownCurrency(Refusal):
     """The currency is none that Stripe charges in."""
@@ -58,6 +61,10 @@ class UnknownCurrency(Refusal):
 
 class AmountOutOfRange(Refusal):
     """The amount is below or above what Stripe charges in this currency."""
+
+
+class InvalidAmount(Refusal):
+    """The text is not an amount, or has more decimals than its currency."""
 
 
 def known_currency(currency: str) -> str:
@@ -89,6 +96,22 @@ def to_minor(amount: Decimal, currency: str) -> int:
 def to_major(amount: int, currency: str) -> Decimal:
     """The amount in major units: 7500 usd is 75.00, 7500 jpy is 7500."""
     return Decimal(amount).scaleb(-exponent(currency))
+
+
+def parse_amount(text: str, currency: str) -> int:
+    """Minor units of an amount as people type it in major units: 45.00, 45 or 4500 yen.
+
+    Digits and a decimal point only, zero or more. Raises `InvalidAmount`, also rather than round:
+    '10.005' is no amount in euros; `UnknownCurrency`.
+    """
+    currency = known_currency(currency)
+    if not _AMOUNT.fullmatch(text):
+        raise InvalidAmount(f"'{text[:40]}' is not an amount such as 12.50")
+    amount = Decimal(text)
+    minor = to_minor(amount, currency)
+    if to_major(minor, currency) != amount:
+        raise InvalidAmount(f"{text} has more decimals than {currency.upper()} has")
+    return minor
 
 
 def check_chargeable(amount: int, currency: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import string
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -26,16 +25,13 @@ from tests.catalog.files import (
     written,
 )
 from tmt.catalog import listing
-from tmt.catalog.exchange import (
-    DEMO,
+from tmt.catalog.file_format import (
     CatalogueError,
     EventData,
-    ImportResult,
     TicketTypeData,
-    import_catalogue,
     parse_catalogue,
-    seed_demo,
 )
+from tmt.catalog.import_export import DEMO, ImportResult, import_catalogue, seed_demo
 from tmt.catalog.models import EVENT_STATUSES, Event, TicketType
 from tmt.checkout.models import Order, OrderLine
 from tmt.core.db import Database
@@ -87,7 +83,7 @@ def test_an_import_never_takes_away_what_is_held(
     import_catalogue(db, [parse_one()], NOW)
     hold(db, "General", 3)
     before = exported(db)
-    fresh = replace(parse_one(), slug="another")
+    fresh = parse_one(slug="another")
     with pytest.raises(CatalogueError, match="nothing was imported") as caught:
         import_catalogue(db, [fresh, parse_one(*types, **event)], NOW)
     (error,) = caught.value.errors
@@ -157,11 +153,16 @@ ADDRESS = st.none() | st.just("https://example.org/a.jpg?x=%20#y")
 
 
 @st.composite
-def ticket_types(draw: Any, currency: str) -> tuple[TicketTypeData, ...]:
+def ticket_types(draw: Any, currency: str) -> list[TicketTypeData]:
     names = draw(st.lists(LINE, max_size=3, unique=True))
     prices = st.integers(0, 900).map(lambda each: each * SMALLEST[currency])
     about = LINE | st.just("")
-    return tuple(TicketTypeData(name, draw(prices), draw(about), draw(CAPACITY)) for name in names)
+    return [
+        TicketTypeData.model_construct(
+            name=name, price=draw(prices), description=draw(about), capacity=draw(CAPACITY)
+        )
+        for name in names
+    ]
 
 
 @st.composite
@@ -175,14 +176,27 @@ def catalogues(draw: Any) -> list[EventData]:
         window = draw(st.sampled_from([(None, None), (-5, -2), (-5, None), (None, 0)]))
         sale = [None if each is None else starts + timedelta(hours=each) for each in window]
         events.append(
-            EventData(
-                slug, draw(LINE), draw(st.sampled_from(EVENT_STATUSES)),
-                draw(st.sampled_from(["es", "en"])), starts, starts + timedelta(hours=3),
-                draw(st.sampled_from(ZONES)), draw(LINE), draw(LINE), draw(LINE), currency,
-                draw(st.integers(1, 50)), draw(CAPACITY), *sale, draw(ADDRESS),
-                draw(LINES_OF_TEXT), draw(ticket_types(currency)),
+            EventData.model_construct(
+                slug=slug,
+                title=draw(LINE),
+                status=draw(st.sampled_from(EVENT_STATUSES)),
+                language=draw(st.sampled_from(["es", "en"])),
+                starts_at=starts,
+                ends_at=starts + timedelta(hours=3),
+                time_zone=draw(st.sampled_from(ZONES)),
+                venue=draw(LINE),
+                address=draw(LINE),
+                city=draw(LINE),
+                currency=currency,
+                max_per_order=draw(st.integers(1, 50)),
+                capacity=draw(CAPACITY),
+                sale_starts_at=sale[0],
+                sale_ends_at=sale[1],
+                image_url=draw(ADDRESS),
+                description=draw(LINES_OF_TEXT),
+                ticket_types=draw(ticket_types(currency)),
             )
-        )  # fmt: skip
+        )
     return events
 
 
@@ -246,7 +260,7 @@ def test_the_demo_is_for_an_empty_shop_only(db: Database) -> None:
 
 def test_an_exported_time_that_comes_twice_has_its_offset(db: Database) -> None:
     start = datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Madrid"))
-    data = replace(parse_one(), starts_at=start.astimezone(UTC))
+    data = parse_one().model_copy(update={"starts_at": start.astimezone(UTC)})
     import_catalogue(db, [data], NOW)
     assert "  starts_at: 2026-10-25 02:30+01:00\n" in exported(db)
 
