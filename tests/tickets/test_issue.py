@@ -71,7 +71,7 @@ def test_void_tickets_are_kept_and_open_nothing(shopfront):
         found = locked_order(session, order.id)
         move(session, found, "refunded", Cause.STAFF, shopfront.clock.now())
         void(session, order.id, None)
-        stock.take_back(session, found.event_id, found.places)
+        stock.restock(session, found.event_id, found.places)
 
     shopfront.shop.db.transaction(refund)
     assert [t.status for t in tickets(shopfront, order)] == ["void", "void"]

@@ -31,7 +31,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from tmt.catalog.local_time import parse_local
-from tmt.catalog.models import EVENT_STATUSES
+from tmt.catalog.models import EventStatus
 from tmt.catalog.yaml_lines import Place, Scalar, read_yaml
 from tmt.core.errors import CommandError
 from tmt.core.i18n import LOCALES
@@ -264,7 +264,7 @@ class EventData(_Row):
 
     slug: Annotated[str, _text(80), AfterValidator(_slug)]
     title: Annotated[str, _text(200)]
-    status: Annotated[str, _one_of(EVENT_STATUSES)]
+    status: Annotated[str, _one_of(tuple(EventStatus))]
     language: Annotated[str, _one_of(LOCALES)]
     starts_at: Moment
     ends_at: Moment

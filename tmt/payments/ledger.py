@@ -84,7 +84,7 @@ def return_places(session: Session, order: Order, numbers: Sequence[int] | None)
     """Makes tickets of the order void (all, or those of these numbers), their places free."""
     places = void(session, order.id, numbers)
     if places:
-        stock.take_back(session, order.event_id, places)
+        stock.restock(session, order.event_id, places)
 
 
 def _sum(column: InstrumentedAttribute[int], *where: ColumnElement[bool]) -> ColumnElement[int]:
