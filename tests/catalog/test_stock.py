@@ -73,35 +73,33 @@ def test_released_tickets_can_be_held_again(db: Database) -> None:
     assert counts(db, event_id) == [(2, 0), (2, 0)]
 
 
-def test_a_type_that_has_not_enough_is_named_and_nothing_is_held(db: Database) -> None:
-    event_id, (wide, narrow) = make_event(db, 10, 10, 1)
+# Capacity of the event and of its types; what is sold before, what is wanted, what has too little.
+TOO_FEW: list[tuple[int | None, list[int | None], dict[int, int], dict[int, int], int | None]] = [
+    (10, [10, 1], {}, {0: 2, 1: 2}, 1),
+    (3, [None, 5], {0: 2}, {1: 2}, None),
+    (None, [2], {0: 2}, {0: 1}, 0),
+    (None, [0], {}, {0: 1}, 0),
+]
+
+
+@pytest.mark.parametrize(("capacity", "types", "sold", "wanted", "too_few"), TOO_FEW)
+def test_what_has_too_few_left_is_named_and_nothing_is_held(
+    db: Database,
+    capacity: int | None,
+    types: list[int | None],
+    sold: dict[int, int],
+    wanted: dict[int, int],
+    too_few: int | None,
+) -> None:
+    event_id, ids = make_event(db, capacity, *types)
+    sold, wanted = ({ids[i]: n for i, n in each.items()} for each in (sold, wanted))
+    for step in (stock.hold, stock.sell) if sold else ():
+        db.transaction(lambda s, step=step: step(s, event_id, sold))
+    before = counts(db, event_id)
     with pytest.raises(stock.SoldOut) as caught:
-        db.transaction(lambda s: stock.hold(s, event_id, {wide: 2, narrow: 2}))
-    assert caught.value.ticket_type_id == narrow
-    assert counts(db, event_id) == [(0, 0), (0, 0), (0, 0)]
-
-
-def test_the_events_capacity_holds_over_all_its_types(db: Database) -> None:
-    event_id, (first, second) = make_event(db, 3, None, 5)
-    db.transaction(lambda s: stock.hold(s, event_id, {first: 2}))
-    with pytest.raises(stock.SoldOut) as caught:
-        db.transaction(lambda s: stock.hold(s, event_id, {second: 2}))
-    assert caught.value.ticket_type_id is None
-    assert counts(db, event_id) == [(2, 0), (2, 0), (0, 0)]
-
-
-def test_sold_tickets_count_against_the_capacity(db: Database) -> None:
-    event_id, (only,) = make_event(db, None, 2)
-    db.transaction(lambda s: stock.hold(s, event_id, {only: 2}))
-    db.transaction(lambda s: stock.sell(s, event_id, {only: 2}))
-    with pytest.raises(stock.SoldOut):
-        db.transaction(lambda s: stock.hold(s, event_id, {only: 1}))
-
-
-def test_a_capacity_of_zero_sells_nothing(db: Database) -> None:
-    event_id, (only,) = make_event(db, None, 0)
-    with pytest.raises(stock.SoldOut):
-        db.transaction(lambda s: stock.hold(s, event_id, {only: 1}))
+        db.transaction(lambda s: stock.hold(s, event_id, wanted))
+    assert caught.value.ticket_type_id == (None if too_few is None else ids[too_few])
+    assert counts(db, event_id) == before
 
 
 def test_a_unit_that_fails_later_leaves_nothing_held(db: Database) -> None:

@@ -67,7 +67,8 @@ class CatalogueError(CommandError):
 class ParseContext:
     """What the meaning of a value depends on besides itself; pydantic hands it to each validator.
 
-    `zone` and `event` (its valid fields) are those of the event that is being read.
+    `zone` is that of the event that is being read; `event` has its valid fields, and `names` the
+    names of its ticket types, while these are read.
     """
 
     now: datetime
@@ -205,13 +206,10 @@ def _moment(value: Any, info: ValidationInfo) -> datetime:
     return parse_local(_written(value), context.zone, context.now)
 
 
-def _check_sale(
-    ends: datetime | None, own: dict[str, Any], event: dict[str, Any]
-) -> datetime | None:
-    """Check when the sale of a row begins and `ends`; what a ticket type leaves out is its event's.
-
-    `own` and `event` are the valid fields, so far, of the row and of its event.
-    """
+def _check_sale(ends: datetime | None, info: ValidationInfo) -> datetime | None:
+    """Check when the sale begins and `ends`; what a ticket type leaves out is its event's."""
+    own = info.data
+    event = _context(info).event or own
     starts, over = own.get("sale_starts_at"), event.get("ends_at")
     if not starts and not ends:
         return ends
@@ -233,8 +231,8 @@ def _check_sale(
 
 Moment = Annotated[datetime, PlainValidator(_moment)]
 Capacity = Annotated[int, _whole_number(0, 1_000_000)]
-# Checked also when it is left out: its validator looks at the whole sale.
-_SALE_END = Field(default=None, validate_default=True)
+# Checked also when it is left out: the validator looks at the whole sale.
+SaleEnd = Annotated[Moment | None, AfterValidator(_check_sale), Field(validate_default=True)]
 
 
 class _Row(BaseModel):
@@ -251,12 +249,7 @@ class TicketTypeData(_Row):
     description: Annotated[str, _text(500, required=False)] = ""
     capacity: Capacity | None = None
     sale_starts_at: Moment | None = None
-    sale_ends_at: Moment | None = _SALE_END
-
-    @field_validator("sale_ends_at")
-    @classmethod
-    def _check(cls, ends: datetime | None, info: ValidationInfo) -> datetime | None:
-        return _check_sale(ends, info.data, _context(info).event)
+    sale_ends_at: SaleEnd = None
 
 
 class EventData(_Row):
@@ -276,17 +269,19 @@ class EventData(_Row):
     max_per_order: Annotated[int, _whole_number(1, 50)]
     capacity: Capacity | None = None
     sale_starts_at: Moment | None = None
-    sale_ends_at: Moment | None = _SALE_END
+    sale_ends_at: SaleEnd = None
     image_url: Annotated[str, _text(500), AfterValidator(_https_url)] | None = None
     description: Annotated[str, _text(20_000, required=False, multiline=True)] = ""
     ticket_types: list[TicketTypeData]
 
     @model_validator(mode="before")
     @classmethod
-    def _set_zone(cls, row: Any, info: ValidationInfo) -> Any:
-        """The zone comes after the times that need it."""
+    def _begin(cls, row: Any, info: ValidationInfo) -> Any:
+        """The zone is looked up first: it comes after the times that need it."""
         name = str(row.get("time_zone")) if isinstance(row, dict) else ""
-        _context(info).zone = ZoneInfo(name) if name in _time_zones() else None
+        context = _context(info)
+        context.zone = ZoneInfo(name) if name in _time_zones() else None
+        context.event = {}
         return row
 
     @field_validator("ends_at")
@@ -296,15 +291,10 @@ class EventData(_Row):
             raise ValueError("must be after starts_at")
         return ends
 
-    @field_validator("sale_ends_at")
-    @classmethod
-    def _check(cls, ends: datetime | None, info: ValidationInfo) -> datetime | None:
-        return _check_sale(ends, info.data, info.data)
-
     @field_validator("ticket_types", mode="before")
     @classmethod
-    def _enter_event(cls, rows: Any, info: ValidationInfo) -> Any:
-        """Ticket types are checked with what they have from their event."""
+    def _begin_ticket_types(cls, rows: Any, info: ValidationInfo) -> Any:
+        """They are checked with what they have from their event."""
         context = _context(info)
         context.event, context.names = info.data, set()
         return rows
