@@ -16,7 +16,7 @@ from flask import Flask
 from sqlalchemy import select
 
 from tests.servers import Served, serve
-from tmt.catalog.models import PUBLISHED, Event, TicketType
+from tmt.catalog.models import Event, EventStatus, TicketType
 from tmt.checkout.forms import CheckoutRequest
 from tmt.checkout.models import Order
 from tmt.checkout.orders import get_order
@@ -293,7 +293,7 @@ def add_event(
         "currency": "usd",
         "capacity": 80,
         "max_per_order": 8,
-        "status": PUBLISHED,
+        "status": EventStatus.PUBLISHED,
         "updated_at": now,
     } | changed
     names = ("General", "Balcón", "Palco", "Pista")

@@ -94,10 +94,11 @@ def _look_then_take(shop: Shop, slug: str, wanted: Wanted) -> bool:
 
 def _turn_the_guard_off(shop: Shop) -> None:
     real = listing.offers
+    on_sale = listing.SaleState.ON_SALE
     listing.offers = lambda *given, few: [
-        replace(offer, state=listing.ON_SALE, left=99, max=99) for offer in real(*given, few=few)
+        replace(offer, state=on_sale, left=99, max=99) for offer in real(*given, few=few)
     ]
-    stock._hold_on = _taken_anyway
+    stock._hold_row = _taken_anyway
     if shop.db.is_sqlite:
         event.listen(shop.db.engine, "connect", _ignore_checks)
 

@@ -10,7 +10,7 @@ from flask.cli import AppGroup, FlaskGroup, with_appcontext
 from werkzeug.serving import is_running_from_reloader
 
 from tmt.catalog.commands import catalog_commands
-from tmt.catalog.exchange import seed_demo
+from tmt.catalog.import_export import seed_demo
 from tmt.cli_sandbox import sandbox_command
 from tmt.core import log, schema
 from tmt.operations.commands import (

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 import tmt.factory  # noqa: F401 - knows every table
 from tests.servers import Postgres
-from tmt.catalog.models import PUBLISHED, Event, TicketType
+from tmt.catalog.models import Event, EventStatus, TicketType
 from tmt.core import schema
 from tmt.core.database import Database
 
@@ -110,7 +110,7 @@ def _add_event(slug: str, share: int, session: Session) -> None:
         currency="usd",
         capacity=_PLENTY,
         max_per_order=8,
-        status=PUBLISHED,
+        status=EventStatus.PUBLISHED,
         updated_at=now,
     )
     for position, (name, description, price) in enumerate(_TYPES):

@@ -1,14 +1,16 @@
-"""A catalogue file to write in tests, field by field, and what reading it gives."""
+"""Events for tests: as rows, and as a catalogue file that is written field by field."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from tmt.catalog import listing, stock
-from tmt.catalog.exchange import CatalogueError, EventData, export_catalogue, parse_catalogue
-from tmt.catalog.models import Event
+from tmt.catalog.file_format import CatalogueError, EventData, parse_catalogue
+from tmt.catalog.import_export import export_catalogue
+from tmt.catalog.models import Event, EventStatus, TicketType
 from tmt.core.database import Database
 
 NOW = datetime(2027, 1, 10, 23, 30, tzinfo=UTC)
@@ -28,6 +30,10 @@ LINES = {
     "max_per_order": "6",
 }
 TYPE = {"name": "General", "price": "45.00"}
+
+
+# For what is the same in each database.
+one_database = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 def written(*types: dict[str, str], **event: str | None) -> str:
@@ -67,3 +73,34 @@ def hold(db: Database, name: str, count: int) -> None:
     event = event_row(db)
     (type_id,) = [each.id for each in event.ticket_types if each.name == name]
     db.transaction(lambda session: stock.hold(session, event.id, {type_id: count}))
+
+
+def new_type(**values: Any) -> TicketType:
+    defaults = {"name": "General", "price": 4500, "capacity": None, "held": 0, "sold": 0}
+    return TicketType(**{**defaults, **values})
+
+
+def new_event(slug: str = "noche", *types: TicketType, **values: Any) -> Event:
+    defaults: dict[str, Any] = {
+        "title": slug.title(),
+        "description": "",
+        "venue": "Sala",
+        "address": "Calle 1",
+        "city": "Madrid",
+        "starts_at": NOW + timedelta(days=9),
+        "ends_at": NOW + timedelta(days=10),
+        "time_zone": "Europe/Madrid",
+        "language": "es",
+        "currency": "eur",
+        "capacity": None,
+        "held": 0,
+        "sold": 0,
+        "max_per_order": 6,
+        "status": EventStatus.PUBLISHED,
+        "updated_at": NOW,
+    }
+    event = Event(slug=slug, **{**defaults, **values})
+    event.ticket_types = list(types) or [new_type()]
+    for position, ticket_type in enumerate(event.ticket_types):
+        ticket_type.position = position
+    return event

@@ -3,61 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 import pytest
 
+from tests.catalog.files import NOW, new_event, new_type, one_database
 from tmt.catalog import listing
-from tmt.catalog.listing import (
-    CLOSED,
-    FEW_LEFT,
-    LATER,
-    ON_SALE,
-    OVER,
-    SOLD_OUT,
-    Search,
-    find_event,
-    offers,
-    upcoming,
-)
-from tmt.catalog.models import CANCELED, DRAFT, PUBLISHED, Event, TicketType
+from tmt.catalog.listing import SaleState, Search, find_event, offers, upcoming
+from tmt.catalog.models import Event, EventStatus
 from tmt.core.database import Database
 from tmt.core.errors import NotFound
 
-NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 FEW = 10
-
-
-def new_type(**values: Any) -> TicketType:
-    defaults = {"name": "General", "price": 4500, "capacity": None, "held": 0, "sold": 0}
-    return TicketType(**{**defaults, **values})
-
-
-def new_event(slug: str = "noche", *types: TicketType, **values: Any) -> Event:
-    defaults: dict[str, Any] = {
-        "title": slug.title(),
-        "description": "",
-        "venue": "Sala",
-        "address": "Calle 1",
-        "city": "Madrid",
-        "starts_at": NOW + 9 * DAY,
-        "ends_at": NOW + 10 * DAY,
-        "time_zone": "Europe/Madrid",
-        "language": "es",
-        "currency": "eur",
-        "capacity": None,
-        "held": 0,
-        "sold": 0,
-        "max_per_order": 6,
-        "status": PUBLISHED,
-        "updated_at": NOW,
-    }
-    event = Event(slug=slug, **{**defaults, **values})
-    event.ticket_types = list(types) or [new_type()]
-    for position, ticket_type in enumerate(event.ticket_types):
-        ticket_type.position = position
-    return event
 
 
 def save(db: Database, *events: Event) -> None:
@@ -75,27 +32,27 @@ def state_of(event: Event, now: datetime = NOW) -> str:
 
 
 STATES: list[tuple[str, Event]] = [
-    (ON_SALE, new_event()),
-    (ON_SALE, new_event("a", new_type(capacity=11))),
-    (FEW_LEFT, new_event("a", new_type(capacity=10))),
-    (FEW_LEFT, new_event("a", new_type(capacity=30, held=12, sold=8))),
-    (FEW_LEFT, new_event("a", capacity=10)),
-    (ON_SALE, new_event("a", new_type(capacity=2), new_type(name="Two"))),
-    (FEW_LEFT, new_event("a", new_type(capacity=2), new_type(name="Two", capacity=0))),
-    (SOLD_OUT, new_event("a", new_type(capacity=0))),
-    (SOLD_OUT, new_event("a", new_type(capacity=5, held=2, sold=3))),
-    (SOLD_OUT, new_event("a", capacity=5, sold=5)),
-    (LATER, new_event(sale_starts_at=NOW + DAY)),
-    (LATER, new_event("a", new_type(capacity=0), new_type(sale_starts_at=NOW + DAY))),
-    (ON_SALE, new_event("a", new_type(), new_type(sale_starts_at=NOW + DAY))),
-    (ON_SALE, new_event("a", new_type(sale_starts_at=NOW), sale_starts_at=NOW + DAY)),
-    (CLOSED, new_event(sale_ends_at=NOW)),
-    (CLOSED, new_event("a", new_type(sale_ends_at=NOW - DAY), sale_ends_at=NOW + DAY)),
-    (SOLD_OUT, new_event("a", new_type(sale_ends_at=NOW), new_type(capacity=0))),
-    (CANCELED, new_event(status=CANCELED)),
-    (CANCELED, new_event(status=CANCELED, ends_at=NOW - DAY)),
-    (OVER, new_event(ends_at=NOW)),
-    (CLOSED, new_event(status=DRAFT)),
+    (SaleState.ON_SALE, new_event()),
+    (SaleState.ON_SALE, new_event("a", new_type(capacity=11))),
+    (SaleState.FEW_LEFT, new_event("a", new_type(capacity=10))),
+    (SaleState.FEW_LEFT, new_event("a", new_type(capacity=30, held=12, sold=8))),
+    (SaleState.FEW_LEFT, new_event("a", capacity=10)),
+    (SaleState.ON_SALE, new_event("a", new_type(capacity=2), new_type(name="Two"))),
+    (SaleState.FEW_LEFT, new_event("a", new_type(capacity=2), new_type(name="Two", capacity=0))),
+    (SaleState.SOLD_OUT, new_event("a", new_type(capacity=0))),
+    (SaleState.SOLD_OUT, new_event("a", new_type(capacity=5, held=2, sold=3))),
+    (SaleState.SOLD_OUT, new_event("a", capacity=5, sold=5)),
+    (SaleState.LATER, new_event(sale_starts_at=NOW + DAY)),
+    (SaleState.LATER, new_event("a", new_type(capacity=0), new_type(sale_starts_at=NOW + DAY))),
+    (SaleState.ON_SALE, new_event("a", new_type(), new_type(sale_starts_at=NOW + DAY))),
+    (SaleState.ON_SALE, new_event("a", new_type(sale_starts_at=NOW), sale_starts_at=NOW + DAY)),
+    (SaleState.CLOSED, new_event(sale_ends_at=NOW)),
+    (SaleState.CLOSED, new_event("a", new_type(sale_ends_at=NOW - DAY), sale_ends_at=NOW + DAY)),
+    (SaleState.SOLD_OUT, new_event("a", new_type(sale_ends_at=NOW), new_type(capacity=0))),
+    (SaleState.CANCELED, new_event(status=EventStatus.CANCELED)),
+    (SaleState.CANCELED, new_event(status=EventStatus.CANCELED, ends_at=NOW - DAY)),
+    (SaleState.OVER, new_event(ends_at=NOW)),
+    (SaleState.CLOSED, new_event(status=EventStatus.DRAFT)),
 ]
 
 
@@ -107,7 +64,7 @@ def test_the_event_has_one_word_for_its_state(state: str, event: Event) -> None:
 def test_an_event_without_ticket_types_is_closed() -> None:
     event = new_event()
     event.ticket_types = []
-    assert state_of(event) == CLOSED
+    assert state_of(event) == SaleState.CLOSED
 
 
 @pytest.mark.parametrize(("left", "most"), [(None, 6), (7, 6), (6, 6), (3, 3), (0, 0)], ids=str)
@@ -118,23 +75,29 @@ def test_an_order_takes_what_is_left_up_to_the_events_limit(left: int | None, mo
 
 def test_what_is_left_is_the_smaller_of_type_and_event() -> None:
     types = (new_type(capacity=20), new_type(capacity=3), new_type())
-    standing = offers(new_event("a", *types, capacity=12, held=4), NOW, few=FEW)
-    assert [offer.left for offer in standing] == [8, 3, 8]
+    found = offers(new_event("a", *types, capacity=12, held=4), NOW, few=FEW)
+    assert [offer.left for offer in found] == [8, 3, 8]
 
 
-@pytest.mark.parametrize("status", [CANCELED, DRAFT])
+@pytest.mark.parametrize("status", [EventStatus.CANCELED, EventStatus.DRAFT])
 def test_nothing_is_offered_of_an_event_that_is_not_published(status: str) -> None:
     (offer,) = offers(new_event(status=status), NOW, few=FEW)
-    assert offer.state == CLOSED
+    assert offer.state == SaleState.CLOSED
 
 
 def test_the_sale_opens_and_ends_on_the_second() -> None:
     event = new_event(sale_starts_at=NOW, sale_ends_at=NOW + DAY)
     second = timedelta(seconds=1)
     moments = (NOW - second, NOW, NOW + DAY - second, NOW + DAY)
-    assert [state_of(event, moment) for moment in moments] == [LATER, ON_SALE, ON_SALE, CLOSED]
+    assert [state_of(event, moment) for moment in moments] == [
+        SaleState.LATER,
+        SaleState.ON_SALE,
+        SaleState.ON_SALE,
+        SaleState.CLOSED,
+    ]
 
 
+@one_database
 def test_the_list_is_in_the_order_of_the_events_and_without_drafts_and_past_ones(
     db: Database,
 ) -> None:
@@ -142,9 +105,9 @@ def test_the_list_is_in_the_order_of_the_events_and_without_drafts_and_past_ones
         db,
         new_event("last", starts_at=NOW + 8 * DAY),
         new_event("first", starts_at=NOW + 2 * DAY),
-        new_event("canceled", starts_at=NOW + 3 * DAY, status=CANCELED),
+        new_event("canceled", starts_at=NOW + 3 * DAY, status=EventStatus.CANCELED),
         new_event("now", starts_at=NOW - DAY, ends_at=NOW + DAY),
-        new_event("draft", status=DRAFT),
+        new_event("draft", status=EventStatus.DRAFT),
         new_event("over", starts_at=NOW - 2 * DAY, ends_at=NOW),
     )
     assert slugs(db) == ["now", "first", "canceled", "last"]
@@ -168,7 +131,7 @@ def test_a_search_by_city_and_the_cities_to_choose_from(db: Database) -> None:
         new_event("a", city="Bogotá"),
         new_event("b"),
         new_event("c"),
-        new_event("d", city="Lima", status=DRAFT),
+        new_event("d", city="Lima", status=EventStatus.DRAFT),
         new_event("e", city="Quito", starts_at=NOW - 2 * DAY, ends_at=NOW - DAY),
     )
     assert slugs(db, Search(city="Bogotá")) == ["a"]
@@ -176,6 +139,7 @@ def test_a_search_by_city_and_the_cities_to_choose_from(db: Database) -> None:
         assert list(listing.cities(session, NOW)) == ["Bogotá", "Madrid"]
 
 
+@one_database
 def test_a_search_by_date_means_the_date_where_the_event_is(db: Database) -> None:
     late = datetime(2027, 3, 10, 2, tzinfo=UTC)
     save(
@@ -188,6 +152,7 @@ def test_a_search_by_date_means_the_date_where_the_event_is(db: Database) -> Non
     assert slugs(db, Search(date=date(2027, 3, 10))) == ["auckland", "tokyo"]
 
 
+@one_database
 def test_a_card_has_the_range_of_prices_and_the_first_opening(db: Database) -> None:
     types = (
         new_type(price=7500, sale_starts_at=NOW + 2 * DAY),
@@ -197,9 +162,10 @@ def test_a_card_has_the_range_of_prices_and_the_first_opening(db: Database) -> N
     with db.reading() as session:
         (card,) = upcoming(session, NOW, few=FEW)
     assert (card.price_from, card.price_to) == (0, 7500)
-    assert (card.state, card.sale_starts_at) == (LATER, NOW + DAY)
+    assert (card.state, card.sale_starts_at) == (SaleState.LATER, NOW + DAY)
 
 
+@one_database
 def test_an_event_is_found_by_its_slug_with_its_types_in_order(db: Database) -> None:
     save(db, new_event("a", new_type(name="Z"), new_type(name="A")))
     with db.reading() as session:
@@ -207,8 +173,9 @@ def test_an_event_is_found_by_its_slug_with_its_types_in_order(db: Database) -> 
     assert [each.name for each in event.ticket_types] == ["Z", "A"]
 
 
+@one_database
 @pytest.mark.parametrize("slug", ["draft", "nobody", "x" * 500])
 def test_a_draft_is_not_found_any_more_than_nothing_is(db: Database, slug: str) -> None:
-    save(db, new_event("draft", status=DRAFT))
+    save(db, new_event("draft", status=EventStatus.DRAFT))
     with db.reading() as session, pytest.raises(NotFound):
         find_event(session, slug)

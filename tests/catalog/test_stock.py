@@ -5,45 +5,24 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from tests.catalog.files import new_event, new_type
 from tmt.catalog import stock
-from tmt.catalog.models import PUBLISHED, Event, TicketType
+from tmt.catalog.models import Event
 from tmt.core.database import Database
 
-NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
 BUYERS = 16
 
 
 def make_event(db: Database, capacity: int | None, *types: int | None) -> tuple[int, list[int]]:
     """An event with ticket types of these capacities; its id and theirs."""
+    event = new_event("noche", *(new_type(capacity=each) for each in types), capacity=capacity)
 
     def unit(session: Session) -> tuple[int, list[int]]:
-        event = Event(
-            slug="noche",
-            title="Noche",
-            description="",
-            venue="Sala",
-            address="Calle 1",
-            city="Madrid",
-            starts_at=NOW + timedelta(days=9),
-            ends_at=NOW + timedelta(days=10),
-            time_zone="Europe/Madrid",
-            language="es",
-            currency="eur",
-            capacity=capacity,
-            max_per_order=10,
-            status=PUBLISHED,
-            updated_at=NOW,
-        )
-        event.ticket_types = [
-            TicketType(name=f"type {i}", price=1000, capacity=each, position=i)
-            for i, each in enumerate(types)
-        ]
         session.add(event)
         session.flush()
         return event.id, [ticket_type.id for ticket_type in event.ticket_types]
@@ -74,18 +53,18 @@ def at_once(calls: list[Callable[[], None]]) -> int:
         return sum(pool.map(one, calls))
 
 
-def test_places_go_from_held_to_sold_and_back(db: Database) -> None:
+def test_tickets_go_from_held_to_sold_and_back(db: Database) -> None:
     event_id, (first, second) = make_event(db, 10, 5, None)
-    places = {first: 2, second: 1}
-    db.transaction(lambda s: stock.hold(s, event_id, places))
+    quantities = {first: 2, second: 1}
+    db.transaction(lambda s: stock.hold(s, event_id, quantities))
     assert counts(db, event_id) == [(3, 0), (2, 0), (1, 0)]
-    db.transaction(lambda s: stock.sell(s, event_id, places))
+    db.transaction(lambda s: stock.sell(s, event_id, quantities))
     assert counts(db, event_id) == [(0, 3), (0, 2), (0, 1)]
     db.transaction(lambda s: stock.restock(s, event_id, {first: 1}))
     assert counts(db, event_id) == [(0, 2), (0, 1), (0, 1)]
 
 
-def test_released_places_can_be_held_again(db: Database) -> None:
+def test_released_tickets_can_be_held_again(db: Database) -> None:
     event_id, (only,) = make_event(db, None, 2)
     db.transaction(lambda s: stock.hold(s, event_id, {only: 2}))
     db.transaction(lambda s: stock.release(s, event_id, {only: 2}))
@@ -94,35 +73,33 @@ def test_released_places_can_be_held_again(db: Database) -> None:
     assert counts(db, event_id) == [(2, 0), (2, 0)]
 
 
-def test_a_type_that_has_not_enough_is_named_and_nothing_is_held(db: Database) -> None:
-    event_id, (wide, narrow) = make_event(db, 10, 10, 1)
+# Capacity of the event and of its types; what is sold before, what is wanted, what has too little.
+TOO_FEW: list[tuple[int | None, list[int | None], dict[int, int], dict[int, int], int | None]] = [
+    (10, [10, 1], {}, {0: 2, 1: 2}, 1),
+    (3, [None, 5], {0: 2}, {1: 2}, None),
+    (None, [2], {0: 2}, {0: 1}, 0),
+    (None, [0], {}, {0: 1}, 0),
+]
+
+
+@pytest.mark.parametrize(("capacity", "types", "sold", "wanted", "too_few"), TOO_FEW)
+def test_what_has_too_few_left_is_named_and_nothing_is_held(
+    db: Database,
+    capacity: int | None,
+    types: list[int | None],
+    sold: dict[int, int],
+    wanted: dict[int, int],
+    too_few: int | None,
+) -> None:
+    event_id, ids = make_event(db, capacity, *types)
+    sold, wanted = ({ids[i]: n for i, n in each.items()} for each in (sold, wanted))
+    for step in (stock.hold, stock.sell) if sold else ():
+        db.transaction(lambda s, step=step: step(s, event_id, sold))
+    before = counts(db, event_id)
     with pytest.raises(stock.SoldOut) as caught:
-        db.transaction(lambda s: stock.hold(s, event_id, {wide: 2, narrow: 2}))
-    assert caught.value.ticket_type_id == narrow
-    assert counts(db, event_id) == [(0, 0), (0, 0), (0, 0)]
-
-
-def test_the_events_capacity_holds_over_all_its_types(db: Database) -> None:
-    event_id, (first, second) = make_event(db, 3, None, 5)
-    db.transaction(lambda s: stock.hold(s, event_id, {first: 2}))
-    with pytest.raises(stock.SoldOut) as caught:
-        db.transaction(lambda s: stock.hold(s, event_id, {second: 2}))
-    assert caught.value.ticket_type_id is None
-    assert counts(db, event_id) == [(2, 0), (2, 0), (0, 0)]
-
-
-def test_sold_places_count_against_the_capacity(db: Database) -> None:
-    event_id, (only,) = make_event(db, None, 2)
-    db.transaction(lambda s: stock.hold(s, event_id, {only: 2}))
-    db.transaction(lambda s: stock.sell(s, event_id, {only: 2}))
-    with pytest.raises(stock.SoldOut):
-        db.transaction(lambda s: stock.hold(s, event_id, {only: 1}))
-
-
-def test_a_capacity_of_zero_sells_nothing(db: Database) -> None:
-    event_id, (only,) = make_event(db, None, 0)
-    with pytest.raises(stock.SoldOut):
-        db.transaction(lambda s: stock.hold(s, event_id, {only: 1}))
+        db.transaction(lambda s: stock.hold(s, event_id, wanted))
+    assert caught.value.ticket_type_id == (None if too_few is None else ids[too_few])
+    assert counts(db, event_id) == before
 
 
 def test_a_unit_that_fails_later_leaves_nothing_held(db: Database) -> None:
@@ -145,7 +122,7 @@ def test_more_than_is_held_cannot_be_released(db: Database) -> None:
     assert counts(db, event_id) == [(1, 0), (1, 0)]
 
 
-def test_the_last_places_of_a_type_go_once_each(db: Database) -> None:
+def test_the_last_tickets_of_a_type_are_sold_once_each(db: Database) -> None:
     event_id, (only,) = make_event(db, None, 5)
 
     def buy() -> None:
@@ -155,7 +132,7 @@ def test_the_last_places_of_a_type_go_once_each(db: Database) -> None:
     assert counts(db, event_id) == [(5, 0), (5, 0)]
 
 
-def test_the_last_places_of_an_event_go_once_each_over_two_types(db: Database) -> None:
+def test_the_last_tickets_of_an_event_are_sold_once_each_over_two_types(db: Database) -> None:
     event_id, types = make_event(db, 5, 4, 4)
 
     def buyer(type_id: int) -> Callable[[], None]:
@@ -172,14 +149,14 @@ def test_orders_of_several_types_at_once_neither_deadlock_nor_oversell(db: Datab
     event_id, (first, second) = make_event(db, None, 5, 5)
     orders = [{first: 1, second: 1}, {second: 1, first: 1}]
 
-    def buyer(places: dict[int, int]) -> Callable[[], None]:
-        return lambda: db.transaction(lambda s: stock.hold(s, event_id, places))
+    def buyer(quantities: dict[int, int]) -> Callable[[], None]:
+        return lambda: db.transaction(lambda s: stock.hold(s, event_id, quantities))
 
     assert at_once([buyer(orders[i % 2]) for i in range(BUYERS)]) == 5
     assert counts(db, event_id) == [(10, 0), (5, 0), (5, 0)]
 
 
-def test_places_given_back_during_a_rush_are_not_lost(db: Database) -> None:
+def test_tickets_released_during_a_rush_are_not_lost(db: Database) -> None:
     event_id, (only,) = make_event(db, None, 5)
 
     def visit() -> None:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import pytest
 from werkzeug.datastructures import MultiDict
 
-from tmt.catalog.listing import LATER, ON_SALE, SOLD_OUT, Offer
+from tmt.catalog.listing import Offer, SaleState
 from tmt.checkout.forms import email_key, read_checkout
 from tmt.core.i18n import use_locale
 from tmt.core.ids import new_token
 
 
-def an_offer(type_id: int, most: int = 6, state: str = ON_SALE) -> Offer:
+def an_offer(type_id: int, most: int = 6, state: SaleState = SaleState.ON_SALE) -> Offer:
     return Offer(type_id, "General", "", 2500, state, most, most, None, None)
 
 
-OFFERS = (an_offer(1), an_offer(2), an_offer(3, 0, SOLD_OUT), an_offer(4, 0, LATER))
+OFFERS = (
+    an_offer(1),
+    an_offer(2),
+    an_offer(3, 0, SaleState.SOLD_OUT),
+    an_offer(4, 0, SaleState.LATER),
+)
 GOOD = {
     "checkout_token": new_token(),
     "quantity-1": "2",

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 
 from tests.actions import add_event
 from tests.racing import together
-from tmt.catalog.models import CANCELED, DRAFT, Event, TicketType
+from tmt.catalog.models import Event, EventStatus, TicketType
 from tmt.catalog.stock import SoldOut
 from tmt.checkout.models import Order
 from tmt.checkout.orders import NotOnSale, PriceChanged
@@ -182,7 +182,7 @@ def test_an_order_over_nothing_is_paid_without_stripe(shopfront):
     assert not shopfront.stripe.v1.payment_intents.list().data
 
 
-@pytest.mark.parametrize("status", [DRAFT, CANCELED])
+@pytest.mark.parametrize("status", [EventStatus.DRAFT, EventStatus.CANCELED])
 def test_an_event_that_is_not_published_sells_nothing(shopfront, status):
     fields = shopfront.buyer().form()
     change(shopfront, Event, shopfront.event.id, status=status)

@@ -18,11 +18,13 @@ from tmt.core.money import (
     WHOLE_UNITS_ONLY,
     ZERO_DECIMAL,
     AmountOutOfRange,
+    InvalidAmount,
     UnknownCurrency,
     check_chargeable,
     exponent,
     format_money,
     known_currency,
+    parse_amount,
     to_major,
     to_minor,
 )
@@ -61,11 +63,50 @@ def test_exponents_are_stripes(currency, decimals):
     assert exponent(currency) == exponent(currency.upper()) == decimals
 
 
+@pytest.mark.parametrize(
+    ("text", "currency", "minor"),
+    [
+        ("45.00", "eur", 4500),
+        ("45", "EUR", 4500),
+        ("75.5", "usd", 7550),
+        ("0", "usd", 0),
+        ("4500", "jpy", 4500),
+        ("4500.00", "jpy", 4500),
+        ("1.25", "kwd", 1250),
+        ("1500", "isk", 150000),
+        ("9999999999.99", "usd", 999999999999),
+    ],
+)
+def test_amounts_are_read_as_people_type_them(text, currency, minor):
+    assert parse_amount(text, currency) == minor
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        *"- 5|-5|+5|1e3|1_000|1,5|1.000,50|.5|5.|007|0x10|inf|NaN|٣|1\n|12345678901| 1".split("|"),
+    ],
+)
+def test_what_is_no_amount_is_refused(text):
+    with pytest.raises(InvalidAmount, match="is not an amount such as 12.50"):
+        parse_amount(text, "usd")
+
+
+@pytest.mark.parametrize(
+    ("text", "currency"), [("10.005", "usd"), ("80.5", "jpy"), ("1.2345", "kwd"), ("1500.5", "isk")]
+)
+def test_decimals_that_a_currency_does_not_have_are_not_rounded_away(text, currency):
+    with pytest.raises(InvalidAmount, match=f"more decimals than {currency.upper()} has"):
+        parse_amount(text, currency)
+
+
 @given(any_currency, st.integers(0, MAXIMUM))
 def test_minor_units_survive_the_way_there_and_back(currency, amount):
     if currency in WHOLE_UNITS_ONLY:
         amount -= amount % 100
     assert to_minor(to_major(amount, currency), currency) == amount
+    assert parse_amount(str(to_major(amount, currency)), currency) == amount
 
 
 @given(any_currency, st.decimals(0, 10**8, allow_nan=False, allow_infinity=False))
@@ -92,6 +133,7 @@ def test_unknown_currencies_are_refused(currency):
         lambda: to_minor(Decimal(1), currency),
         lambda: to_major(1, currency),
         lambda: check_chargeable(100, currency),
+        lambda: parse_amount("1", currency),
         lambda: format_money(1, currency, "en"),
     )
     for attempt in attempts:

@@ -18,7 +18,7 @@ from flask import Flask
 from jinja2 import FileSystemBytecodeCache
 
 from tests.servers import serve
-from tmt.catalog.exchange import seed_demo
+from tmt.catalog.import_export import seed_demo
 from tmt.core import failpoints
 from tmt.factory import ROOT, create_app
 from tmt.shop import Shop

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from tests.actions import add_event
 from tests.journeys.steps import DECLINED, VISA_CHALLENGED, Visitor, eventually
-from tmt.catalog.models import CANCELED, Event
+from tmt.catalog.models import Event, EventStatus
 from tmt.checkout.models import Order, OrderStatus
 from tmt.checkout.states import Trigger, lock_order, transition
 from tmt.payments.models import Dispute, Refund
@@ -44,7 +44,7 @@ def _list(visitor: Visitor) -> None:
     add_event(db, "pronto", sale_starts_at=soon)
     add_event(db, "nada", capacity=0)
     add_event(db, "pocas", capacities=(2, 3), capacity=5)
-    add_event(db, "caido", status=CANCELED)
+    add_event(db, "caido", status=EventStatus.CANCELED)
     add_event(db, "gratis", prices=(0,), capacities=(9,))
     visitor.go("/")
 
@@ -134,7 +134,9 @@ def _paid(visitor: Visitor) -> None:
 def _paid_and_canceled(visitor: Visitor) -> None:
     order = _paid_order(visitor)
     db, event_id = visitor.front.shop.db, visitor.front.event.id
-    db.transaction(lambda session: setattr(session.get_one(Event, event_id), "status", CANCELED))
+    db.transaction(
+        lambda session: setattr(session.get_one(Event, event_id), "status", EventStatus.CANCELED)
+    )
     visitor.go(f"/orders/{order.token}")
 
 
@@ -261,7 +263,7 @@ PAGES: dict[str, Way] = {
     "event-sold-out": _event(capacity=0),
     "event-closed": _event(**_STRANGE),
     "event-over": _event(**_PAST),
-    "event-canceled": _event(status=CANCELED),
+    "event-canceled": _event(status=EventStatus.CANCELED),
     "pay": _paying,
     "pay-declined": _declined,
     "pay-card-errors": _card_errors,

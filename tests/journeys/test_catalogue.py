@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from tests.actions import add_event
 from tests.journeys.steps import Visitor, eventually
-from tmt.catalog.models import CANCELED
+from tmt.catalog.models import EventStatus
 
 
 def in_days(days: float) -> datetime:
@@ -25,7 +25,7 @@ def in_days(days: float) -> datetime:
         ("Not on sale yet.", {"sale_starts_at": in_days(2)}),
         ("The sale has ended.", {"sale_ends_at": in_days(-1)}),
         ("This event is over.", {"starts_at": in_days(-2), "ends_at": in_days(-1)}),
-        ("This event was canceled.", {"status": CANCELED}),
+        ("This event was canceled.", {"status": EventStatus.CANCELED}),
         ("Sold out.", {"capacity": 0}),
     ],
 )

@@ -22,7 +22,9 @@ def bought(visitor: Visitor, *quantities: int) -> Order:
 def console(visitor: Visitor, order: Order) -> Page:
     """Another tab, with the order's payment as Stripe's dashboard shows it."""
     tab = visitor.page.context.new_page()
-    tab.goto(f"{visitor.front.stripe_url}/payments/{visitor.front.payment(order).payment_intent_id}")
+    tab.goto(
+        f"{visitor.front.stripe_url}/payments/{visitor.front.payment(order).payment_intent_id}"
+    )
     return tab
 
 

@@ -12,7 +12,8 @@ import yaml
 from sqlalchemy import update
 
 from tests.invariants import check_money
-from tmt.catalog.exchange import export_catalogue, import_catalogue, parse_catalogue
+from tmt.catalog.file_format import parse_catalogue
+from tmt.catalog.import_export import export_catalogue, import_catalogue
 from tmt.catalog.models import TicketType
 from tmt.payments.refunds import issue_refund
 

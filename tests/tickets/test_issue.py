@@ -69,7 +69,7 @@ def test_void_tickets_are_kept_and_open_nothing(shopfront):
 
     def refund(session):
         found = lock_order(session, order.id)
-        transition(session, found, "refunded", Trigger.STAFF, shopfront.clock.now())
+        transition(session, found, OrderStatus.REFUNDED, Trigger.STAFF, shopfront.clock.now())
         void(session, order.id, None)
         stock.restock(session, found.event_id, found.places)
 

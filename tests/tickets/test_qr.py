@@ -1,22 +1,18 @@
-"""The QR code: what it says, what it takes back, and that a reader reads what is drawn."""
+"""The QR code: what it says, and that a reader reads what is drawn."""
 
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from xml.etree import ElementTree
 
 import pytest
 import zxingcpp
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from tmt.core.ids import new_ticket_code
 from tmt.tickets import qr
 
 CODE = "ABCDEFGHIJKLMNOPQRSTUVW234"
-SVG = "{http://www.w3.org/2000/svg}"
 
 
 def rasterized(svg: str, module: int = 4) -> Image.Image:
@@ -25,13 +21,17 @@ def rasterized(svg: str, module: int = 4) -> Image.Image:
     side = int(root.attrib["viewBox"].split()[2])
     picture = Image.new("L", (side * module, side * module), 0)
     draw = ImageDraw.Draw(picture)
-    ground, bars = root.findall(f"{SVG}path")
-    assert ground.attrib == {"fill": "#fff", "d": f"M0 0h{side}v{side}H0z"}
+    ground, modules = root.findall("path")
+    assert ground.attrib == {"fill": "#fff", "d": f"M0 0h{side}v{side}h-{side}z"}
     draw.rectangle((0, 0, side * module, side * module), fill=255)
-    assert bars.attrib["fill"] == "#000"
-    for x, y, length in re.findall(r"M(\d+) (\d+)h(\d+)v1h-\d+z", bars.attrib["d"]):
-        left, top = int(x) * module, int(y) * module
-        draw.rectangle((left, top, left + int(length) * module - 1, top + module - 1), fill=0)
+    assert modules.attrib["stroke"] == "#000"
+    # Strokes of one module's width, each moved to from the end of the one before.
+    x, y = 0.0, -0.5
+    for right, down, length in re.findall(r"[Mm](-?\d+) ([\d.]+)h(\d+)", modules.attrib["d"]):
+        x, y = x + int(right), y + float(down)
+        left, top, end = x * module, y * module, (x + int(length)) * module
+        draw.rectangle((left, top, end - 1, top + module - 1), fill=0)
+        x += int(length)
     return picture
 
 
@@ -40,53 +40,9 @@ def test_the_payload_is_versioned_and_holds_the_code_alone() -> None:
     assert qr.payload(CODE.lower()) == f"TMT1:{CODE}"
 
 
-def test_what_the_shop_issues_comes_back() -> None:
-    code = new_ticket_code()
-    assert qr.parse(qr.payload(code)) == code
-
-
 @pytest.mark.parametrize(
-    "text", [f"TMT1:{CODE}", f"  tmt1:{CODE.lower()}\r\n", f"\tTMT1:{CODE} ", f"Tmt1:{CODE}"]
+    "code", ["", CODE[:-1], CODE + "A", CODE[:-1] + "0", CODE[:-1] + "ı", CODE[:-2] + "ß"]
 )
-def test_blanks_and_case_are_forgiven(text: str) -> None:
-    assert qr.parse(text) == CODE
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "TMT1:",
-        CODE,
-        f"TMT2:{CODE}",
-        f"TMT1:{CODE}A",
-        f"TMT1:{CODE[:-1]}",
-        f"TMT1:{CODE[:-1]}1",
-        f"TMT1: {CODE}",
-        f"TMT1:TMT1:{CODE}",
-        f"TMT1:{CODE[:10]} {CODE[11:]}",
-        f"https://example.org/TMT1:{CODE}",
-        f"TMT1:{CODE[:-1]}ı",
-        f"TMT1:{CODE[:-2]}ß",
-        f"\u2003TMT1:{CODE}",
-        f"TMT1:{CODE}" + " " * 60,
-        f"TMT1:{CODE}\x00",
-    ],
-)
-def test_anything_else_is_refused(text: str) -> None:
-    with pytest.raises(qr.InvalidPayload) as refusal:
-        qr.parse(text)
-    assert isinstance(refusal.value, ValueError)
-    assert CODE not in str(refusal.value)
-
-
-@given(st.text())
-def test_no_text_makes_the_reader_crash(text: str) -> None:
-    with suppress(qr.InvalidPayload):
-        assert qr.payload(qr.parse(text)) == text.strip().upper()
-
-
-@pytest.mark.parametrize("code", ["", CODE[:-1], CODE + "A", CODE[:-1] + "0", CODE[:-1] + "ı"])
 def test_no_qr_code_is_made_of_a_malformed_code(code: str) -> None:
     with pytest.raises(qr.InvalidPayload):
         qr.payload(code)
@@ -101,7 +57,7 @@ def test_a_reader_reads_the_svg() -> None:
 
 
 def test_alphanumeric_mode_keeps_the_symbol_at_version_two() -> None:
-    assert qr.symbol(CODE).size == 25
+    assert len(qr.symbol(CODE).matrix) == 25
 
 
 def test_the_quiet_zone_is_clear_on_every_side() -> None:

@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 
 from tests.benchmarks.processes import ROOT, free_port, running, wait_until_answered
 from tests.benchmarks.stage import Stage
-from tmt.catalog.exchange import export_catalogue, import_catalogue, parse_catalogue
+from tmt.catalog.file_format import parse_catalogue
+from tmt.catalog.import_export import export_catalogue, import_catalogue
 from tmt.catalog.models import Event, TicketType
 from tmt.core.database import Database
 from tmt.factory import create_app

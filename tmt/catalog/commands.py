@@ -7,14 +7,9 @@ from typing import IO
 import click
 from flask.cli import AppGroup
 
-from tmt.catalog.document import MOST_BYTES
-from tmt.catalog.exchange import (
-    CatalogueError,
-    EventData,
-    export_catalogue,
-    import_catalogue,
-    parse_catalogue,
-)
+from tmt.catalog.file_format import CatalogueError, EventData, parse_catalogue
+from tmt.catalog.import_export import export_catalogue, import_catalogue
+from tmt.catalog.yaml_lines import MAX_BYTES
 from tmt.web import shop
 
 # Each command of an AppGroup runs in an application context.
@@ -48,10 +43,10 @@ def export_command(file: IO[str]) -> None:
 
 def _read(file: IO[bytes]) -> list[EventData]:
     # One byte over the limit is enough for the refusal; the rest of it need not be read.
-    content = file.read(MOST_BYTES + 1)
+    content = file.read(MAX_BYTES + 1)
     name = str(getattr(file, "name", "<stdin>"))
     try:
-        text = content.decode("utf-8-sig", "strict" if len(content) <= MOST_BYTES else "replace")
+        text = content.decode("utf-8-sig", "strict" if len(content) <= MAX_BYTES else "replace")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise CatalogueError([f"{name}:{line}: is not UTF-8 text: save it as UTF-8"]) from error

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import unicodedata
 from datetime import datetime
+from enum import StrEnum
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
 
 from tmt.core.database import Base
 
-DRAFT, PUBLISHED, CANCELED = "draft", "published", "canceled"
-EVENT_STATUSES = (DRAFT, PUBLISHED, CANCELED)
-
-# The last wall against overselling; stock.py's conditional UPDATEs stand before it.
+# The last defence against overselling, behind the conditional UPDATEs of stock.py.
 _STOCK_CHECKS = (
     CheckConstraint("held >= 0 AND sold >= 0", name="stock_not_negative"),
     CheckConstraint("capacity IS NULL OR held + sold <= capacity", name="stock_within_capacity"),
 )
+
+
+class EventStatus(StrEnum):
+    """Nobody sees a draft; a canceled event is shown, but nothing of it is sold."""
+
+    DRAFT = "draft"
+    PUBLISHED = "published"
+    CANCELED = "canceled"
 
 
 def folded(text: str) -> str:
@@ -67,12 +73,12 @@ class Event(Base):
 
     @property
     def left(self) -> int | None:
-        """Places of the whole event that nobody holds or has; None without a limit."""
+        """Tickets of the whole event that are neither held nor sold; None without a limit."""
         return None if self.capacity is None else self.capacity - self.held - self.sold
 
 
 class TicketType(Base):
-    """A kind of place at an event, with its price in minor units of the event's currency."""
+    """A kind of ticket of an event, with its price in minor units of the event's currency."""
 
     __tablename__ = "ticket_types"
     __table_args__ = (
@@ -97,5 +103,5 @@ class TicketType(Base):
 
     @property
     def left(self) -> int | None:
-        """Places of this type that nobody holds or has; None without a limit of its own."""
+        """Tickets of this type that are neither held nor sold; None without a limit of its own."""
         return None if self.capacity is None else self.capacity - self.held - self.sold

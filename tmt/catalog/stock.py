@@ -2,7 +2,7 @@
 
 Each change is one conditional UPDATE per row, and its row count decides: nothing is read first,
 so there is nothing to race. The event's row comes first, then the ticket types' by id, so that
-no two orders deadlock. A CHECK constraint is the last wall.
+no two orders deadlock. A CHECK constraint is the last defence.
 """
 
 from __future__ import annotations
@@ -16,67 +16,67 @@ from tmt.catalog.models import Event, TicketType
 from tmt.core.database import table_of
 from tmt.core.errors import DomainError
 
-# How many places of which ticket type (by id).
-Places = Mapping[int, int]
+# How many tickets of which ticket type (by id).
+Quantities = Mapping[int, int]
 _Stocked = type[Event] | type[TicketType]
 
 
 class SoldOut(DomainError):
-    """There are not as many places left, of a ticket type or (None) of the event; none is held."""
+    """Too few tickets are left, of a ticket type or (None) of the event; none is held."""
 
     def __init__(self, ticket_type_id: int | None) -> None:
-        super().__init__("not enough places are left")
+        super().__init__("not enough tickets are left")
         self.ticket_type_id = ticket_type_id
 
 
-def hold(session: Session, event_id: int, places: Places) -> None:
-    """Holds the places, all or none (the caller's transaction ends with the error): `SoldOut`."""
-    if not _hold_on(session, Event, event_id, sum(places.values())):
+def hold(session: Session, event_id: int, quantities: Quantities) -> None:
+    """Holds the tickets, all or none (the caller's transaction ends with the error): `SoldOut`."""
+    if not _hold_row(session, Event, event_id, sum(quantities.values())):
         raise SoldOut(None)
-    for type_id, count in sorted(places.items()):
-        if not _hold_on(session, TicketType, type_id, count):
+    for type_id, count in sorted(quantities.items()):
+        if not _hold_row(session, TicketType, type_id, count):
             raise SoldOut(type_id)
 
 
-def release(session: Session, event_id: int, places: Places) -> None:
-    """Gives held places back to the sale."""
-    _move(session, event_id, places, held=-1, sold=0)
+def release(session: Session, event_id: int, quantities: Quantities) -> None:
+    """Puts held tickets back on sale."""
+    _move(session, event_id, quantities, held=-1, sold=0)
 
 
-def sell(session: Session, event_id: int, places: Places) -> None:
-    """Turns held places into sold ones."""
-    _move(session, event_id, places, held=-1, sold=+1)
+def sell(session: Session, event_id: int, quantities: Quantities) -> None:
+    """Turns held tickets into sold ones."""
+    _move(session, event_id, quantities, held=-1, sold=+1)
 
 
-def restock(session: Session, event_id: int, places: Places) -> None:
-    """Gives sold places back to the sale, when their tickets are void."""
-    _move(session, event_id, places, held=0, sold=-1)
+def restock(session: Session, event_id: int, quantities: Quantities) -> None:
+    """Puts sold tickets back on sale, when they are void."""
+    _move(session, event_id, quantities, held=0, sold=-1)
 
 
-def _hold_on(session: Session, table: _Stocked, row_id: int, count: int) -> bool:
-    held = session.execute(_HOLD[table], {"row": row_id, "count": count})
-    assert isinstance(held, CursorResult)
-    return held.rowcount == 1
+def _hold_row(session: Session, table: _Stocked, row_id: int, count: int) -> bool:
+    result = session.execute(_HOLD[table], {"row": row_id, "count": count})
+    assert isinstance(result, CursorResult)
+    return result.rowcount == 1
 
 
-def _move(session: Session, event_id: int, places: Places, *, held: int, sold: int) -> None:
+def _move(session: Session, event_id: int, quantities: Quantities, *, held: int, sold: int) -> None:
     def change(row_id: int, count: int) -> dict[str, int]:
         return {"row": row_id, "held_by": held * count, "sold_by": sold * count}
 
-    session.execute(_MOVE[Event], change(event_id, sum(places.values())))
-    session.execute(_MOVE[TicketType], [change(*place) for place in sorted(places.items())])
+    session.execute(_MOVE[Event], change(event_id, sum(quantities.values())))
+    session.execute(_MOVE[TicketType], [change(*item) for item in sorted(quantities.items())])
 
 
-# Of the tables and not of their classes: no object stands for these rows, and the session need not
-# look for one.
-def _holding(mapped: _Stocked) -> Update:
+# On the tables and not on their classes: no object is loaded of these rows, and the session need
+# not look for one.
+def _hold_statement(mapped: _Stocked) -> Update:
     table, count = table_of(mapped), bindparam("count", type_=Integer)
     row, held, sold, capacity = (table.c[name] for name in ("id", "held", "sold", "capacity"))
     enough = or_(capacity.is_(None), held + sold + count <= capacity)
     return update(table).where(row == bindparam("row"), enough).values(held=held + count)
 
 
-def _moving(mapped: _Stocked) -> Update:
+def _move_statement(mapped: _Stocked) -> Update:
     table = table_of(mapped)
     held = table.c.held + bindparam("held_by", type_=Integer)
     sold = table.c.sold + bindparam("sold_by", type_=Integer)
@@ -84,5 +84,5 @@ def _moving(mapped: _Stocked) -> Update:
 
 
 # Built once: putting a statement together costs more than running it.
-_HOLD = {table: _holding(table) for table in (Event, TicketType)}
-_MOVE = {table: _moving(table) for table in (Event, TicketType)}
+_HOLD = {table: _hold_statement(table) for table in (Event, TicketType)}
+_MOVE = {table: _move_statement(table) for table in (Event, TicketType)}

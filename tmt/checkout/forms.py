@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from email_validator import EmailNotValidError, validate_email
 
-from tmt.catalog.listing import SOLD_OUT, Offer
+from tmt.catalog.listing import Offer, SaleState
 from tmt.core.i18n import gettext as _
 from tmt.core.i18n import ngettext
 from tmt.core.ids import is_token
@@ -131,7 +131,7 @@ def _quantity(posted: FormData, offer: Offer, state: FormState) -> int:
     if count < 0:
         state.errors[key] = _("Please enter a whole number, 0 or more.")
     elif offer.max == 0:
-        gone = offer.state == SOLD_OUT
+        gone = offer.state == SaleState.SOLD_OUT
         state.errors[key] = (
             _("These places are gone: somebody was faster.")
             if gone

@@ -124,9 +124,9 @@ def _lines(event: Event, request: CheckoutRequest, shop: Shop) -> list[OrderLine
         offer = current.get(type_id)
         if offer is None or quantity < 1:
             raise NotOnSale(f"ticket type {type_id} of {event.slug}")
-        if offer.state == listing.SOLD_OUT or 0 < offer.max < quantity:
+        if offer.state == listing.SaleState.SOLD_OUT or 0 < offer.max < quantity:
             raise stock.SoldOut(type_id)
-        if offer.state not in listing.BUYABLE:
+        if not offer.state.is_buyable:
             raise NotOnSale(f"ticket type {type_id} of {event.slug} is {offer.state}")
         if request.shown_prices.get(type_id) != offer.price:
             raise PriceChanged(f"ticket type {type_id} of {event.slug}")

@@ -70,7 +70,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class EnumText(TypeDecorator[StrEnum]):
-    """A StrEnum in a text column; the enum decides what it makes of values that it does not list."""
+    """A StrEnum in a text column; the enum decides what becomes of values it does not list."""
 
     impl = String
     cache_ok = True

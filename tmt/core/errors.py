@@ -33,7 +33,3 @@ class RetryLater(DomainError):
 
 class PermanentFailure(Exception):
     """A queued row that will never succeed: it is parked at once, for a person to look at."""
-
-
-class CommandError(Exception):
-    """A command of the developer's or operator's cannot run: the message says what to do."""

@@ -82,7 +82,7 @@ class Account:
     def create_endpoint(
         self, url: str, events: Sequence[str], description: str
     ) -> tuple[WebhookEndpoint, str]:
-        """A webhook endpoint in our version of the API, and its secret, which Stripe shows only now."""
+        """A webhook endpoint in our API version, and its secret, which Stripe shows only now."""
         params = {
             "url": url,
             "enabled_events": list(events),

@@ -1,4 +1,4 @@
-"""The operator's commands: `flask reconcile` and `flask audit`, `flask inbox` and `flask outbox`."""
+"""The operator's commands: `flask reconcile`, `audit`, `inbox` and `outbox`."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from tmt.catalog.models import PUBLISHED, Event
+from tmt.catalog.models import Event, EventStatus
 from tmt.config import Settings
 from tmt.gateway.account import Account, WebhookEndpoint
 from tmt.gateway.errors import (
@@ -230,7 +230,7 @@ def _usable(on: Sequence[str], currency: str) -> list[str]:
 def _currencies(shop: Shop) -> list[str]:
     """The currencies of what is on sale; none when the database cannot say."""
     query = select(Event.currency).where(
-        Event.status == PUBLISHED, Event.ends_at > shop.clock.now()
+        Event.status == EventStatus.PUBLISHED, Event.ends_at > shop.clock.now()
     )
     try:
         with shop.db.reading() as session:

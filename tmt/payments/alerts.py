@@ -28,8 +28,7 @@ KINDS: dict[str, tuple[str, str]] = {
         "Find out who changed it: nothing in the shop does. The buyer is informed.",
     ),
     "too_late": (
-        "A payment came after its reservation had expired and the tickets were sold; it is"
-        " refunded.",
+        "A payment came after its reservation expired and the tickets were sold; it is refunded.",
         "Nothing, unless the refund fails. The buyer is informed.",
     ),
     "no_event": (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tmt.catalog.models import CANCELED
+from tmt.catalog.models import EventStatus
 from tmt.checkout.models import Order
 from tmt.checkout.orders import order_url
 from tmt.core.i18n import use_locale
@@ -60,5 +60,5 @@ def calendar_entry(shop: Shop, order: Order) -> bytes:
             url=order_url(shop.settings, order),
             updated_at=event.updated_at,
         ),
-        canceled=event.status == CANCELED,
+        canceled=event.status == EventStatus.CANCELED,
     )

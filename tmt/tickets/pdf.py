@@ -6,6 +6,7 @@ Lengths are millimetres from the upper left corner, type sizes points.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -326,16 +327,16 @@ def _draw_order_row(sheet: _Sheet, page: TicketPage) -> None:
 
 
 def _draw_stub(sheet: _Sheet, page: TicketPage) -> None:
-    drawn = qr.symbol(page.code)
-    side = drawn.size * MODULE
+    matrix = qr.symbol(page.code).matrix
+    side = len(matrix) * MODULE
     middle = (STUB_X + CARD_X + CARD_WIDTH) / 2
     left, top = middle - side / 2, BAND_END + 4.4 * MODULE
     sheet.pdf.set_fill_color(0)
-    for x, y, length in drawn.runs:
-        # A hair of overlap: viewers leave light seams between bars that only touch.
-        sheet.pdf.rect(
-            left + x * MODULE, top + y * MODULE, length * MODULE, MODULE + 0.03, style="F"
-        )
+    for y, row in enumerate(matrix):
+        for dark in re.finditer(rb"\x01+", row):
+            # A hair of overlap: viewers leave light seams between bars that only touch.
+            x, width, height = dark.start() * MODULE, len(dark[0]) * MODULE, MODULE + 0.03
+            sheet.pdf.rect(left + x, top + y * MODULE, width, height, style="F")
     groups = qr.grouped(page.code.upper()).split()
     below = top + side + qr.QUIET_ZONE * MODULE
     sheet.line(" ".join(groups[:4]), middle, below + 1.8, size=10.5, weight="B", centred=True)

@@ -62,8 +62,8 @@ def _refuse_second_payments() -> None:
 
 def _rename_values(table: str, column: str, names: tuple[tuple[str, str], ...]) -> None:
     for old, new in names:
-        statement = sa.text(f"UPDATE {table} SET {column} = :new WHERE {column} = :old")
-        op.execute(statement.bindparams(old=old, new=new))
+        values = sa.table(table, sa.column(column))
+        op.execute(values.update().where(values.c[column] == old).values({column: new}))
 
 
 def downgrade() -> None:

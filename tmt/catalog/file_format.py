@@ -1,0 +1,352 @@
+"""What a catalogue file may say: every value is checked, and every error names its line and field.
+
+docs/catalogue.md describes the format. The models below are what is read from a file and what is
+written to one; their validators raise ValueError with the rest of a sentence that begins with the
+field.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from tmt.catalog.local_time import parse_local
+from tmt.catalog.models import EventStatus
+from tmt.catalog.yaml_lines import Place, Scalar, read_yaml
+from tmt.core.i18n import LOCALES
+from tmt.core.money import (
+    AmountOutOfRange,
+    InvalidAmount,
+    UnknownCurrency,
+    check_chargeable,
+    known_currency,
+    parse_amount,
+)
+
+_MAX_ERRORS_SHOWN = 50
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,8})")
+_SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_URL_CHARACTERS = re.compile(r"[!-\[\]-~]+")
+
+
+class CatalogueError(Exception):
+    """A catalogue that cannot be imported; `errors` has one line per thing to correct."""
+
+    def __init__(self, errors: list[str]) -> None:
+        count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
+        more = len(errors) - _MAX_ERRORS_SHOWN
+        rest = [f"... and {more} more"] if more > 0 else []
+        super().__init__(
+            "\n".join([f"{count}, nothing was imported:", *errors[:_MAX_ERRORS_SHOWN], *rest])
+        )
+        self.errors = errors
+
+
+@dataclass
+class ParseContext:
+    """What the meaning of a value depends on besides itself; pydantic hands it to each validator.
+
+    `zone` is that of the event that is being read; `event` has its valid fields, and `names` the
+    names of its ticket types, while these are read.
+    """
+
+    now: datetime
+    zone: ZoneInfo | None = None
+    event: dict[str, Any] = field(default_factory=dict)
+    slugs: set[str] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)
+
+
+def _context(info: ValidationInfo) -> ParseContext:
+    assert isinstance(info.context, ParseContext)
+    return info.context
+
+
+def _written(value: Any) -> str:
+    """A single value as it is written in the file."""
+    if value is None:
+        raise ValueError("must not be empty")
+    if isinstance(value, list | dict):
+        raise ValueError("must be a single value")
+    return value.text if isinstance(value, Scalar) else str(value)
+
+
+def _text(max_length: int, *, required: bool = True, multiline: bool = False) -> PlainValidator:
+    """Text of 1 to `max_length` characters; line breaks only with `multiline`."""
+
+    def validate(value: Any) -> str:
+        if value is None and not required:
+            return ""
+        written = _written(value)
+        if not isinstance(value, str):
+            raise ValueError(f'must be text: write it in quotes, "{written[:60]}"')
+        clean = "\n".join(line.rstrip() for line in written.split("\n")).strip()
+        if not clean:
+            raise ValueError("must not be empty")
+        if len(clean) > max_length:
+            raise ValueError(f"must have at most {max_length} characters, not {len(clean)}")
+        plain = clean.replace("\n", "").replace("\t", "") if multiline else clean
+        if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in plain):
+            raise ValueError("must not contain control characters or line breaks")
+        return clean
+
+    return PlainValidator(validate)
+
+
+def _one_of(choices: Collection[str]) -> PlainValidator:
+    """One of these words."""
+
+    def validate(value: Any) -> str:
+        if _written(value) not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return _written(value)
+
+    return PlainValidator(validate)
+
+
+def _whole_number(least: int, most: int) -> PlainValidator:
+    """A whole number from `least` to `most`."""
+
+    def validate(value: Any) -> int:
+        if isinstance(value, Scalar) and value.kind == "int" and _WHOLE.fullmatch(value.text):
+            number = int(value.text)
+            if least <= number <= most:
+                return number
+        raise ValueError(f"must be a whole number from {least} to {most}")
+
+    return PlainValidator(validate)
+
+
+def _slug(value: str, info: ValidationInfo) -> str:
+    if not _SLUG.fullmatch(value):
+        raise ValueError("must be small letters a-z, digits and single hyphens, as 'noche-de-luna'")
+    return _unique(value, _context(info).slugs)
+
+
+def _unique(value: str, earlier: set[str]) -> str:
+    if value in earlier:
+        raise ValueError(f"'{value[:80]}' is used above already")
+    earlier.add(value)
+    return value
+
+
+def _https_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme == "https" and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or "@" in parts.netloc or not _URL_CHARACTERS.fullmatch(value):
+        raise ValueError(
+            "must be an address that begins with https://, with %-codes for other letters"
+        )
+    return value
+
+
+def _time_zone(value: Any) -> str:
+    if _written(value) not in _time_zones():
+        raise ValueError("must be an IANA time zone, such as Europe/Madrid")
+    return _written(value)
+
+
+@cache
+def _time_zones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+def _currency(value: Any) -> str:
+    try:
+        return known_currency(_written(value))
+    except UnknownCurrency as error:
+        raise ValueError(f"must be an ISO 4217 code, such as EUR: {error}") from None
+
+
+def _price(value: Any, info: ValidationInfo) -> int:
+    written, currency = _written(value), _context(info).event.get("currency")
+    if not isinstance(value, Scalar) or value.kind not in ("int", "float"):
+        raise ValueError(
+            "must be an amount in major units, with a decimal point and without quotes: 45.00"
+        )
+    if currency is None:
+        # The currency has an error of its own; without it an amount means nothing.
+        return 0
+    try:
+        minor = parse_amount(written, currency)
+        check_chargeable(minor, currency)
+    except InvalidAmount as error:
+        raise ValueError(str(error)) from None
+    except AmountOutOfRange as error:
+        raise ValueError(f"cannot be charged by Stripe: {error}") from None
+    return minor
+
+
+def _moment(value: Any, info: ValidationInfo) -> datetime:
+    context = _context(info)
+    return parse_local(_written(value), context.zone, context.now)
+
+
+def _check_sale(ends: datetime | None, info: ValidationInfo) -> datetime | None:
+    """Check when the sale begins and `ends`; what a ticket type leaves out is its event's."""
+    own = info.data
+    event = _context(info).event or own
+    starts, over = own.get("sale_starts_at"), event.get("ends_at")
+    if not starts and not ends:
+        return ends
+    if "sale_starts_at" in own:
+        starts = starts or event.get("sale_starts_at")
+    until = ends or event.get("sale_ends_at")
+    problem = None
+    if ends and over and ends > over:
+        problem = "must not be after the event's ends_at"
+    elif starts and until and until <= starts:
+        problem = "the sale must end after it starts"
+    elif starts and not until and over and over <= starts:
+        problem = "the sale must start before the event's ends_at"
+    if problem:
+        field = "sale_ends_at" if ends else "sale_starts_at"
+        raise PydanticCustomError("sale", problem, {"field": field})
+    return ends
+
+
+Moment = Annotated[datetime, PlainValidator(_moment)]
+Capacity = Annotated[int, _whole_number(0, 1_000_000)]
+# Checked also when it is left out: the validator looks at the whole sale.
+SaleEnd = Annotated[Moment | None, AfterValidator(_check_sale), Field(validate_default=True)]
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TicketTypeData(_Row):
+    """A ticket type of a file: price in minor units, times in UTC."""
+
+    name: Annotated[
+        str, _text(120), AfterValidator(lambda name, info: _unique(name, _context(info).names))
+    ]
+    price: Annotated[int, PlainValidator(_price)]
+    description: Annotated[str, _text(500, required=False)] = ""
+    capacity: Capacity | None = None
+    sale_starts_at: Moment | None = None
+    sale_ends_at: SaleEnd = None
+
+
+class EventData(_Row):
+    """An event of a file, its ticket types in order; times in UTC, currency in lower case."""
+
+    slug: Annotated[str, _text(80), AfterValidator(_slug)]
+    title: Annotated[str, _text(200)]
+    status: Annotated[str, _one_of(tuple(EventStatus))]
+    language: Annotated[str, _one_of(LOCALES)]
+    starts_at: Moment
+    ends_at: Moment
+    time_zone: Annotated[str, PlainValidator(_time_zone)]
+    venue: Annotated[str, _text(200)]
+    address: Annotated[str, _text(300)]
+    city: Annotated[str, _text(120)]
+    currency: Annotated[str, PlainValidator(_currency)]
+    max_per_order: Annotated[int, _whole_number(1, 50)]
+    capacity: Capacity | None = None
+    sale_starts_at: Moment | None = None
+    sale_ends_at: SaleEnd = None
+    image_url: Annotated[str, _text(500), AfterValidator(_https_url)] | None = None
+    description: Annotated[str, _text(20_000, required=False, multiline=True)] = ""
+    ticket_types: list[TicketTypeData]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _begin(cls, row: Any, info: ValidationInfo) -> Any:
+        """The zone is looked up first: it comes after the times that need it."""
+        name = str(row.get("time_zone")) if isinstance(row, dict) else ""
+        context = _context(info)
+        context.zone = ZoneInfo(name) if name in _time_zones() else None
+        context.event = {}
+        return row
+
+    @field_validator("ends_at")
+    @classmethod
+    def _check_end(cls, ends: datetime, info: ValidationInfo) -> datetime:
+        if "starts_at" in info.data and ends <= info.data["starts_at"]:
+            raise ValueError("must be after starts_at")
+        return ends
+
+    @field_validator("ticket_types", mode="before")
+    @classmethod
+    def _begin_ticket_types(cls, rows: Any, info: ValidationInfo) -> Any:
+        """They are checked with what they have from their event."""
+        context = _context(info)
+        context.event, context.names = info.data, set()
+        return rows
+
+
+class Catalogue(_Row):
+    """A whole file."""
+
+    events: list[EventData]
+
+
+def parse_catalogue(text: str, source: str, now: datetime | None = None) -> list[EventData]:
+    """The events of a catalogue file, checked; `source` names the file in errors.
+
+    Relative times count from `now`, the present moment if left out. Raises `CatalogueError` with
+    every error of the file, each as `source:line: field: what is wrong`.
+    """
+    document = read_yaml(text)
+    events: list[EventData] = []
+    if document.lines:
+        try:
+            context = ParseContext(now or datetime.now(UTC))
+            events = Catalogue.model_validate(document.root, context=context).events
+        except ValidationError as invalid:
+            for error in invalid.errors(include_url=False):
+                place, message = _explain(error)
+                line = document.lines.get(place) or document.lines[place[:-1]]
+                document.errors.append((line, place, message))
+    if document.errors:
+        document.errors.sort(key=lambda error: error[0])
+        lines = []
+        for line, place, message in document.errors:
+            path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place)
+            lines.append(": ".join(filter(None, (f"{source}:{line}", path[1:], message))))
+        raise CatalogueError(lines)
+    return events
+
+
+def _explain(error: ErrorDetails) -> tuple[Place, str]:
+    """Where and what, in words for people who know neither pydantic nor Python."""
+    place, context = error["loc"], error.get("ctx", {})
+    match error["type"]:
+        case "value_error":
+            return place, str(context["error"])
+        case "missing":
+            return place, "is missing"
+        case "extra_forbidden":
+            model = (Catalogue, EventData, TicketTypeData)[len(place) // 2]
+            return place, f"unknown field; known here: {', '.join(model.model_fields)}"
+        case "list_type":
+            return place, "must be a list, each item beginning with '- '"
+        case "model_type":
+            row = "must be fields with values, such as 'name: ...'"
+            return place, row if place else "must begin with 'events:'"
+        case _:
+            return (*place[:-1], context.get("field", place[-1])), error["msg"]
