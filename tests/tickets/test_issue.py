@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tests.invariants import check_tickets
 from tmt.catalog import stock
+from tmt.checkout.models import OrderStatus
 from tmt.checkout.states import Trigger, lock_order, transition
 from tmt.payments.sync import fulfill
 from tmt.tickets.issue import get_tickets, issue, void
