@@ -77,6 +77,7 @@ def init_app(app: Flask, a_shop: Shop) -> None:
     app.extensions[_SHOP] = a_shop
     app.extensions[_LIMITS] = Limits(settings.limits_url, settings.instance)
     app.extensions[_RENDERERS] = {}
+    i18n.choose_spanish(settings.spanish)
     secure = settings.base_url.startswith("https://")
     app.config.update(
         SECRET_KEY=settings.secret_key,

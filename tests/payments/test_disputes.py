@@ -37,7 +37,7 @@ def test_while_it_is_undecided_the_tickets_open_no_door(shopfront):
     assert states(shopfront, order) == ["blocked", "blocked"]
     assert shopfront.stock() == (0, 2)
     assert notices(shopfront) == ["dispute_opened"]
-    assert "asking for this payment back" in page_of(shopfront, order)
+    assert "disputed with your bank" in page_of(shopfront, order)
     answer = shopfront.buyer().get(f"/orders/{order.token}/tickets.pdf")
     assert answer.status_code == 404
 
@@ -47,7 +47,7 @@ def test_won_gives_the_tickets_back(shopfront):
     decide(shopfront, dispute, "winning_evidence")
     assert states(shopfront, order) == ["valid", "valid"]
     assert notices(shopfront) == ["dispute_opened", "dispute_won"]
-    assert "asking for this payment back" not in page_of(shopfront, order)
+    assert "disputed with your bank" not in page_of(shopfront, order)
     assert give_back(shopfront.shop, order.code)
 
 
@@ -58,7 +58,7 @@ def test_lost_ends_the_order_and_its_places_are_for_sale(shopfront):
     assert shopfront.order(order.token).status == "refunded"
     assert shopfront.stock() == (0, 0)
     assert notices(shopfront) == ["dispute_opened", "dispute_lost"]
-    assert "Your bank took the payment back" in page_of(shopfront, order)
+    assert "Your bank reversed the payment" in page_of(shopfront, order)
     assert not refunds(shopfront)
 
 

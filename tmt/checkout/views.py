@@ -77,9 +77,9 @@ def extend(token: str) -> ResponseReturnValue:
     try:
         holds.extend(shop, order.id)
     except holds.NoMoreTime:
-        flash(_("There is no more time to give."), "bad")
+        flash(_("Your reservation cannot be extended again."), "bad")
     else:
-        flash(_("You have more time now."), "good")
+        flash(_("Your reservation has been extended."), "good")
     return redirect(url_for("payments.pay", token=token), 303)
 
 
@@ -164,14 +164,14 @@ def _event_page(
 def _refusal_text(refusal: Refusal) -> str:
     if isinstance(refusal, SoldOut):
         return _(
-            "Somebody was faster: there are not as many places left any more."
-            " Please look at what is left and choose again."
+            "Sorry, there are not that many tickets left."
+            " Please check what is available and choose again."
         )
     if isinstance(refusal, PriceChanged):
-        return _("A price has changed while this page was open. Please check it and try again.")
+        return _("A price changed while this page was open. Please check it and try again.")
     if isinstance(refusal, AmountOutOfRange):
-        return _("An order over this amount cannot be paid. Please choose other places.")
-    return _("Some of these places are not on sale any more. Please choose again.")
+        return _("An order for this amount cannot be paid. Please choose other tickets.")
+    return _("Some of these tickets are no longer on sale. Please choose again.")
 
 
 def _standing_order(reading: Session, slug: str) -> Order | None:

@@ -52,21 +52,21 @@ def _is_of_money(refund: Refund) -> bool:
 def _refund(refund: Refund) -> dict[str, Any]:
     texts = {
         "succeeded": _("sent to your bank"),
-        "failed": _("did not arrive; the organiser knows and will get in touch"),
+        "failed": _("failed; the organizer has been notified and will contact you"),
         "canceled": _("canceled"),
-        "requires_action": _("waits for you: see the mail about it"),
+        "requires_action": _("needs your attention: check your email"),
     }
     return {
         "amount": refund.amount,
         "currency": refund.currency,
         "at": refund.created_at,
-        "state": texts.get(refund.status, _("on its way")),
+        "state": texts.get(refund.status, _("processing")),
         "bad": refund.status in ("failed", "canceled"),
     }
 
 
 def _ticket(ticket: Ticket, order: Order) -> dict[str, Any]:
-    label = _("Code of ticket %(number)s") % {"number": ticket.number}
+    label = _("Code for ticket %(number)s") % {"number": ticket.number}
     return {
         "number": ticket.number,
         "type_name": ticket.type_name,

@@ -62,7 +62,7 @@ def pay(token: str) -> ResponseReturnValue:
             return _to_order(token)
         intent = current_intent(shop, gateway(), found, Cause.PAGE)
     except GatewayError:
-        problem = _("The payment service does not answer. Your places stay held meanwhile.")
+        problem = _("Our payment provider is not responding. Your tickets stay reserved.")
         page = render_template("orders/pay.html", **_common(shop, found), pay=None, problem=problem)
         return page, 503
     found = _find(shop, token)
@@ -82,10 +82,10 @@ def returned(token: str) -> ResponseReturnValue:
     try:
         intent = current_intent(shop, gateway(), found, Cause.RETURN_PAGE)
     except GatewayError:
-        flash(_("We could not reach the payment service yet. This page will tell you soon."), "bad")
+        flash(_("We could not confirm your payment yet. This page will update shortly."), "bad")
         return _to_order(token)
     if intent and intent.status == "requires_payment_method" and intent.error_code:
-        flash(_("The payment did not go through. You can try again."), "bad")
+        flash(_("Your payment was not completed. You have not been charged."), "bad")
         return redirect(url_for("payments.pay", token=token), 303)
     return _to_order(token)
 
@@ -113,7 +113,7 @@ def cancel(token: str) -> ResponseReturnValue:
     try:
         end_hold(shop, gateway(), found.id, Cause.BUYER)
     except GatewayError:
-        flash(_("We could not cancel just now. Please try again in a moment."), "bad")
+        flash(_("We could not cancel your reservation. Please try again in a moment."), "bad")
     return _to_order(token)
 
 

@@ -78,8 +78,8 @@ def sent_mail(shop: Shop, order: Order) -> Path | None:
 def status_text(status: str) -> str:
     """The order's status in a word or two for people."""
     texts = {
-        states.HELD: _("waiting for payment"),
-        states.PROCESSING: _("payment on its way"),
+        states.HELD: _("awaiting payment"),
+        states.PROCESSING: _("payment processing"),
         states.PAID: _("paid"),
         states.EXPIRED: _("expired"),
         states.CANCELED: _("canceled"),
