@@ -93,16 +93,16 @@ def init_app(app: Flask) -> None:
     app.cli.add_command(sandbox_command)
 
 
-inbox_commands = AppGroup("inbox", help="What Stripe told us.")
-outbox_commands = AppGroup("outbox", help="What is still to be done outside: mails, refunds.")
+inbox_commands = AppGroup("inbox", help="The events that Stripe has sent.")
+outbox_commands = AppGroup("outbox", help="Emails and refunds that are to go out.")
 db_commands = AppGroup("db", help="The database's schema.")
 
 
 @inbox_commands.command("list")
 @click.option("--limit", default=50, show_default=True)
-@click.option("--open", "only_open", is_flag=True, help="Only what is not done yet.")
+@click.option("--open", "only_open", is_flag=True, help="Only those that are not done yet.")
 def inbox_list(limit: int, only_open: bool) -> None:
-    """The newest events, one a line."""
+    """The newest events, one per line."""
     with current_shop().db.reading() as session:
         rows = inbox.newest(session, limit, only_open)
     for row in rows:
@@ -118,7 +118,7 @@ def inbox_list(limit: int, only_open: bool) -> None:
 @inbox_commands.command("show")
 @click.argument("event_id")
 def inbox_show(event_id: str) -> None:
-    """One event, with what is kept of its object and its last error."""
+    """One event, with its stored object and its last error."""
     with current_shop().db.reading() as session:
         row = _or_fail(lambda: inbox.find(session, event_id))
     told = {
@@ -141,7 +141,7 @@ def inbox_show(event_id: str) -> None:
 @inbox_commands.command("replay")
 @click.argument("event_ids", nargs=-1, required=True)
 def inbox_replay(event_ids: tuple[str, ...]) -> None:
-    """Handles events again; what an event did already is not done twice."""
+    """Processes events again; nothing happens twice."""
     shop = current_shop()
     for event_id in event_ids:
         _or_fail(partial(inbox.replay, shop, event_id))
@@ -154,9 +154,9 @@ def inbox_replay(event_ids: tuple[str, ...]) -> None:
 
 @outbox_commands.command("list")
 @click.option("--limit", default=50, show_default=True)
-@click.option("--open", "only_open", is_flag=True, help="Only what is not done yet.")
+@click.option("--open", "only_open", is_flag=True, help="Only those that are not done yet.")
 def outbox_list(limit: int, only_open: bool) -> None:
-    """The newest rows, one a line, with their last error."""
+    """The newest rows, one per line, with their last error."""
     with current_shop().db.reading() as session:
         rows = outbox.newest(session, limit, only_open)
     for row in rows:
@@ -171,7 +171,7 @@ def outbox_list(limit: int, only_open: bool) -> None:
 @outbox_commands.command("retry")
 @click.argument("row_ids", nargs=-1, required=True, type=int)
 def outbox_retry(row_ids: tuple[int, ...]) -> None:
-    """Tries rows again now, also those that are parked."""
+    """Tries rows again now, also those that were given up."""
     shop = current_shop()
     for row_id in row_ids:
         _or_fail(partial(outbox.retry, shop.db, shop.clock, row_id))
@@ -180,7 +180,7 @@ def outbox_retry(row_ids: tuple[int, ...]) -> None:
 
 @db_commands.command("upgrade")
 def db_upgrade() -> None:
-    """Brings the database to the newest schema; safe to run at every deployment."""
+    """Upgrades the database to the newest schema; safe to run with every deployment."""
     shop = current_shop()
     schema.migrate(shop.db)
     click.echo(f"The database is at revision {schema.current_revision(shop.db)}.")
@@ -189,7 +189,7 @@ def db_upgrade() -> None:
 @db_commands.command("revision")
 @click.argument("message")
 def db_revision(message: str) -> None:
-    """Writes a new migration out of what the models changed (for developers)."""
+    """Writes a new migration from the changed models (for developers)."""
     schema.write_revision(current_shop().db, message)
 
 
@@ -197,7 +197,7 @@ def db_revision(message: str) -> None:
 @click.option("--workers", default=3, show_default=True, help="Threads that run jobs.")
 @with_appcontext
 def jobs_command(workers: int) -> None:
-    """Runs the jobs: mails, Stripe's events, the end of holds. As many processes as wanted."""
+    """Runs the jobs: emails, Stripe's events, expiry. Start as many processes as you like."""
     settings = current_shop().settings
     # A server's companion, whose log is collected: it was not known yet when the shop was made.
     log.configure(settings.log_format, settings.log_level)
@@ -219,11 +219,11 @@ def _greeting(shop: Shop) -> str:
         lines.append(f"  Mode: {settings.mode}, on the Stripe account of STRIPE_SECRET_KEY.")
         return "\n".join([*lines, ""])
     lines += [
-        "  Mode: sandbox. A stand-in answers for Stripe, as no Stripe key is set; no money moves.",
-        f"  Look inside it at {settings.stripe_api_base}/",
-        f"  Mails are written to {settings.mail_folder}",
+        "  Mode: sandbox. No Stripe key is set, so a local stand-in answers for Stripe.",
+        f"  Sandbox dashboard: {settings.stripe_api_base}/",
+        f"  Emails are written to {settings.mail_folder}",
         "",
-        "  Cards to try, with any future date and any three digits:",
+        "  Test cards, with any future expiration date and any three-digit code:",
         *(f"    {number}  {what}" for number, what in _CARDS),
         "",
     ]

@@ -78,7 +78,7 @@ def test_i1_more_sold_than_there_are(shopfront):
     )
     code, lines = audited(shopfront, "--repair")
     assert code == 1
-    assert any(line.startswith("could not be mended: event concierto") for line in lines)
+    assert any(line.startswith("could not be repaired: event concierto") for line in lines)
 
 
 def test_i3_a_paid_order_without_tickets(shopfront):
@@ -223,7 +223,7 @@ def test_notices_are_counted_and_are_no_breach(shopfront):
     assert one(shopfront, Notice).kind == "dispute_opened"
     code, lines = audited(shopfront)
     assert code == 0
-    assert lines == ["1 notices wait for a person: flask notices list", "sound"]
+    assert lines == ["1 open notices: flask notices list", "sound"]
 
 
 def test_without_stripe_the_database_is_audited_and_the_exit_code_is_2(shopfront):

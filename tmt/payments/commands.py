@@ -29,20 +29,20 @@ from tmt.web import shop as current_shop
 
 @click.command("refund")
 @click.argument("code", metavar="ORDER")
-@click.option("--amount", help="Such as 12.50; without it, all that is left or the tickets' price.")
-@click.option("--tickets", help="Numbers of the tickets to make void, such as 1,3.")
+@click.option("--amount", help="Such as 12.50; default: the tickets' price, or all that is left.")
+@click.option("--tickets", help="Numbers of the tickets to void, for example 1,3.")
 @click.option(
     "--reason",
     type=click.Choice(STRIPE_REASONS),
     default="requested_by_customer",
     show_default=True,
-    help="What Stripe is told; fraudulent also blocks the card there.",
+    help="The reason given to Stripe; fraudulent also blocks the card there.",
 )
 @with_appcontext
 def refund_command(code: str, amount: str | None, tickets: str | None, reason: str) -> None:
-    """Gives money of ORDER (its code) back and makes tickets void.
+    """Refunds ORDER (its code) and voids its tickets.
 
-    Without --amount and --tickets everything that is left goes back and the order ends.
+    Without --amount and --tickets all that is left is refunded and the order is closed.
     """
     shop = current_shop()
     try:
@@ -58,16 +58,16 @@ def refund_command(code: str, amount: str | None, tickets: str | None, reason: s
         order = get_order(session, order.id)
         for refund in (session.get_one(Refund, one.id) for one in made):
             money = format_money(refund.amount, refund.currency, "en")
-            click.echo(f"{money}  {refund.status}  {refund.refund or 'not at Stripe yet'}")
+            click.echo(f"{money}  {refund.status}  {refund.refund or 'not sent to Stripe yet'}")
     click.echo(f"Order {order.code} is {order.status}.")
 
 
-notices_commands = AppGroup("notices", help="What a person must see.")
+notices_commands = AppGroup("notices", help="What needs a person's attention.")
 
 
 @notices_commands.command("list")
 def notices_list() -> None:
-    """What nobody has said to be done yet, oldest first, with what to do."""
+    """Open notices, oldest first, each with what to do."""
     with current_shop().db.reading() as session:
         found = notices.open_notices(session)
         codes = {n.id: session.get_one(Order, n.order_id).code for n in found}
@@ -83,7 +83,7 @@ def notices_list() -> None:
 @notices_commands.command("done")
 @click.argument("notice_ids", nargs=-1, required=True, type=int)
 def notices_done(notice_ids: tuple[int, ...]) -> None:
-    """Takes notices off the list."""
+    """Marks notices as done."""
     for notice_id in notice_ids:
         try:
             notices.finish(current_shop(), notice_id)
@@ -92,10 +92,10 @@ def notices_done(notice_ids: tuple[int, ...]) -> None:
 
 
 @click.command("reconcile")
-@click.option("--since", help="Such as 30d, 12h, or 2026-11-30; without it, the last run.")
+@click.option("--since", help="For example 30d, 12h or 2026-11-30; by default, the last run.")
 @with_appcontext
 def reconcile_command(since: str | None) -> None:
-    """Asks Stripe about everything that is open, and for events that never arrived."""
+    """Checks everything that is open with Stripe, and fetches events that never arrived."""
     shop = current_shop()
     report = reconcile(shop, current_gateway(), _moment(since, shop.clock.now()))
     for duty in ("inbox", "outbox"):
@@ -107,33 +107,33 @@ def reconcile_command(since: str | None) -> None:
     for text in report.failed:
         click.echo(f"failed: {text}", err=True)
     if not report.complete:
-        click.echo("not complete: Stripe does not answer; run it again", err=True)
+        click.echo("not complete: Stripe is not responding; run it again", err=True)
     if report.failed or not report.complete:
         sys.exit(1)
 
 
 @click.command("audit")
-@click.option("--repair", is_flag=True, help="Mend what is safe to mend, and audit again.")
-@click.option("--offline", is_flag=True, help="Look at the database only.")
+@click.option("--repair", is_flag=True, help="Repair what is safe to repair, then check again.")
+@click.option("--offline", is_flag=True, help="Check the database only.")
 @with_appcontext
 def audit_command(repair: bool, offline: bool) -> None:
-    """Compares orders, money, tickets and stock with each other and with Stripe.
+    """Checks orders, money, tickets and stock against each other and against Stripe.
 
-    Prints every breach of what the shop promises, and what would mend it. Exit code 0: sound;
-    1: there are breaches; 2: Stripe could not be asked.
+    Prints each breach with what would fix it. Exit code 0: sound; 1: there are breaches;
+    2: Stripe could not be reached.
     """
     shop, failed = current_shop(), []
     breaches = _audited(shop, offline)
     if repair and any(breach.repair for breach in breaches):
         failed = audit.repair(shop, current_gateway(), breaches)
-        click.echo("\nMended what is safe to mend; after that:\n")
+        click.echo("\nRepaired what is safe to repair. What is left:\n")
         breaches = _audited(shop, offline)
     for text in failed:
-        click.echo(f"could not be mended: {text}", err=True)
+        click.echo(f"could not be repaired: {text}", err=True)
     with shop.db.reading() as session:
         waiting = len(notices.open_notices(session))
     if waiting:
-        click.echo(f"{waiting} notices wait for a person: flask notices list")
+        click.echo(f"{waiting} open notices: flask notices list")
     click.echo(f"{len(breaches)} breaches" if breaches else "sound")
     sys.exit(1 if breaches else 0)
 
@@ -144,10 +144,10 @@ def _audited(shop: Shop, offline: bool) -> list[Breach]:
     try:
         for breach in audit.audit(shop, None if offline else current_gateway()):
             click.echo(f"{breach.invariant}  {breach.subject}: {breach.what}")
-            click.echo(f"    to mend: {breach.mend}")
+            click.echo(f"    to fix: {breach.mend}")
             found.append(breach)
     except GatewayError as error:
-        click.echo(f"Stripe could not be asked: {error.name}: {error}", err=True)
+        click.echo(f"Stripe could not be reached: {error.name}: {error}", err=True)
         sys.exit(2)
     return found
 
@@ -163,7 +163,7 @@ def _moment(since: str | None, now: datetime) -> datetime | None:
     try:
         return datetime.fromisoformat(since).replace(tzinfo=UTC)
     except ValueError:
-        _fail(f"'{since}' is not a time such as 30d, 12h or 2026-11-30")
+        _fail(f"'{since}' is not a time, for example 30d, 12h or 2026-11-30")
 
 
 def _order(shop: Shop, code: str) -> Order:
@@ -179,9 +179,9 @@ def _minor(amount: str, currency: str) -> int:
         value = Decimal(amount)
         minor = to_minor(value, currency)
     except (InvalidOperation, ValueError):
-        _fail(f"'{amount}' is not an amount such as 12.50")
+        _fail(f"'{amount}' is not an amount, for example 12.50")
     if not value.is_finite() or value < 0:
-        _fail(f"'{amount}' is not an amount such as 12.50")
+        _fail(f"'{amount}' is not an amount, for example 12.50")
     return minor
 
 
@@ -189,7 +189,7 @@ def _numbers(tickets: str | None) -> list[int]:
     try:
         return [int(part) for part in tickets.split(",")] if tickets else []
     except ValueError:
-        _fail(f"'{tickets}' are not numbers of tickets such as 1,3")
+        _fail(f"'{tickets}' are not ticket numbers, for example 1,3")
 
 
 def _fail(text: str) -> NoReturn:
