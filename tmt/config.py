@@ -190,7 +190,7 @@ def _require_complete(settings: Settings) -> None:
     if not settings.stripe_secret_key:
         raise SettingsRefused(
             "No Stripe key is set. Set STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY, or"
-            " TMT_SANDBOX=1 for a shop in which no real money moves."
+            " TMT_SANDBOX=1 for a shop in which no real money is charged."
         )
     if not settings.secret_key:
         raise SettingsRefused(

@@ -89,12 +89,12 @@ def test_errors_of_the_form_lead_to_their_fields(visitor: Visitor) -> None:
     visitor.reserve_button.click()
     alert = page.get_by_role("alert")
     expect(alert).to_contain_text("Please choose at least one ticket.")
-    expect(page).to_have_title("Please check: Concierto de prueba · TMT")
-    alert.get_by_role("link", name="e-mail").click()
+    expect(page).to_have_title("Please check the form: Concierto de prueba · TMT")
+    alert.get_by_role("link", name="email").click()
     expect(page.locator("#email")).to_be_focused()
     expect(page.locator("#email")).to_have_accessible_description(
         "Please enter a complete email address, such as ana@example.com."
-        " Your tickets go to this address."
+        " We will send your tickets to this address."
     )
     visitor.choose(1)
     visitor.introduce()

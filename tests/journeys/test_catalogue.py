@@ -69,7 +69,7 @@ def test_orders_are_found_by_mail(visitor: Visitor) -> None:
     order = visitor.front.buyer(email="Ana@Example.com").reserve(1)
     visitor.go("/")
     visitor.page.get_by_role("link", name="My tickets").click()
-    visitor.page.get_by_label("E-mail").fill("ana@example.com")
+    visitor.page.get_by_label("Email").fill("ana@example.com")
     visitor.page.get_by_role("button", name="Send me the links").click()
     expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Check your inbox")
     eventually(visitor.front.mails)
@@ -85,7 +85,7 @@ def test_orders_are_found_by_mail(visitor: Visitor) -> None:
 
 def test_sec01_asking_for_a_stranger_looks_the_same(visitor: Visitor) -> None:
     visitor.go("/orders/find")
-    visitor.page.get_by_label("E-mail").fill("nobody@example.com")
+    visitor.page.get_by_label("Email").fill("nobody@example.com")
     visitor.page.get_by_role("button", name="Send me the links").click()
     expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Check your inbox")
     visitor.front.run_jobs()

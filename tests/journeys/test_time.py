@@ -52,7 +52,7 @@ def test_a_wrong_clock_of_the_buyer_does_not_matter(visitor: Visitor) -> None:
 def test_more_time_can_be_asked_for(visitor: Visitor) -> None:
     pay_page_with(visitor, 90)
     before = visitor.order.expires_at
-    expect(visitor.page.locator("#hold-warning")).to_contain_text("nearly up")
+    expect(visitor.page.locator("#hold-warning")).to_contain_text("about to expire")
     visitor.page.get_by_role("button", name="Get more time").click()
     news = visitor.page.get_by_role("status").filter(has_text="Your reservation has been extended.")
     expect(news).to_be_visible()

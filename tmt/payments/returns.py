@@ -84,7 +84,7 @@ def _order(session: Session, code: str) -> Order:
     if order.status not in (PAID, REFUNDED):
         raise NotRefundable(f"order {order.code} is {order.status}: nothing was paid for it")
     if is_disputed(session, order.id):
-        raise Disputed(f"order {order.code} is disputed: answer the dispute at Stripe")
+        raise Disputed(f"order {order.code} is disputed: respond to it in Stripe first")
     return order
 
 
