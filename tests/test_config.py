@@ -87,7 +87,7 @@ REFUSED = [
         {},
         (
             "No Stripe key is set. Set STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY, or "
-            "TMT_SANDBOX=1 for a shop in which no real money moves."
+            "TMT_SANDBOX=1 for a shop in which no real money is charged."
         ),
     ),
     (

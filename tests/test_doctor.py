@@ -110,7 +110,7 @@ class TestInOrder:
         assert shopfront.app.test_cli_runner().invoke(args=command).exit_code == 0
         report = doctor(shopfront)
         assert report.code == 0, report.text
-        assert "Replace the test keys by live keys" in report.text
+        assert "Replace the test keys with live keys" in report.text
         assert "above" not in report.text
 
 

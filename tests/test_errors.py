@@ -9,8 +9,8 @@ from sqlalchemy import text
 from tests.actions import Shopfront
 
 TEXTS = {
-    "es": {404: "Aquí no hay nada", 405: "Esto no ha funcionado", 503: "Un momento, por favor"},
-    "en": {404: "There is nothing here", 405: "This did not work", 503: "One moment, please"},
+    "es": {404: "Página no encontrada", 405: "No ha funcionado", 503: "Un momento, por favor"},
+    "en": {404: "Page not found", 405: "That did not work", 503: "One moment, please"},
 }
 
 

@@ -93,8 +93,8 @@ def test_one_that_stands_is_mended_and_keeps_its_secret(shopfront: Shopfront) ->
     assert (one.id, one.status) == (standing, "enabled")
     assert set(one.enabled_events) == {"customer.created", *HANDLERS}
     assert "whsec_" not in answer.output
-    assert f"{standing} stood already" in answer.output
-    assert "--roll makes one" in answer.output
+    assert f"{standing} already exists" in answer.output
+    assert "--roll creates one" in answer.output
 
 
 def test_one_that_is_told_of_everything_stays_so(shopfront: Shopfront) -> None:

@@ -96,7 +96,7 @@ db_commands = AppGroup("db", help="The database's schema.")
 
 @db_commands.command("upgrade")
 def db_upgrade() -> None:
-    """Brings the database to the newest schema; safe to run at every deployment."""
+    """Upgrades the database to the newest schema; safe to run with every deployment."""
     shop = current_shop()
     schema.migrate(shop.db)
     click.echo(f"The database is at revision {schema.current_revision(shop.db)}.")
@@ -105,7 +105,7 @@ def db_upgrade() -> None:
 @db_commands.command("revision")
 @click.argument("message")
 def db_revision(message: str) -> None:
-    """Writes a new migration out of what the models changed (for developers)."""
+    """Writes a new migration from the changed models (for developers)."""
     schema.write_revision(current_shop().db, message)
 
 
@@ -113,7 +113,7 @@ def db_revision(message: str) -> None:
 @click.option("--workers", default=3, show_default=True, help="Threads that run jobs.")
 @with_appcontext
 def jobs_command(workers: int) -> None:
-    """Runs the jobs: mails, Stripe's events, the end of holds. As many processes as wanted."""
+    """Runs the jobs: emails, Stripe's events, expiry. Start as many processes as you like."""
     settings = current_shop().settings
     # Its log is collected, as a server's: the factory did not know the command yet.
     log.configure(settings.log_format, settings.log_level)
@@ -127,11 +127,11 @@ def _greeting(shop: Shop) -> str:
         lines.append(f"  Mode: {settings.mode}, on the Stripe account of STRIPE_SECRET_KEY.")
         return "\n".join([*lines, ""])
     lines += [
-        "  Mode: sandbox. A stand-in answers for Stripe, as no Stripe key is set; no money moves.",
-        f"  Look inside it at {settings.stripe_api_base}/",
-        f"  Mails are written to {settings.mail_folder}",
+        "  Mode: sandbox. No Stripe key is set, so a local stand-in answers for Stripe.",
+        f"  Sandbox dashboard: {settings.stripe_api_base}/",
+        f"  Emails are written to {settings.mail_folder}",
         "",
-        "  Cards to try, with any future date and any three digits:",
+        "  Test cards, with any future expiration date and any three-digit code:",
         *(f"    {number}  {what}" for number, what in _CARDS),
         "",
     ]

@@ -55,6 +55,7 @@ class Settings(BaseSettings):
 
     instance: Path = Field(Path("instance"), alias="TMT_INSTANCE")
     shop_name: str = Field("TMT", alias="TMT_SHOP_NAME", min_length=1)
+    spanish: Literal["es", "es_419"] = Field("es", alias="TMT_SPANISH")
     hold_minutes: int = Field(15, alias="TMT_HOLD_MINUTES", ge=1, le=240)
     hold_extensions: int = Field(3, alias="TMT_HOLD_EXTENSIONS", ge=0, le=20)
     block_disputed: bool = Field(True, alias="TMT_BLOCK_DISPUTED")
@@ -191,7 +192,7 @@ def _require_complete(settings: Settings) -> None:
     if not settings.stripe_secret_key:
         raise InvalidSettings(
             "No Stripe key is set. Set STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY, or"
-            " TMT_SANDBOX=1 for a shop in which no real money moves."
+            " TMT_SANDBOX=1 for a shop in which no real money is charged."
         )
     if not settings.secret_key:
         raise InvalidSettings(

@@ -110,6 +110,7 @@ def init_app(app: Flask, app_state: AppState) -> None:
     """Sets the application up."""
     settings = app_state.shop.settings
     app.extensions[_EXTENSION] = app_state
+    i18n.choose_spanish(settings.spanish)
     secure = settings.base_url.startswith("https://")
     app.config.update(
         SECRET_KEY=settings.secret_key,

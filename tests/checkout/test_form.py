@@ -60,7 +60,7 @@ def test_a_quantity_that_is_no_whole_number_is_told_beside_its_field(typed):
 def test_a_quantity_above_what_can_be_chosen_is_told_with_the_most(typed):
     wanted, form = read(quantity_id_1=typed)
     assert wanted is None
-    assert form.errors == {"quantity-1": "At most 6 places can be chosen here."}
+    assert form.errors == {"quantity-1": "You can choose up to 6 tickets here."}
 
 
 @pytest.mark.parametrize("type_id", [3, 4])
@@ -81,7 +81,7 @@ def test_the_limit_of_an_order_counts_over_all_types():
     assert read(quantity_id_1="4", quantity_id_2="4")[0]
     wanted, form = read(quantity_id_1="5", quantity_id_2="4")
     assert wanted is None
-    assert form.errors == {"quantities": "At most 8 places can be bought in one order."}
+    assert form.errors == {"quantities": "You can buy up to 8 tickets per order."}
 
 
 def test_types_of_another_event_are_not_read():

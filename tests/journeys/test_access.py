@@ -21,7 +21,7 @@ def test_the_keyboard_is_enough_from_the_event_to_the_tickets(visitor: Visitor) 
     visitor.open_event()
     tab_to(page, page.get_by_role("link", name="Skip to content"))
     page.keyboard.press("Enter")
-    tab_to(page, page.get_by_role("button", name="One more: General"), most=4)
+    tab_to(page, page.get_by_role("button", name="Add one: General"), most=4)
     page.keyboard.press("Enter")
     type_in_turn(visitor, (page.locator("#name"), "Ana"), (page.locator("#email"), "a@example.com"))
     tab_to(page, visitor.reserve_button)
@@ -62,15 +62,15 @@ def test_without_javascript_all_but_paying_works(visitors: Callable[..., Visitor
     ana.page.get_by_label("General, one name per line").fill("\nBerta Muestra")
     ana.reserve_button.click()
     ana.page.wait_for_url("**/pay")
-    expect(ana.page.locator("noscript p")).to_contain_text("Paying needs JavaScript")
+    expect(ana.page.locator("noscript p")).to_contain_text("JavaScript is required to pay")
     expect(ana.page.locator("noscript p")).to_be_visible()
     expect(ana.pay_button).to_be_hidden()
     expect(ana.page.locator("#hold-left")).to_contain_text("until ")
     assert ana.order.lines[0].holders == ["", "Berta Muestra"]
-    ana.page.get_by_role("button", name="Give me more time").click()
-    expect(ana.page.get_by_text("You have more time now.")).to_be_visible()
-    ana.page.get_by_role("button", name="Give up my places").click()
-    expect(ana.page.get_by_role("heading", level=1)).to_have_text("This order was canceled")
+    ana.page.get_by_role("button", name="Get more time").click()
+    expect(ana.page.get_by_text("Your reservation has been extended.")).to_be_visible()
+    ana.page.get_by_role("button", name="Cancel reservation").click()
+    expect(ana.page.get_by_role("heading", level=1)).to_have_text("Order canceled")
 
 
 def test_without_javascript_the_tickets_are_there(visitors: Callable[..., Visitor]) -> None:
@@ -88,13 +88,13 @@ def test_errors_of_the_form_lead_to_their_fields(visitor: Visitor) -> None:
     visitor.introduce(email="ana@example")
     visitor.reserve_button.click()
     alert = page.get_by_role("alert")
-    expect(alert).to_contain_text("Please choose at least one place.")
-    expect(page).to_have_title("Please check: Concierto de prueba · TMT")
-    alert.get_by_role("link", name="e-mail").click()
+    expect(alert).to_contain_text("Please choose at least one ticket.")
+    expect(page).to_have_title("Please check the form: Concierto de prueba · TMT")
+    alert.get_by_role("link", name="email").click()
     expect(page.locator("#email")).to_be_focused()
     expect(page.locator("#email")).to_have_accessible_description(
-        "This is not a complete e-mail address, such as ana@example.com."
-        " Your tickets go to this address."
+        "Please enter a complete email address, such as ana@example.com."
+        " We will send your tickets to this address."
     )
     visitor.choose(1)
     visitor.introduce()

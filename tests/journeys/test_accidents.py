@@ -51,7 +51,9 @@ def test_pay03_two_tabs_of_one_checkout_lead_to_one_order(
 def test_the_back_button_leads_back_to_the_same_places(visitor: Visitor) -> None:
     order = visitor.reserve(2)
     visitor.page.go_back()
-    expect(visitor.page.get_by_text("You already hold places for this event.")).to_be_visible()
+    expect(
+        visitor.page.get_by_text("You already have tickets reserved for this event.")
+    ).to_be_visible()
     visitor.page.get_by_role("link", name="Continue to payment").click()
     visitor.pay()
     assert visitor.expect_tickets(2).id == order.id
@@ -110,7 +112,7 @@ def test_places_that_go_meanwhile_leave_what_was_typed(visitor: Visitor) -> None
     front.buyer().reserve(2)
     visitor.reserve_button.click()
     problem = visitor.page.get_by_role("alert").get_by_role("link")
-    expect(problem).to_have_text("These places are gone: somebody was faster.")
+    expect(problem).to_have_text("Sorry, these tickets are no longer available.")
     problem.click()
     expect(visitor.page.locator(".offer-state")).to_be_focused()
     expect(visitor.page.locator("#name")).to_have_value("Berta Muestra")
@@ -132,23 +134,25 @@ def test_when_the_last_places_go_meanwhile_the_page_says_why(visitor: Visitor) -
     visitor.introduce()
     front.buyer().reserve(2)
     visitor.reserve_button.click()
-    expect(visitor.page.get_by_role("alert")).to_contain_text("Somebody was faster")
-    expect(visitor.page.get_by_text("Sold out.", exact=True)).to_be_visible()
+    expect(visitor.page.get_by_role("alert")).to_contain_text(
+        "someone else just got the last tickets"
+    )
+    expect(visitor.page.get_by_text("Tickets are sold out.", exact=True)).to_be_visible()
 
 
 def test_a_payment_service_that_is_silent_keeps_the_places(visitor: Visitor) -> None:
     order = visitor.front.buyer().reserve(1)
     visitor.front.servers[1].stop()
     visitor.go(f"/orders/{order.token}/pay")
-    expect(visitor.page.get_by_role("alert")).to_contain_text("Your places stay held meanwhile.")
+    expect(visitor.page.get_by_role("alert")).to_contain_text("Your tickets stay reserved.")
     expect(visitor.page.get_by_role("link", name="Try again")).to_be_visible()
     assert visitor.front.stock() == (1, 0)
 
 
 def test_giving_up_frees_the_places(visitor: Visitor) -> None:
     order = visitor.reserve(2)
-    visitor.page.get_by_role("button", name="Give up my places").click()
-    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("This order was canceled")
+    visitor.page.get_by_role("button", name="Cancel reservation").click()
+    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Order canceled")
     assert visitor.front.stock() == (0, 0)
     intent = visitor.front.stripe.v1.payment_intents.retrieve(
         str(visitor.front.payment(order).payment_intent_id)

@@ -22,11 +22,11 @@ def in_days(days: float) -> datetime:
 @pytest.mark.parametrize(
     ("text", "changed"),
     [
-        ("Not on sale yet.", {"sale_starts_at": in_days(2)}),
-        ("The sale has ended.", {"sale_ends_at": in_days(-1)}),
-        ("This event is over.", {"starts_at": in_days(-2), "ends_at": in_days(-1)}),
-        ("This event was canceled.", {"status": EventStatus.CANCELED}),
-        ("Sold out.", {"capacity": 0}),
+        ("Tickets are not on sale yet.", {"sale_starts_at": in_days(2)}),
+        ("Online sales have ended.", {"sale_ends_at": in_days(-1)}),
+        ("This event has ended.", {"starts_at": in_days(-2), "ends_at": in_days(-1)}),
+        ("This event has been canceled.", {"status": EventStatus.CANCELED}),
+        ("Tickets are sold out.", {"capacity": 0}),
     ],
 )
 def test_an_event_that_cannot_be_bought_says_why(
@@ -36,7 +36,7 @@ def test_an_event_that_cannot_be_bought_says_why(
     expect(visitor.page.get_by_text(text, exact=True)).to_be_visible()
     expect(visitor.page.locator("form[action$='/orders']")).to_have_count(0)
     visitor.page.locator("main").get_by_role("link", name="See all events").click()
-    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Coming up")
+    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Upcoming events")
 
 
 def test_an_event_is_found_and_opened(visitor: Visitor) -> None:
@@ -53,14 +53,14 @@ def test_an_event_is_found_and_opened(visitor: Visitor) -> None:
 
 def test_a_search_without_a_find_leads_on(visitor: Visitor) -> None:
     visitor.go("/?q=zzz")
-    expect(visitor.page.get_by_text("No event matches your search.")).to_be_visible()
+    expect(visitor.page.get_by_text("No events match your search.")).to_be_visible()
     visitor.page.locator(".empty").get_by_role("link").click()
     expect(visitor.page.locator(".card")).to_have_count(1)
 
 
 def test_an_address_that_is_nothing_leads_on(visitor: Visitor) -> None:
     visitor.go("/events/nothing")
-    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("There is nothing here")
+    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Page not found")
     visitor.page.get_by_role("link", name="See all events").click()
     expect(visitor.page.locator(".card")).to_have_count(1)
 
@@ -69,9 +69,9 @@ def test_orders_are_found_by_mail(visitor: Visitor) -> None:
     order = visitor.front.buyer(email="Ana@Example.com").reserve(1)
     visitor.go("/")
     visitor.page.get_by_role("link", name="My tickets").click()
-    visitor.page.get_by_label("E-mail").fill("ana@example.com")
+    visitor.page.get_by_label("Email").fill("ana@example.com")
     visitor.page.get_by_role("button", name="Send me the links").click()
-    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Look in your inbox")
+    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Check your inbox")
     eventually(visitor.front.mails)
     mail = message_from_bytes(visitor.front.mails()[0].read_bytes(), policy=policy.default)
     text = mail.get_body(("plain",))
@@ -79,14 +79,14 @@ def test_orders_are_found_by_mail(visitor: Visitor) -> None:
     link = re.search(r"http\S+/orders/\S+", text.get_content())
     assert link
     visitor.page.goto(link[0])
-    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Your places are waiting")
+    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Complete your purchase")
     assert visitor.order.id == order.id
 
 
 def test_sec01_asking_for_a_stranger_looks_the_same(visitor: Visitor) -> None:
     visitor.go("/orders/find")
-    visitor.page.get_by_label("E-mail").fill("nobody@example.com")
+    visitor.page.get_by_label("Email").fill("nobody@example.com")
     visitor.page.get_by_role("button", name="Send me the links").click()
-    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Look in your inbox")
+    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Check your inbox")
     visitor.front.run_jobs()
     assert visitor.front.mails() == []

@@ -46,7 +46,7 @@ def stamps(visitor: Visitor, text: str) -> int:
 def test_a_full_refund_in_the_dashboard_ends_the_order(visitor: Visitor) -> None:
     order = bought(visitor, 2)
     console(visitor, order).get_by_role("button", name="Refund").click()
-    expect_page(visitor, "Your money is on its way back", "void", "void", order=order)
+    expect_page(visitor, "Order refunded", "void", "void", order=order)
     expect(visitor.page.get_by_text("$150.00").first).to_be_visible()
     assert visitor.front.stock() == (0, 0)
 
@@ -73,7 +73,7 @@ def test_a_dispute_holds_the_tickets_until_it_is_decided(visitor: Visitor, verdi
     order = bought(visitor, 1)
     tab = console(visitor, order)
     tab.get_by_role("button", name="Dispute").click()
-    expect_page(visitor, "Your tickets are not valid now", "blocked", order=order)
+    expect_page(visitor, "Your tickets are on hold", "blocked", order=order)
     assert stamps(visitor, "On hold") == 1
     assert visitor.front.stock() == (0, 1)
     tab.get_by_role("button", name=f"Decide: {verdict}").click()
@@ -81,7 +81,7 @@ def test_a_dispute_holds_the_tickets_until_it_is_decided(visitor: Visitor, verdi
         expect_page(visitor, "You’re in!", "valid", order=order)
         assert stamps(visitor, "On hold") == 0
         return
-    expect_page(visitor, "Your bank took the payment back", "void", order=order)
+    expect_page(visitor, "Your bank reversed the payment", "void", order=order)
     assert visitor.front.stock() == (0, 0)
 
 
@@ -92,10 +92,10 @@ def test_a_debit_bounces_days_later_and_the_places_are_free(visitor: Visitor) ->
     type_iban(visitor, BOUNCES)
     visitor.pay_button.click()
     heading = expect(visitor.page.get_by_role("heading", level=1))
-    heading.to_have_text("Your payment is on its way")
+    heading.to_have_text("Your payment is being processed")
     visitor.front.clock.move(days=5)
     visitor.front.sandbox.advance(5 * 86400)
     eventually(lambda: visitor.front.order(order.token).status in ("held", "expired"))
     visitor.front.run_jobs()
-    expect_page(visitor, "Your bank did not pay", order=order)
+    expect_page(visitor, "Your payment was not completed", order=order)
     assert visitor.front.stock() == (0, 0)

@@ -53,7 +53,7 @@ def test_a_debit_is_on_its_way_and_settles_days_later(visitor: Visitor, euros: E
     type_iban(visitor, IBAN)
     visitor.pay_button.click()
     heading = expect(visitor.page.get_by_role("heading", level=1))
-    heading.to_have_text("Your payment is on its way")
+    heading.to_have_text("Your payment is being processed")
     assert visitor.front.order(order.token).status == "processing"
     assert visitor.front.tickets(order) == []
     assert visitor.front.stock() == (2, 0)
@@ -100,7 +100,7 @@ def test_a_refusal_at_the_bank_leads_back_to_pay_by_card(visitor: Visitor, euros
     order = to_the_bank(visitor, euros)
     bank_button(visitor.page, "Fail").click()
     visitor.page.wait_for_url(f"**/orders/{order.token}/pay")
-    told = visitor.page.get_by_text("The payment did not go through. You can try again.")
+    told = visitor.page.get_by_text("Your payment was not completed. You have not been charged.")
     expect(told).to_be_visible()
     assert visitor.front.stock() == (1, 0)
     visitor.pay()
@@ -125,7 +125,7 @@ def test_who_never_comes_back_from_the_bank_loses_the_places(
     visitor.front.run_jobs()
     eventually(lambda: visitor.front.order(order.token).status == "expired")
     visitor.go(f"/orders/{order.token}")
-    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Your time ran out")
+    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Your reservation expired")
     assert visitor.front.stock() == (0, 0)
     (intent,) = visitor.front.stripe.v1.payment_intents.list().data
     assert intent.status == "canceled"

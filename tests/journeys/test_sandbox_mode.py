@@ -44,10 +44,10 @@ def address(sqlite_template: Path, tmp_path: Path) -> Iterator[str]:
 def buy(page: Page, address: str) -> None:
     """Buys a place with a card that the pay page itself suggests."""
     page.goto(f"{address}/events/concierto")
-    page.get_by_role("button", name="One more: General").click()
+    page.get_by_role("button", name="Add one: General").click()
     page.get_by_label("Your name").fill("Ana Ejemplo")
-    page.get_by_label("E-mail").fill("ana@example.com")
-    page.get_by_role("button", name="Reserve places").click()
+    page.get_by_label("Email").fill("ana@example.com")
+    page.get_by_role("button", name="Reserve tickets").click()
     page.get_by_text("Test cards").click()
     number = page.locator(".cards-help code").first.text_content() or ""
     card = page.frame_locator("#payment-element iframe")
@@ -63,10 +63,10 @@ def buy(page: Page, address: str) -> None:
 
 def test_a_newcomer_buys_with_the_card_on_the_page(page: Page, address: str, axe: str) -> None:
     buy(page, address)
-    expect(page.locator(".tape")).to_contain_text("no real money moves")
+    expect(page.locator(".tape")).to_contain_text("no real money is charged")
     expect(page.locator(".stamp")).to_have_text("Test ticket")
     assert grave_problems(page, axe) == []
-    page.get_by_role("link", name="Look inside the sandbox").click()
+    page.get_by_role("link", name="Open the sandbox").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Payments")
     expect(page.locator("tbody tr")).to_contain_text("succeeded")
 
@@ -74,7 +74,7 @@ def test_a_newcomer_buys_with_the_card_on_the_page(page: Page, address: str, axe
 def test_the_mail_can_be_looked_at(page: Page, address: str) -> None:
     buy(page, address)
     order = page.url
-    link = page.get_by_role("link", name="See the message")
+    link = page.get_by_role("link", name="View the email")
 
     def sent() -> bool:
         page.reload()
@@ -82,8 +82,8 @@ def test_the_mail_can_be_looked_at(page: Page, address: str) -> None:
 
     eventually(sent)
     link.click()
-    expect(page.locator("body")).to_contain_text("Hello, Ana Ejemplo!")
+    expect(page.locator("body")).to_contain_text("Hi Ana Ejemplo,")
     ground = page.locator("body").evaluate("node => getComputedStyle(node).backgroundColor")
     assert ground != "rgba(0, 0, 0, 0)", "the mail's own styles are blocked"
-    page.get_by_role("link", name="See my tickets").click()
+    page.get_by_role("link", name="View my tickets").click()
     expect(page).to_have_url(order)

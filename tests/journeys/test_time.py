@@ -38,7 +38,9 @@ def test_the_live_region_warns_two_minutes_before_the_end(visitor: Visitor) -> N
     expect(visitor.page.locator("#hold-left")).to_have_text(re.compile(r"2:[0-3]\d"))
     assert warning.text_content() == ""
     visitor.page.clock.fast_forward("00:31")
-    expect(warning).to_have_text("Your time is nearly up. Ask for more time if you need it.")
+    expect(warning).to_have_text(
+        "Your reservation is about to expire. Get more time if you need it."
+    )
 
 
 def test_a_wrong_clock_of_the_buyer_does_not_matter(visitor: Visitor) -> None:
@@ -50,9 +52,9 @@ def test_a_wrong_clock_of_the_buyer_does_not_matter(visitor: Visitor) -> None:
 def test_more_time_can_be_asked_for(visitor: Visitor) -> None:
     pay_page_with(visitor, 90)
     before = visitor.order.expires_at
-    expect(visitor.page.locator("#hold-warning")).to_contain_text("nearly up")
-    visitor.page.get_by_role("button", name="Give me more time").click()
-    news = visitor.page.get_by_role("status").filter(has_text="You have more time now.")
+    expect(visitor.page.locator("#hold-warning")).to_contain_text("about to expire")
+    visitor.page.get_by_role("button", name="Get more time").click()
+    news = visitor.page.get_by_role("status").filter(has_text="Your reservation has been extended.")
     expect(news).to_be_visible()
     expect(visitor.page.locator("#hold-left")).to_have_text(re.compile(r"1[45]:\d\d"))
     assert visitor.order.expires_at - before > timedelta(minutes=13)
@@ -63,15 +65,15 @@ def test_more_time_can_be_asked_for(visitor: Visitor) -> None:
 def test_more_time_is_not_given_without_end(visitor: Visitor) -> None:
     pay_page_with(visitor, 90)
     for left in ("2 more times", "once more", None):
-        visitor.page.get_by_role("button", name="Give me more time").click()
+        visitor.page.get_by_role("button", name="Get more time").click()
         box = expect(visitor.page.locator("#hold"))
         box.to_contain_text(left) if left else box.not_to_contain_text("more time")
 
 
 def test_the_hold_ends_while_the_pay_page_is_open(visitor: Visitor) -> None:
     pay_page_with(visitor, 3)
-    expect(visitor.page.locator("#hold-warning")).to_contain_text("Your time is up.")
-    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Your time ran out")
+    expect(visitor.page.locator("#hold-warning")).to_contain_text("Your reservation time is up.")
+    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Your reservation expired")
     assert visitor.front.stock() == (0, 0)
     assert visitor.order.status == "expired"
     visitor.page.get_by_role("link", name="Back to the event").click()
@@ -92,5 +94,5 @@ def test_an_order_whose_time_ran_out_says_so(visitor: Visitor, path: str) -> Non
     order = visitor.front.buyer().reserve(1)
     visitor.front.clock.move(minutes=16)
     visitor.go(f"/orders/{order.token}{path}")
-    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Your time ran out")
+    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Your reservation expired")
     assert visitor.front.stock() == (0, 0)

@@ -67,5 +67,5 @@ def finds(front: Shopfront, *expected: str) -> None:
     for line, text in zip(found, expected, strict=True):
         assert line.startswith(text[:2]), line
         assert text[2:].strip() in line, line
-    assert sum(line.startswith("    to mend: ") for line in lines) == len(expected)
+    assert sum(line.startswith("    to fix: ") for line in lines) == len(expected)
     assert lines[-1] == f"{len(expected)} breaches"

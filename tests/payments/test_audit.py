@@ -78,7 +78,7 @@ def test_i1_more_sold_than_there_are(shopfront):
     )
     code, lines = audited(shopfront, "--repair")
     assert code == 1
-    assert any(line.startswith("could not be mended: event concierto") for line in lines)
+    assert any(line.startswith("could not be repaired: event concierto") for line in lines)
 
 
 def test_i3_a_paid_order_without_tickets(shopfront):

@@ -54,7 +54,7 @@ def test_money_that_could_not_be_given_back_waits_for_a_person(shopfront):
     finds(shopfront, f"I2 order {order.code}: is refunded, and $150.00 of the buyer's money are")
     code, lines = audited(shopfront, "--repair")
     assert code == 1
-    assert any("could not be mended" in line and "failed before" in line for line in lines)
+    assert any("could not be repaired" in line and "failed before" in line for line in lines)
     assert len(refunds(shopfront)) == 1
     with shopfront.shop.db.reading() as session:
         (notice,) = open_alerts(session)

@@ -53,11 +53,11 @@ def subjects(shopfront):
 
 def test_it_settles_five_days_later(shopfront, sandbox):
     order, _pi = debit(shopfront)
-    assert "Your payment is on its way" in order_page(shopfront, order)
+    assert "Your payment is being processed" in order_page(shopfront, order)
     assert not shopfront.mails()
     sandbox.advance(hours=1)
     run_until_idle(shopfront)
-    assert "is on its way" in subjects(shopfront)
+    assert "is being processed" in subjects(shopfront)
     assert shopfront.stock() == (2, 0)
     sandbox.advance(days=5)
     run_until_idle(shopfront)
@@ -73,9 +73,9 @@ def test_it_bounces_and_the_places_are_free_again(shopfront, sandbox):
     run_until_idle(shopfront)
     assert shopfront.order(order.token).status == "expired"
     assert shopfront.stock() == (0, 0)
-    assert "Your bank did not pay" in subjects(shopfront)
-    assert "is on its way" not in subjects(shopfront)
-    assert "Your bank did not pay" in order_page(shopfront, order)
+    assert "was not completed" in subjects(shopfront)
+    assert "is being processed" not in subjects(shopfront)
+    assert "Your payment was not completed" in order_page(shopfront, order)
     assert shopfront.stripe.v1.payment_intents.retrieve(pi).status == "canceled"
     check_money(shopfront)
 
@@ -104,4 +104,4 @@ def test_a_card_that_takes_a_moment_gets_no_mail_about_it(shopfront, sandbox):
     sandbox.advance(days=6)
     run_until_idle(shopfront)
     assert shopfront.order(order.token).status == "paid"
-    assert "is on its way" not in subjects(shopfront)
+    assert "is being processed" not in subjects(shopfront)

@@ -44,7 +44,7 @@ def test_while_it_is_undecided_the_tickets_open_no_door(shopfront):
     assert ticket_statuses(shopfront, order) == ["blocked", "blocked"]
     assert shopfront.stock() == (0, 2)
     assert alert_kinds(shopfront) == ["dispute_opened"]
-    assert "asking for this payment back" in order_page(shopfront, order)
+    assert "disputed with your bank" in order_page(shopfront, order)
     answer = shopfront.buyer().get(f"/orders/{order.token}/tickets.pdf")
     assert answer.status_code == 404
 
@@ -54,7 +54,7 @@ def test_won_gives_the_tickets_back(shopfront):
     decide(shopfront, dispute, "winning_evidence")
     assert ticket_statuses(shopfront, order) == ["valid", "valid"]
     assert alert_kinds(shopfront) == ["dispute_opened", "dispute_won"]
-    assert "asking for this payment back" not in order_page(shopfront, order)
+    assert "disputed with your bank" not in order_page(shopfront, order)
     assert issue_refund(shopfront.shop, order.code)
 
 
@@ -65,7 +65,7 @@ def test_lost_ends_the_order_and_its_places_are_for_sale(shopfront):
     assert shopfront.order(order.token).status == "refunded"
     assert shopfront.stock() == (0, 0)
     assert alert_kinds(shopfront) == ["dispute_opened", "dispute_lost"]
-    assert "Your bank took the payment back" in order_page(shopfront, order)
+    assert "Your bank reversed the payment" in order_page(shopfront, order)
     assert not refunds(shopfront)
 
 

@@ -14,7 +14,7 @@ from tmt.web import shop
 
 # Each command of an AppGroup runs in an application context.
 catalog_commands: click.Group = AppGroup(
-    "catalog", help="Bring events in from a YAML file, or write them to one."
+    "catalog", help="Import events from a YAML file, or export them to one."
 )
 
 

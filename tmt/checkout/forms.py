@@ -74,7 +74,7 @@ def read_checkout(
     email = read_email(posted, state)
     token = posted.get("checkout_token", "")
     if not is_token(token):
-        state.problem = _("This page is too old. Please choose your places again.")
+        state.problem = _("This page has expired. Please choose your tickets again.")
     if state.errors or state.problem:
         return None, state
     holders = {t: _holders(posted, t, count) for t, count in chosen.items()}
@@ -88,7 +88,7 @@ def read_name(posted: FormData, state: FormState) -> str:
     if not name:
         state.errors["name"] = _("Please enter your name.")
     elif len(name) > _NAME_LENGTH:
-        state.errors["name"] = _("This name is too long: at most 120 characters.")
+        state.errors["name"] = _("This name is too long: the maximum is 120 characters.")
     return name
 
 
@@ -96,12 +96,12 @@ def read_email(posted: FormData, state: FormState) -> str:
     """The e-mail address in its usual form; an error in `state` when it is none."""
     typed = posted.get("email", "").strip()
     if not typed:
-        state.errors["email"] = _("Please enter your e-mail address.")
+        state.errors["email"] = _("Please enter your email address.")
         return ""
     try:
         return validate_email(typed, check_deliverability=False, allow_smtputf8=False).normalized
     except EmailNotValidError:
-        state.errors["email"] = _("This is not a complete e-mail address, such as ana@example.com.")
+        state.errors["email"] = _("Please enter a complete email address, such as ana@example.com.")
         return ""
 
 
@@ -133,14 +133,14 @@ def _quantity(posted: FormData, offer: Offer, state: FormState) -> int:
     elif offer.max == 0:
         gone = offer.state == SaleState.SOLD_OUT
         state.errors[key] = (
-            _("These places are gone: somebody was faster.")
+            _("Sorry, these tickets are no longer available.")
             if gone
-            else _("These places are not on sale now.")
+            else _("These tickets are not on sale right now.")
         )
     elif count > offer.max:
         state.errors[key] = ngettext(
-            "At most %(num)d place can be chosen here.",
-            "At most %(num)d places can be chosen here.",
+            "You can choose up to %(num)d ticket here.",
+            "You can choose up to %(num)d tickets here.",
             offer.max,
         ) % {"num": offer.max}
     return max(count, 0)
@@ -150,11 +150,11 @@ def _check_sum(chosen: Mapping[int, int], max_per_order: int, state: FormState) 
     if any(key.startswith("quantity-") for key in state.errors):
         return
     if not chosen:
-        state.errors["quantities"] = _("Please choose at least one place.")
+        state.errors["quantities"] = _("Please choose at least one ticket.")
     elif sum(chosen.values()) > max_per_order:
         state.errors["quantities"] = ngettext(
-            "At most %(num)d place can be bought in one order.",
-            "At most %(num)d places can be bought in one order.",
+            "You can buy %(num)d ticket per order.",
+            "You can buy up to %(num)d tickets per order.",
             max_per_order,
         ) % {"num": max_per_order}
 

@@ -50,9 +50,9 @@ def extend(token: str) -> ResponseReturnValue:
     try:
         holds.extend(shop, order.id)
     except holds.NoMoreTime:
-        flash(_("There is no more time to give."), "bad")
+        flash(_("Your reservation cannot be extended again."), "bad")
     else:
-        flash(_("You have more time now."), "good")
+        flash(_("Your reservation has been extended."), "good")
     return redirect(url_for("payments.pay", token=token), 303)
 
 

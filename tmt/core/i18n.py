@@ -2,7 +2,8 @@
 
 Mails and PDFs are made by jobs, far from any request, so the current locale is a context
 variable and Babel is used directly. Message ids are the English texts; `tmt/locale/es.po`
-holds the Spanish ones and is read as it is: there is no compile step to forget.
+holds the Spanish ones, `tmt/locale/es_419.po` those that Latin America says differently. They are
+read as they are: there is no compile step to forget.
 """
 
 from __future__ import annotations
@@ -25,12 +26,29 @@ LOCALES = ("es", "en")
 DEFAULT_LOCALE = "es"
 CATALOGUES = Path(__file__).parent.parent / "locale"
 
+# Which catalogue is the Spanish of this process; the locale of pages and orders is "es" in both.
+_spanish = DEFAULT_LOCALE
 _locale: ContextVar[str] = ContextVar("locale", default=DEFAULT_LOCALE)
 
 
 def current_locale() -> str:
     """The locale that texts, dates and amounts are written in now: one of `LOCALES`."""
     return _locale.get()
+
+
+def current_catalogue() -> str:
+    """The catalogue that messages are taken from now: the locale, or its regional variant."""
+    locale = current_locale()
+    return _spanish if locale == "es" else locale
+
+
+def choose_spanish(variant: str) -> None:
+    """Sets the Spanish of this process: `es` (Spain) or `es_419` (Latin America).
+
+    Only the wording differs. Dates and amounts are written as in `es` either way.
+    """
+    global _spanish
+    _spanish = variant
 
 
 @contextmanager
@@ -45,12 +63,12 @@ def use_locale(locale: str) -> Iterator[None]:
 
 def gettext(message: str) -> str:
     """The message in the current locale; the English text itself where there is none."""
-    return str(_translations(current_locale()).gettext(message)) if message else ""
+    return str(_translations(current_catalogue()).gettext(message)) if message else ""
 
 
 def ngettext(singular: str, plural: str, count: int) -> str:
     """The message in the form that `count` asks for; `%(num)s` is left to the caller."""
-    return str(_translations(current_locale()).ngettext(singular, plural, count))
+    return str(_translations(current_catalogue()).ngettext(singular, plural, count))
 
 
 def format_datetime(moment: datetime, zone: str) -> str:
@@ -97,13 +115,18 @@ def _local(moment: datetime, zone: str) -> datetime:
 
 
 @cache
-def _translations(locale: str) -> NullTranslations:
-    source = CATALOGUES / f"{locale}.po"
+def _translations(name: str) -> NullTranslations:
+    """The catalogue of this name; what a regional one does not have is its language's."""
+    source = CATALOGUES / f"{name}.po"
     if not source.exists():
         return NullTranslations()
     with source.open("rb") as file:
-        catalogue = read_po(file, locale=locale)
+        catalogue = read_po(file, locale=name)
     compiled = BytesIO()
     write_mo(compiled, catalogue)
     compiled.seek(0)
-    return Translations(compiled)
+    translations = Translations(compiled)
+    language, _, region = name.partition("_")
+    if region:
+        translations.add_fallback(_translations(language))
+    return translations

@@ -48,7 +48,7 @@ def _gettext(context: EvalContext, message: str, **values: object) -> str:
     """The message, with the values put in; in HTML it is markup and escapes them."""
     if not context.autoescape:
         return i18n.gettext(message) % values if values else i18n.gettext(message)
-    text = _markup(i18n.current_locale(), message)
+    text = _markup(i18n.current_catalogue(), message)
     return text % values if values else text
 
 
@@ -60,7 +60,7 @@ def _ngettext(context: EvalContext, singular: str, plural: str, num: int, **valu
 
 
 @lru_cache(maxsize=1024)
-def _markup(_locale: str, message: str) -> Markup:
+def _markup(_catalogue: str, message: str) -> Markup:
     # Messages are the catalogue's own texts, so they need no escaping.
     return Markup(i18n.gettext(message))  # noqa: S704
 

@@ -81,7 +81,7 @@ def _counted(
         yield Breach("I1", subject, what, _MENDS, repair)
     if too_many:
         what = f"has {row.capacity} places, and its orders have {sum(said)}"
-        yield Breach("I1", subject, what, "find more places, or give orders back: flask refund")
+        yield Breach("I1", subject, what, "raise the capacity, or refund orders: flask refund")
 
 
 def money(session: Session) -> Iterator[Breach]:
@@ -123,7 +123,7 @@ def _kept_wrongly(row: Any) -> Breach:
         return Breach("I2", subject, what, _ASK_STRIPE)
     if row.kept > 0:
         what = f"costs {_money(row.total, row.currency)}, and {kept} are kept for it"
-        return Breach("I2", subject, what, "give the second payment back in Stripe's dashboard")
+        return Breach("I2", subject, what, "refund the second payment in Stripe's dashboard")
     what = "is paid, and all of its money has gone back"
     return Breach("I2", subject, what, _MENDS, audit_repair.end_empty(row.id))
 
@@ -218,7 +218,7 @@ def _tickets_too_many(session: Session) -> Iterator[Breach]:
     odd = query.where(or_(Order.paid_at.is_(None), ~line)).group_by(Order.code)
     for code, count in session.execute(odd):
         what = f"has {count} tickets that nobody has paid for"
-        yield Breach("I3", f"order {code}", what, "make them void: flask refund --tickets")
+        yield Breach("I3", f"order {code}", what, "void them: flask refund --tickets")
     ended = select(Order.id, Order.code, Order.status, func.count())
     ended = ended.join(Ticket, Ticket.order_id == Order.id).where(
         Order.paid_at.is_not(None),

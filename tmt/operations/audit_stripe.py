@@ -204,7 +204,7 @@ def _unreadable(shop: Shop, payment_intent: str, error: Exception) -> Breach:
         what = f"{payment_intent} is unknown at Stripe"
     else:
         what = f"{payment_intent} cannot be read: {type(error).__name__}: {error}"
-    mend = "check that the keys are those of the account that the order was begun on"
+    mend = "check that the keys belong to the account that the order was placed with"
     return Breach("I2", f"order {code}", what, mend)
 
 

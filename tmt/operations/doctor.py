@@ -49,5 +49,5 @@ def run_checks(checks: Sequence[Check]) -> Iterator[tuple[str, Finding]]:
         try:
             yield name, check()
         except Exception as error:  # noqa: BLE001 - one broken check must not hide the others
-            text = f"could not be examined ({type(error).__name__})"
-            yield name, red(text, "Mend what is red above it first, and look again.")
+            text = f"could not be checked ({type(error).__name__})"
+            yield name, red(text, "Fix what is red above it first, then run this again.")

@@ -31,7 +31,7 @@ stripe_commands = AppGroup("stripe", help="The Stripe account's webhook endpoint
 @click.command("doctor")
 @with_appcontext
 def doctor_command() -> None:
-    """Examines the shop and its Stripe account, and says what to do.
+    """Checks the shop and its Stripe account, and says what to do.
 
     The exit code is 0 when all is green, 1 when something is yellow, 2 when something is red.
     """
@@ -48,7 +48,7 @@ def doctor_command() -> None:
             click.echo(_line(name, finding))
             found.append((name, finding))
     left = list(_still_to_do(shop.settings, [finding for _name, finding in found]))
-    click.echo("\nBetween this shop and going live:" if left else "\nThis shop is live.")
+    click.echo("\nBefore going live:" if left else "\nThis shop is live.")
     for step in left:
         click.echo(f"  - {step}")
     sys.exit(max(finding.level for _name, finding in found))
@@ -70,9 +70,9 @@ def webhooks_command() -> None:
 
 @stripe_commands.command("register-webhook")
 @click.option("--url", help="Where Stripe is to send events.  [default: the shop's own address]")
-@click.option("--roll", is_flag=True, help="Make another one where there is one, for a new secret.")
+@click.option("--roll", is_flag=True, help="Create another even if there is one, for a new secret.")
 def register_command(url: str | None, roll: bool) -> None:
-    """Has Stripe send this shop its events, and prints the signing secret, this once."""
+    """Registers the shop's webhook at Stripe and prints its signing secret, only once."""
     settings = current_shop().settings
     address = (url or stripe_checks.webhook_url(settings)).rstrip("/")
     account = _account()
@@ -82,11 +82,11 @@ def register_command(url: str | None, roll: bool) -> None:
             _refresh(account, endpoint)
         return
     if settings.sandbox:
-        raise click.ClickException("the sandbox knows this shop by itself, and its secret")
+        raise click.ClickException("the sandbox sends its events to this shop already")
     description = f"{settings.shop_name} (TMT)"
     made, secret = _or_fail(lambda: account.create_endpoint(address, _EVENTS, description))
     click.echo(f"{made.id} is registered for {made.url}, in version {made.api_version}.")
-    click.echo("Its signing secret, which Stripe tells only this once:\n")
+    click.echo("Its signing secret, which Stripe shows only once:\n")
     click.echo(f"  {secret}\n")
     if standing:
         click.echo(_how_to_roll([endpoint.id for endpoint in standing]))
@@ -99,13 +99,13 @@ def _refresh(account: Account, endpoint: WebhookEndpoint) -> None:
     wanted = set(_EVENTS) | set(endpoint.events)
     events = [ALL_EVENTS] if ALL_EVENTS in wanted else sorted(wanted)
     _or_fail(lambda: account.update_endpoint(endpoint.id, events))
-    click.echo(f"{endpoint.id} stood already: it is enabled and told of every event that counts.")
+    click.echo(f"{endpoint.id} already exists: it is enabled and gets every event it needs.")
     if current_shop().settings.sandbox:
         return
-    click.echo("Its signing secret stays as it is. For a new one: --roll")
+    click.echo("Its signing secret has not changed. For a new one: --roll")
     if endpoint.api_version != API_VERSION:
         version = endpoint.api_version or "the account's version"
-        click.echo(f"It speaks {version}, which cannot be changed: --roll makes one that speaks")
+        click.echo(f"It uses {version}, which cannot be changed: --roll creates one that uses")
         click.echo(f"{API_VERSION}.")
 
 
@@ -120,9 +120,9 @@ def _how_to_roll(old: Sequence[str]) -> str:
 def _still_to_do(settings: Settings, found: Sequence[Finding]) -> Iterator[str]:
     """What stands between this shop and selling for real money."""
     if settings.sandbox:
-        yield "Set STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY: test keys first, live keys then."
+        yield "Set STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY: test keys first, then live keys."
     elif not settings.livemode:
-        yield "Replace the test keys by live keys (sk_live_…, pk_live_…)."
+        yield "Replace the test keys with live keys (sk_live_…, pk_live_…)."
     if not settings.livemode:
         yield "Register the webhook with live keys too: flask stripe register-webhook"
     if settings.stripe_api_base and not settings.sandbox:
@@ -130,12 +130,12 @@ def _still_to_do(settings: Settings, found: Sequence[Finding]) -> Iterator[str]:
     if not settings.base_url.startswith("https://"):
         yield "Set TMT_BASE_URL to the shop's public https:// address."
     if not settings.mail_server:
-        yield "Set MAIL_SERVER and what belongs to it: tickets go out by mail."
+        yield "Set MAIL_SERVER and the settings around it: tickets are sent by email."
     if settings.sandbox:
-        yield "Set an own SECRET_KEY, and run gunicorn and flask jobs instead of flask run."
+        yield "Set your own SECRET_KEY, and run gunicorn and flask jobs instead of flask run."
     for level, colour in ((Level.RED, "red"), (Level.YELLOW, "yellow")):
         if any(finding.level == level for finding in found):
-            verb = "Mend" if level == Level.RED else "Look at"
+            verb = "Fix" if level == Level.RED else "Look at"
             yield f"{verb} what is {colour} above."
 
 

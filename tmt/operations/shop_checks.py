@@ -71,9 +71,9 @@ def _kept_checks(shop: Shop) -> list[Check]:
 
 def _mode(settings: Settings) -> Finding:
     if settings.sandbox:
-        return green("sandbox: a stand-in answers for Stripe, no money moves")
+        return green("sandbox: a local stand-in answers for Stripe, no real charges")
     if settings.stripe_api_base:
-        return green(f"test: {settings.stripe_api_base} answers for Stripe, no money moves")
+        return green(f"test: {settings.stripe_api_base} answers for Stripe, no real charges")
     return green("live: real money" if settings.livemode else "test: Stripe's test mode")
 
 
@@ -89,7 +89,7 @@ def _address(settings: Settings) -> Finding:
     if settings.base_url.startswith("https://"):
         return green(settings.base_url)
     if settings.sandbox and urlsplit(settings.base_url).hostname in LOOPBACK:
-        return green(f"{settings.base_url}, for this machine alone")
+        return green(f"{settings.base_url}, for this machine only")
     return yellow(
         f"{settings.base_url} is not encrypted",
         "Put a proxy with a certificate in front and set TMT_BASE_URL to its https:// address.",
@@ -100,8 +100,8 @@ def _proxies(settings: Settings) -> Finding:
     if settings.trusted_proxies or not settings.base_url.startswith("https://"):
         return green(f"{settings.trusted_proxies} in front are trusted to say who the client is")
     return yellow(
-        "none is trusted, though something in front of the shop must speak https",
-        "Set TMT_TRUSTED_PROXIES to their number: else all buyers share one address's limits.",
+        "none is trusted, although something in front of the shop must serve https",
+        "Set TMT_TRUSTED_PROXIES to their number: otherwise all buyers share one limit.",
     )
 
 
@@ -109,13 +109,13 @@ def _mail(settings: Settings, transport: Transport) -> Finding:
     try:
         transport.check()
     except MailUnavailable as error:
-        return red(str(error), "Mails wait in the outbox meanwhile: none is lost.")
+        return red(str(error), "Emails wait in the outbox in the meantime: none is lost.")
     if settings.sandbox or not settings.mail_server:
         return green(f"written to {settings.mail_folder}, as nothing is real here")
     where = f"{settings.mail_server}:{settings.mail_port}"
     if not settings.mail_sender:
         return yellow(
-            f"{where} takes mails, but they come from tickets@localhost",
+            f"{where} accepts emails, but they come from tickets@localhost",
             "Set MAIL_DEFAULT_SENDER, such as: Teatro Central <entradas@example.org>",
         )
     how = "takes the login" if settings.mail_username else "answers; no login is set"
@@ -124,7 +124,7 @@ def _mail(settings: Settings, transport: Transport) -> Finding:
 
 def _organiser(settings: Settings) -> Finding:
     if settings.organiser_email:
-        return green("TMT_ORGANISER_EMAIL is told of what a person must see")
+        return green("TMT_ORGANISER_EMAIL gets notices that need attention")
     return yellow(
         "nobody is mailed about disputes, failed refunds and the like",
         "Set TMT_ORGANISER_EMAIL; until then look at flask alerts list.",
@@ -136,7 +136,7 @@ def _limits(settings: Settings, limits: Limits) -> Finding:
         where = "in Redis" if settings.limits_url else "on this machine"
         return green(f"counted {where}")
     return red(
-        "cannot be counted: nobody is stopped from trying cards in masses",
+        "cannot be counted: nothing stops card testing",
         f"Look at {'TMT_LIMITS_URL' if settings.limits_url else settings.instance}.",
     )
 
@@ -144,15 +144,15 @@ def _limits(settings: Settings, limits: Limits) -> Finding:
 def _disk(shop: Shop) -> Finding:
     told = health.disk(shop)
     if told == "ok":
-        return green(f"there is room in {shop.settings.instance}")
-    return red(told, f"Make room on the disk of {shop.settings.instance}.")
+        return green(f"enough free space in {shop.settings.instance}")
+    return red(told, f"Free some disk space for {shop.settings.instance}.")
 
 
 def _database(shop: Shop) -> Finding:
     upgrade = "Run flask db upgrade."
     file = shop.db.engine.url.database
     if shop.db.is_sqlite and not Path(str(file)).exists():
-        return red("there is none yet", f"{upgrade} flask run does it by itself.")
+        return red("there is no database yet", f"{upgrade} flask run does it by itself.")
     try:
         told = health.database(shop)
     except SQLAlchemyError as error:
@@ -189,8 +189,8 @@ def _queue(shop: Shop, name: str, kind: type[queued_rows.QueuedRow]) -> Finding:
     if standing.unclaimed > health.STALE_AFTER:
         return red(f"the oldest row has waited {standing.unclaimed}", "Start flask jobs.")
     if standing.failing:
-        return yellow(f"{standing.failing} rows fail and are tried again", look)
-    return green("nothing is left over")
+        return yellow(f"{standing.failing} rows fail and will be retried", look)
+    return green("nothing is waiting")
 
 
 def _notices(shop: Shop) -> Finding:

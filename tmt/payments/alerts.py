@@ -24,45 +24,45 @@ log = structlog.get_logger(__name__)
 # What each kind of alert says: (what happened, what to do). Amounts are in the details.
 KINDS: dict[str, tuple[str, str]] = {
     "amount_mismatch": (
-        "A payment has another amount or currency than its order; it is refunded in full.",
-        "Find out who changed it: nothing in the shop does. The buyer is informed.",
+        "A payment's amount or currency did not match its order; it is being refunded in full.",
+        "Find out who changed it: nothing in the shop does. The buyer has been notified.",
     ),
     "too_late": (
-        "A payment came after its reservation expired and the tickets were sold; it is refunded.",
-        "Nothing, unless the refund fails. The buyer is informed.",
+        "A payment arrived too late, when its tickets were gone; it is being refunded.",
+        "Nothing, unless the refund fails. The buyer has been notified.",
     ),
     "no_event": (
-        "A payment came for an event that is canceled or over; it is refunded.",
-        "Nothing, unless the refund fails. The buyer is informed.",
+        "A payment arrived for an event that is canceled or over; it is being refunded.",
+        "Nothing, unless the refund fails. The buyer has been notified.",
     ),
     "refund_failed": (
-        "Stripe could not refund a payment.",
-        "Try again (flask refund), or pay it back another way and then: flask alerts resolve.",
+        "A refund was not completed.",
+        "Try again (flask refund), or refund the buyer another way and then: flask alerts resolve.",
     ),
     "external_refund": (
-        "A part of a payment was refunded in Stripe's dashboard; the tickets are still valid.",
-        "To make tickets void as well: flask refund ORDER --tickets 1,2 --amount 0",
+        "Part of a payment was refunded in Stripe's dashboard; the tickets are still valid.",
+        "To void tickets as well: flask refund ORDER --tickets 1,2 --amount 0",
     ),
     "dispute_opened": (
-        "A buyer disputes a payment.",
-        "Answer in Stripe's dashboard before it is due. Nothing is refunded meanwhile.",
+        "A buyer has disputed a payment with their bank.",
+        "Respond in Stripe's dashboard before the deadline. Until then nothing is refunded.",
     ),
-    "dispute_won": ("A dispute ended in your favour; the tickets are valid.", "Nothing."),
+    "dispute_won": ("A dispute was won; the tickets are valid.", "Nothing."),
     "dispute_lost": (
-        "A dispute was lost: the bank keeps the money, the tickets are void.",
+        "A dispute was lost: the buyer keeps the money, the tickets are void.",
         "Nothing.",
     ),
     "missing_at_stripe": (
-        "Stripe has no such PaymentIntent, so the tickets stay reserved and nobody can pay.",
-        "Check that the keys are those of the account that the order was placed on.",
+        "Stripe does not know an order's payment: its tickets stay reserved and nobody can pay.",
+        "Check that the keys belong to the account that the order was placed with.",
     ),
     "too_many_declines": (
-        "So many cards were declined for one order that it was ended.",
-        "Look at the payment in Stripe's dashboard: somebody may be testing stolen cards.",
+        "Too many payment attempts were declined for one order, so it was closed.",
+        "Look at the payment in Stripe's dashboard: someone may be testing stolen cards.",
     ),
     "unknown_status": (
         "Stripe reports a status that this version of the shop does not know.",
-        "Look at the payment in Stripe's dashboard; update the shop.",
+        "Look at the payment in Stripe's dashboard, and update the shop.",
     ),
 }
 

@@ -18,8 +18,8 @@ from tmt.payments.refunds import STRIPE_REASONS, issue_refund
 
 @click.command("refund")
 @click.argument("code", metavar="ORDER")
-@click.option("--amount", help="Such as 12.50; without it, all that is left or the tickets' price.")
-@click.option("--tickets", help="Numbers of the tickets to make void, such as 1,3.")
+@click.option("--amount", help="Such as 12.50; default: the tickets' price, or all that is left.")
+@click.option("--tickets", help="Numbers of the tickets to void, for example 1,3.")
 @click.option(
     "--reason",
     type=click.Choice(STRIPE_REASONS),

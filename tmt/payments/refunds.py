@@ -226,7 +226,7 @@ def _lock_refundable_order(session: Session, code: str) -> Order:
     if order.status not in (OrderStatus.PAID, OrderStatus.REFUNDED):
         raise NotRefundable(f"order {order.code} is {order.status}: nothing was paid for it")
     if is_disputed(session, order.id):
-        raise OrderDisputed(f"order {order.code} is disputed: answer the dispute at Stripe")
+        raise OrderDisputed(f"order {order.code} is disputed: respond to it in Stripe first")
     return order
 
 

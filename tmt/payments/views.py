@@ -108,7 +108,7 @@ def pay(token: str) -> ResponseReturnValue:
             return _to_order(token)
         intent = current_intent(shop, web.gateway(), order, Trigger.PAGE)
     except GatewayError:
-        problem = _("The payment service does not answer. Your places stay held meanwhile.")
+        problem = _("Our payment provider is not responding. Your tickets stay reserved.")
         page = render_template("orders/pay.html", **_common(shop, order), pay=None, problem=problem)
         return page, 503
     order = _find(shop, token)
@@ -128,11 +128,11 @@ def return_from_stripe(token: str) -> ResponseReturnValue:
     try:
         intent = current_intent(shop, web.gateway(), order, Trigger.RETURN_PAGE)
     except GatewayError:
-        flash(_("We could not reach the payment service yet. This page will tell you soon."), "bad")
+        flash(_("We could not confirm your payment yet. This page will update shortly."), "bad")
         return _to_order(token)
     failed = intent and intent.status == PaymentIntentStatus.REQUIRES_PAYMENT_METHOD
     if failed and intent and intent.error_code:
-        flash(_("The payment did not go through. You can try again."), "bad")
+        flash(_("Your payment was not completed. You have not been charged."), "bad")
         return redirect(url_for("payments.pay", token=token), 303)
     return _to_order(token)
 
@@ -160,7 +160,7 @@ def cancel(token: str) -> ResponseReturnValue:
     try:
         end_hold(shop, web.gateway(), order.id, Trigger.BUYER)
     except GatewayError:
-        flash(_("We could not cancel just now. Please try again in a moment."), "bad")
+        flash(_("We could not cancel your reservation. Please try again in a moment."), "bad")
     return _to_order(token)
 
 
@@ -193,21 +193,21 @@ def order_context(session: Session, order: Order) -> dict[str, Any]:
 def _refund_context(refund: Refund) -> dict[str, Any]:
     texts = {
         RefundStatus.SUCCEEDED: _("sent to your bank"),
-        RefundStatus.FAILED: _("did not arrive; the organiser knows and will get in touch"),
+        RefundStatus.FAILED: _("failed; the organizer has been notified and will contact you"),
         RefundStatus.CANCELED: _("canceled"),
-        RefundStatus.REQUIRES_ACTION: _("waits for you: see the mail about it"),
+        RefundStatus.REQUIRES_ACTION: _("needs your attention: check your email"),
     }
     return {
         "amount": refund.amount,
         "currency": refund.currency,
         "at": refund.created_at,
-        "state": texts.get(refund.status, _("on its way")),
+        "state": texts.get(refund.status, _("processing")),
         "bad": refund.status.is_failed,
     }
 
 
 def _ticket_context(ticket: Ticket, order: Order) -> dict[str, Any]:
-    label = _("Code of ticket %(number)s") % {"number": ticket.number}
+    label = _("Code for ticket %(number)s") % {"number": ticket.number}
     return {
         "number": ticket.number,
         "type_name": ticket.type_name,
@@ -223,14 +223,14 @@ def _ticket_context(ticket: Ticket, order: Order) -> dict[str, Any]:
 def _problem_text(error: Exception) -> str:
     if isinstance(error, SoldOut):
         return _(
-            "Somebody was faster: there are not as many places left any more."
-            " Please look at what is left and choose again."
+            "Sorry, there are not that many tickets left."
+            " Please check what is available and choose again."
         )
     if isinstance(error, PriceChanged):
-        return _("A price has changed while this page was open. Please check it and try again.")
+        return _("A price changed while this page was open. Please check it and try again.")
     if isinstance(error, AmountOutOfRange):
-        return _("An order over this amount cannot be paid. Please choose other places.")
-    return _("Some of these places are not on sale any more. Please choose again.")
+        return _("An order for this amount cannot be paid. Please choose other tickets.")
+    return _("Some of these tickets are no longer on sale. Please choose again.")
 
 
 def _limit_stripe_calls(shop: Shop, order: Order) -> None:

@@ -78,8 +78,8 @@ def mail_file(shop: Shop, order: Order) -> Path | None:
 def status_text(status: OrderStatus) -> str:
     """The order's status in a word or two for people."""
     texts = {
-        OrderStatus.HELD: _("waiting for payment"),
-        OrderStatus.PROCESSING: _("payment on its way"),
+        OrderStatus.HELD: _("awaiting payment"),
+        OrderStatus.PROCESSING: _("payment processing"),
         OrderStatus.PAID: _("paid"),
         OrderStatus.EXPIRED: _("expired"),
         OrderStatus.CANCELED: _("canceled"),

@@ -357,9 +357,9 @@ def _draw_outline(sheet: _Sheet) -> None:
 
 def _draw_advice(sheet: _Sheet) -> None:
     advice = (
-        _("Show the code at the door, on paper or on your phone."),
-        _("It lets one person in, once: whoever shows it first."),
-        _("So keep it to yourself, and out of photos you share."),
+        _("Show the code at the door, printed or on your phone."),
+        _("It admits one person, once: whoever shows it first."),
+        _("Keep it private, and out of any photos you share."),
     )
     y = FOLD_Y + 24
     sheet.line(_("At the door"), LEFT_X, y, size=18, weight="B")
@@ -372,7 +372,7 @@ def _draw_advice(sheet: _Sheet) -> None:
 def _draw_folding(sheet: _Sheet) -> None:
     """The heading, three little sheets (whole, half, quarter) and a sentence."""
     x, y = FOLD_X + 12, FOLD_Y + 24
-    sheet.line(_("Into your pocket"), x, y, size=18, weight="B")
+    sheet.line(_("Fold and go"), x, y, size=18, weight="B")
     y += 12
     _draw_little_sheet(sheet, x, y, 21, 29.7)
     _draw_little_sheet(sheet, x + 31, y, 21, 14.85)
