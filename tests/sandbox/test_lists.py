@@ -11,7 +11,7 @@ import stripe.params.radar
 import stripe.params.test_helpers
 
 from tmt.sandbox import Sandbox
-from tmt.sandbox.shape import known
+from tmt.sandbox.objects import load_table
 
 from .conftest import Pay, Receiver, refused, until
 from .driver import Driver
@@ -23,7 +23,7 @@ OPTIONS = set(stripe.RequestOptions.__annotations__) | {"expand"}
 # What each list takes, by the kind of object that it lists.
 LISTS = {
     row["kind"]: set(row["takes"])
-    for row in known("api")["methods"].values()
+    for row in load_table("api")["methods"].values()
     if row["does"] == "resources.page"
 }
 

@@ -11,7 +11,7 @@ import requests
 import stripe
 
 from tmt.sandbox import Sandbox
-from tmt.sandbox.behaviours import all_cards
+from tmt.sandbox.simulated_methods import all_cards
 
 from .conftest import (
     NO_REDIRECTS,

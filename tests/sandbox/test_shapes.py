@@ -16,7 +16,7 @@ import requests
 import stripe
 from stripe._object_classes import get_object_class
 
-from tmt.sandbox.shape import API_VERSION, known
+from tmt.sandbox.objects import API_VERSION, load_table
 
 from .conftest import SECRET_KEY, Pay, refused
 from .driver import Driver
@@ -138,7 +138,7 @@ def test_the_walk_notices_a_missing_and_a_wrong_field(pay: Pay) -> None:
 
 LISTS = {
     row["kind"]: name.split()[1]
-    for name, row in known("api")["methods"].items()
+    for name, row in load_table("api")["methods"].items()
     if row["does"] == "resources.page"
 }
 IBAN: Any = {

@@ -16,8 +16,8 @@ from tmt.sandbox import clocks, webhooks
 from tmt.sandbox.api import Api
 from tmt.sandbox.console import Console
 from tmt.sandbox.faults import Faults
+from tmt.sandbox.objects import new
 from tmt.sandbox.pages import pages
-from tmt.sandbox.shape import new
 from tmt.sandbox.store import Store
 from tmt.sandbox.webhooks import Delivery
 

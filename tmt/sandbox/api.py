@@ -17,11 +17,19 @@ from urllib.parse import parse_qsl
 from flask import Blueprint, Response, g, request
 
 from tmt.sandbox import clocks, resources
-from tmt.sandbox.call import Call
-from tmt.sandbox.errors import ApiError, problem
+from tmt.sandbox.errors import ApiError, api_error
 from tmt.sandbox.faults import Faults
+from tmt.sandbox.objects import (
+    ACCOUNT_VERSION,
+    DAY,
+    Json,
+    function,
+    load_table,
+    secrets_match,
+    token,
+)
 from tmt.sandbox.params import nest, read
-from tmt.sandbox.shape import ACCOUNT_VERSION, DAY, Json, function, known, same, token
+from tmt.sandbox.request_context import RequestContext
 from tmt.sandbox.store import Store
 
 Handler = Callable[..., Json]
@@ -52,7 +60,7 @@ class Api:
     def blueprint(self) -> Blueprint:
         """The routes, and Stripe's answer to every other URL."""
         views = Blueprint("api", __name__)
-        for number, (name, row) in enumerate(known("api")["methods"].items()):
+        for number, (name, row) in enumerate(load_table("api")["methods"].items()):
             method, path = name.split()
             fixed = {name: row[name] for name in ("kind", "tells") if name in row}
             handler = partial(function(row["does"]), **fixed)
@@ -72,9 +80,9 @@ class Api:
             trouble = self._faults.take(f"{request.method} {request.path}", "answer")
             if early := _refuse_early(trouble):
                 return early
-            call = self._call(browser)
-            handle = partial(_handle, call, handler, takes, ids)
-            answer = self._run(call, _fail if "500" in trouble else handle)
+            context = self._call(browser)
+            handle = partial(_handle, context, handler, takes, ids)
+            answer = self._run(context, _fail if "500" in trouble else handle)
         if "early_webhooks" in trouble:
             self._flush()
         return _hang_up() if "lose_answer" in trouble else answer
@@ -86,45 +94,45 @@ class Api:
             yield
             return
         if len(key) > 255:
-            raise problem("too_large_key")
+            raise api_error("too_large_key")
         lock = self._busy.setdefault(key, threading.Lock())
         if not lock.acquire(blocking=False):
-            raise problem("idempotency_key_in_use", key=key)
+            raise api_error("idempotency_key_in_use", key=key)
         try:
             yield
         finally:
             lock.release()
 
-    def _call(self, browser: bool) -> Call:
+    def _call(self, browser: bool) -> RequestContext:
         """Who asks, and when. Raises ApiError (401, 403, 413) for whom it refuses."""
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "basic" and request.authorization:
             given = request.authorization.username or ""
         if not given:
-            raise problem("no_key")
-        secret, publishable = (same(given, key) for key in self._keys)
+            raise api_error("no_key")
+        secret, publishable = (secrets_match(given, key) for key in self._keys)
         if not secret and not publishable:
             masked = given[:8] + "*" * 8 + given[-4:] if len(given) > 16 else "*" * len(given)
-            raise problem("wrong_key", key=masked)
+            raise api_error("wrong_key", key=masked)
         if publishable and not browser:
-            raise problem("secret_key_required")
+            raise api_error("secret_key_required")
         if (request.content_length or 0) > _LONGEST_BODY:
-            raise problem("too_large")
+            raise api_error("too_large")
         clocks.run_due(self._store)
         key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
         root, path = request.host_url.rstrip("/") + request.script_root, request.path
         now = int(self._store.now())
-        return Call(self._store, now, root, g.id, key, publishable, _version(), path)
+        return RequestContext(self._store, now, root, g.id, key, publishable, _version(), path)
 
-    def _run(self, call: Call, handle: Callable[[], Json]) -> Response:
+    def _run(self, context: RequestContext, handle: Callable[[], Json]) -> Response:
         """The effect of a call and its stored answer are one transaction."""
-        key = call.idempotency_key
+        key = context.idempotency_key
         with self._store.transaction(write=request.method != "GET"):
-            if key and (stored := self._replayed(key, call.now)):
+            if key and (stored := self._replayed(key, context.now)):
                 return stored
             answer, executed = self._attempt(handle)
             if key and executed:
-                values = (key, call.now, *_asked(), answer.status_code, answer.get_data(True))
+                values = (key, context.now, *_asked(), answer.status_code, answer.get_data(True))
                 self._store.execute("INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?)", values)
             return answer
 
@@ -134,9 +142,9 @@ class Api:
         for first in self._store.rows("SELECT * FROM replies WHERE key = ?", (key,)):
             endpoint, fingerprint = _asked()
             if first["endpoint"] != endpoint:
-                raise problem("idempotency_other_endpoint", key=key)
+                raise api_error("idempotency_other_endpoint", key=key)
             if first["fingerprint"] != fingerprint:
-                raise problem("idempotency_other_parameters", key=key)
+                raise api_error("idempotency_other_parameters", key=key)
             headers = {"Idempotent-Replayed": "true"}
             return Response(first["body"], first["status"], headers, mimetype="application/json")
         return None
@@ -144,40 +152,40 @@ class Api:
     def _attempt(self, handle: Callable[[], Json]) -> tuple[Response, bool]:
         """The answer, and whether the request began to execute; errors undo what they should."""
         try:
-            with self._store.part():
+            with self._store.savepoint():
                 return _json(200, handle()), True
         except ApiError as error:
             return _error(error), error.executed
         except Exception:
             log.exception("The sandbox failed to answer %s %s", request.method, request.path)
-            return _error(problem("internal")), True
+            return _error(api_error("internal")), True
 
 
-def _handle(call: Call, handler: Handler, takes: Json, ids: Json) -> Json:
+def _handle(context: RequestContext, handler: Handler, takes: Json, ids: Json) -> Json:
     raw = request.query_string if request.method == "GET" else request.get_data()
     try:
         pairs = parse_qsl(raw.decode(), keep_blank_values=True, strict_parsing=bool(raw))
     except ValueError:
-        raise problem("not_form_encoded") from None
-    older = call.version < _FIRST_WITHOUT_TYPES and "allowed_payment_method_types" in takes
+        raise api_error("not_form_encoded") from None
+    older = context.version < _FIRST_WITHOUT_TYPES and "allowed_payment_method_types" in takes
     types = {"payment_method_types": "list"} if older else {}
     p = read(nest(pairs), {**takes, **types, "expand": "list"})
     # A browser sends the secret of a GET in a header, so that it appears in no address or log.
-    if call.publishable and "Client-Secret" in request.headers:
+    if context.publishable and "Client-Secret" in request.headers:
         p.setdefault("client_secret", request.headers["Client-Secret"])
     paths = p.pop("expand", [])
-    return resources.render(call, handler(call=call, p=p, **ids), paths)
+    return resources.render(context, handler(context=context, p=p, **ids), paths)
 
 
 def _fail() -> Json:
-    raise problem("outage")
+    raise api_error("outage")
 
 
 def _other(rest: str = "") -> Response:
     """A browser's preliminary question, or a URL that the API lacks."""
     if request.method == "OPTIONS":
         return Response(status=204, headers=_PREFLIGHT)
-    raise problem("unknown_url", method=request.method, path=request.path)
+    raise api_error("unknown_url", method=request.method, path=request.path)
 
 
 def _asked() -> tuple[str, str]:
@@ -203,7 +211,7 @@ def _refuse_early(trouble: dict[str, Json]) -> Response | None:
     if "502" in trouble:
         return Response("<html><h1>502 Bad Gateway</h1></html>", 502, mimetype="text/html")
     if "429" in trouble:
-        raise problem("rate_limit")
+        raise api_error("rate_limit")
     return None
 
 

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from tmt.sandbox.call import Call
-from tmt.sandbox.errors import ApiError, problem
+from tmt.sandbox.errors import ApiError, api_error
+from tmt.sandbox.objects import DAY, Json, function, new
 from tmt.sandbox.params import changes
-from tmt.sandbox.shape import DAY, Json, function, new
+from tmt.sandbox.request_context import RequestContext
 from tmt.sandbox.store import Store
 
 log = logging.getLogger(__name__)
@@ -25,11 +25,11 @@ def run_due(store: Store) -> None:
             for row in store.rows(sql, (store.now(),)):
                 store.execute("DELETE FROM timers WHERE id = ?", (row["id"],))
                 action, _, detail = row["action"].partition(":")
-                call = Call(store, int(row["due"]))
+                context = RequestContext(store, int(row["due"]))
                 try:
                     # ApiError: what it was about has changed meanwhile.
-                    with suppress(ApiError), store.part():
-                        function(action)(call, row["object"], *filter(None, [detail]))
+                    with suppress(ApiError), store.savepoint():
+                        function(action)(context, row["object"], *filter(None, [detail]))
                 except Exception:
                     log.exception("The sandbox's timer %s failed", row["action"])
 
@@ -60,36 +60,36 @@ def advance(store: Store, seconds: float, send_due: Callable[[], None]) -> None:
 
 def start_days(store: Store) -> None:
     """See that every midnight is noticed, from now on."""
-    if not store.rows("SELECT 1 FROM timers WHERE action = 'money.midnight'"):
+    if not store.rows("SELECT 1 FROM timers WHERE action = 'balance.midnight'"):
         now = int(store.now())
-        Call(store, now).later(DAY - now % DAY, "money.midnight", "")
+        RequestContext(store, now).schedule(DAY - now % DAY, "balance.midnight", "")
 
 
-def create(call: Call, p: Json) -> Json:
+def create(context: RequestContext, p: Json) -> Json:
     """POST /v1/test_helpers/test_clocks."""
-    kept = {"deletes_after": call.now + _KEPT_SECONDS}
-    clock = new("test_helpers.test_clock", call.now, frozen_time=p["frozen_time"], **kept)
+    kept = {"deletes_after": context.now + _KEPT_SECONDS}
+    clock = new("test_helpers.test_clock", context.now, frozen_time=p["frozen_time"], **kept)
     if "customer" in p:
-        call.change(call.fetch("customer", p["customer"]), {"test_clock": clock["id"]})
-    return call.tell(clock | changes(clock, p), "test_helpers.test_clock.created")
+        context.update(context.fetch("customer", p["customer"]), {"test_clock": clock["id"]})
+    return context.save_and_emit(clock | changes(clock, p), "test_helpers.test_clock.created")
 
 
-def advance_test_clock(call: Call, p: Json, id: str) -> Json:
+def advance_test_clock(context: RequestContext, p: Json, id: str) -> Json:
     """POST /v1/test_helpers/test_clocks/:id/advance; it is `ready` a moment later."""
-    clock = call.fetch("test_helpers.test_clock", id)
+    clock = context.fetch("test_helpers.test_clock", id)
     if clock["status"] != "ready":
-        raise problem("clock_busy")
+        raise api_error("clock_busy")
     if p["frozen_time"] <= clock["frozen_time"]:
-        raise problem("clock_backwards")
+        raise api_error("clock_backwards")
     target = {"target_frozen_time": p["frozen_time"]}
     clock |= {"status": "advancing", "status_details": {"advancing": target}}
-    call.later(0, "clocks.test_clock_ready", id)
-    return call.tell(clock, "test_helpers.test_clock.advancing")
+    context.schedule(0, "clocks.test_clock_ready", id)
+    return context.save_and_emit(clock, "test_helpers.test_clock.advancing")
 
 
-def test_clock_ready(call: Call, id: str) -> None:
+def test_clock_ready(context: RequestContext, id: str) -> None:
     """Timer: a test clock shows the time that it was advanced to."""
-    clock = call.fetch("test_helpers.test_clock", id)
+    clock = context.fetch("test_helpers.test_clock", id)
     target = clock["status_details"]["advancing"]["target_frozen_time"]
     clock |= {"status": "ready", "status_details": {}, "frozen_time": target}
-    call.tell(clock, "test_helpers.test_clock.ready")
+    context.save_and_emit(clock, "test_helpers.test_clock.ready")

@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 from flask import Blueprint, abort, jsonify, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response as Answer
 
-from tmt.sandbox import after_paying, money, webhooks
-from tmt.sandbox.call import Call
-from tmt.sandbox.currencies import spelled
+from tmt.sandbox import balance, refunds_disputes, webhooks
+from tmt.sandbox.currencies import format_amount
 from tmt.sandbox.errors import ApiError
 from tmt.sandbox.faults import Faults
-from tmt.sandbox.shape import Json, known, same
+from tmt.sandbox.objects import Json, load_table, secrets_match
+from tmt.sandbox.request_context import RequestContext
 from tmt.sandbox.store import Store
 
 _POLICY = (
@@ -61,7 +61,7 @@ class Console:
     def blueprint(self) -> Blueprint:
         """The views."""
         views = Blueprint("console", __name__)
-        views.add_app_template_filter(spelled, "money")
+        views.add_app_template_filter(format_amount, "money")
         views.add_app_template_filter(_moment, "moment")
         views.context_processor(self._at_hand)
         views.before_request(self._guard)
@@ -82,7 +82,7 @@ class Console:
     def _guard(self) -> None:
         """Only a page of this site may post, or a program that knows the secret key."""
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if request.method != "POST" or same(given, self._key):
+        if request.method != "POST" or secrets_match(given, self._key):
             return
         # Its own origin is what every current browser says when it posts a form of this site.
         site = request.headers.get("Sec-Fetch-Site", "same-origin")
@@ -94,9 +94,9 @@ class Console:
         """What the templates draw from."""
         return {
             "about": lambda id: self._store.select("event", [(_EVENTS_OF, [id])], "ASC"),
-            "balance": lambda: money.balance(self._call(), {}),
+            "balance": lambda: balance.balance(self._call(), {}),
             "faults": self._faults,
-            "kinds": known("faults"),
+            "kinds": load_table("faults"),
             "reasons": _REASONS,
             "store": self._store,
         }
@@ -120,7 +120,7 @@ class Console:
         amount = request.form.get("amount")
         with self._store.transaction():
             given = {"amount": int(amount)} if amount else {}
-            after_paying.refund(self._call(), {"payment_intent": id, **given})
+            refunds_disputes.refund(self._call(), {"payment_intent": id, **given})
         return self._done(f"payments/{id}")
 
     def _dispute(self, id: str) -> Answer:
@@ -129,13 +129,13 @@ class Console:
             raise ValueError("no such reason")
         with self._store.transaction():
             charge = self._found(id, "payment_intent")["latest_charge"]
-            after_paying.open_dispute(self._call(), str(charge), reason)
+            refunds_disputes.open_dispute(self._call(), str(charge), reason)
         return self._done(f"payments/{id}")
 
     def _decide(self, id: str) -> Answer:
         verdict = "won" if request.form.get("verdict") == "won" else "lost"
         with self._store.transaction():
-            dispute = after_paying.decide(self._call(), id, verdict)
+            dispute = refunds_disputes.decide(self._call(), id, verdict)
         return self._done(f"payments/{dispute['payment_intent']}")
 
     def _endpoint(self, id: str) -> Answer:
@@ -163,8 +163,8 @@ class Console:
         self._faults.clear(int(_given().get("id", 0)))
         return self._done("faults")
 
-    def _call(self) -> Call:
-        return Call(self._store, int(self._store.now()), request.host_url.rstrip("/"))
+    def _call(self) -> RequestContext:
+        return RequestContext(self._store, int(self._store.now()), request.host_url.rstrip("/"))
 
     def _found(self, id: str, kind: str) -> Json:
         body = self._store.get(id, kind)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tmt.sandbox.shape import Json, known
+from tmt.sandbox.objects import Json, load_table
 
 
 class ApiError(Exception):
@@ -26,9 +26,9 @@ class ApiError(Exception):
         return {"error": {**self.fields, **more}}
 
 
-def problem(name: str, param: str | None = None, **said: Any) -> ApiError:
+def api_error(name: str, param: str | None = None, **said: Any) -> ApiError:
     """The error of data/errors.yaml, about `param`, with `said` in its message and code."""
-    row = known("errors")[name]
+    row = load_table("errors")[name]
     said["param"] = param or row.get("param")
     code = row.get("code", name)
     fields = {
@@ -44,7 +44,7 @@ def card_error(
     code: str, decline_code: str | None = None, kind: str = "card", **more: Any
 ) -> ApiError:
     """A refused payment method (402), with Stripe's sentence for it."""
-    sentences = known("errors")["refusals"]
+    sentences = load_table("errors")["refusals"]
     told = (sentences.get(name) for name in (decline_code or f"{kind}_{code}", code))
     message = next(filter(None, told), sentences["generic_decline"])
     said = {"type": "card_error", "code": code, "decline_code": decline_code}

@@ -6,8 +6,8 @@ import json
 import random
 from fnmatch import fnmatchcase
 
-from tmt.sandbox.errors import problem
-from tmt.sandbox.shape import Json, known
+from tmt.sandbox.errors import api_error
+from tmt.sandbox.objects import Json, load_table
 from tmt.sandbox.store import Store
 
 
@@ -25,10 +25,12 @@ class Faults:
 
         It strikes what matches (`POST /v1/refunds`, `charge.*`) so many times, None for always.
         """
-        if kind not in known("faults"):
-            raise problem("not_a_word", "kind", words=", ".join(known("faults")))
+        if kind not in load_table("faults"):
+            raise api_error("not_a_word", "kind", words=", ".join(load_table("faults")))
         if not 0 < share <= 1 or (times is not None and times < 1):
-            raise problem("invalid_value", "share", kind="share or times", value=f"{share} {times}")
+            raise api_error(
+                "invalid_value", "share", kind="share or times", value=f"{share} {times}"
+            )
         with self._store.transaction():
             sql = "INSERT INTO faults (kind, match, times, share, details) VALUES (?, ?, ?, ?, ?)"
             values = (kind, match, times, share, json.dumps(details))
@@ -52,7 +54,7 @@ class Faults:
         taken: set[str] = set()
         with self._store.transaction():
             for row in self.armed():
-                family = known("faults")[row["kind"]]["of"]
+                family = load_table("faults")[row["kind"]]["of"]
                 fits = family.startswith(families) and family not in taken
                 if fits and random.random() < row["share"] and fnmatchcase(target, row["match"]):
                     taken.add(family)
@@ -63,7 +65,7 @@ class Faults:
         return struck
 
 
-def odd(body: Json) -> bytes:
+def mangle(body: Json) -> bytes:
     """The same JSON as no serializer of Stripe's writes it, and as every parser must read it."""
     turned = {"unheard_of": {"nothing": None, "face": "\U0001f600"}, **dict(reversed(body.items()))}
     text = json.dumps(turned, separators=(" ,\r\n\t", " : "))

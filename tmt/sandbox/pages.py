@@ -18,11 +18,11 @@ from flask import (
 )
 from werkzeug.wrappers import Response as Answer
 
-from tmt.sandbox import attempts
-from tmt.sandbox.call import Call
-from tmt.sandbox.currencies import spelled
+from tmt.sandbox import confirmation
+from tmt.sandbox.currencies import format_amount
 from tmt.sandbox.errors import ApiError
-from tmt.sandbox.shape import Json, known, names, token
+from tmt.sandbox.objects import Json, load_table, split_words, token
+from tmt.sandbox.request_context import RequestContext
 from tmt.sandbox.store import Store
 
 _POLICY = (
@@ -30,7 +30,8 @@ _POLICY = (
     " base-uri 'none'; form-action 'self' http: https:; frame-ancestors *"
 )
 # Babel's territories that are no country of an address at Stripe.
-_NO_COUNTRIES = names("""AC AQ AS BV CC CP CQ CU CX DG EA EH EU EZ FM GS GU HM IC IO IR KP MH MP NF
+_NO_COUNTRIES = split_words("""
+    AC AQ AS BV CC CP CQ CU CX DG EA EH EU EZ FM GS GU HM IC IO IR KP MH MP NF
     PW QO SD SY TA TF UM UN VI XA XB ZZ""")
 
 
@@ -57,13 +58,13 @@ def _file(name: str) -> Response:
 
 
 def _texts(language: str) -> Response:
-    answer = jsonify(known("texts").get(language, {}).get("errors", {}))
+    answer = jsonify(load_table("texts").get(language, {}).get("errors", {}))
     answer.headers["Access-Control-Allow-Origin"] = "*"
     return answer
 
 
 def _language() -> str:
-    texts = known("texts")
+    texts = load_table("texts")
     asked = request.args.get("locale") or request.accept_languages.best_match(texts) or "en"
     return asked if asked in texts else "en"
 
@@ -72,18 +73,18 @@ def _element() -> Response:
     every = Locale(_language()).territories.items()
     listed = [row for row in every if row[0].isalpha() and row[0] not in _NO_COUNTRIES]
     countries = sorted(listed, key=lambda row: unicodedata.normalize("NFKD", row[1]))
-    return _page("element.html", methods=known("methods"), countries=countries)
+    return _page("element.html", methods=load_table("simulated_methods"), countries=countries)
 
 
 def _wallet() -> Response:
     amount, currency = request.args.get("amount", type=int), request.args.get("currency", "")
-    shown = spelled(amount, currency.lower()[:3]) if amount else None
+    shown = format_amount(amount, currency.lower()[:3]) if amount else None
     return _page("wallet.html", amount=shown)
 
 
 def _page(template: str, status: int = 200, **values: object) -> Response:
     language = _language()
-    html = render_template(template, lang=language, t=known("texts")[language], **values)
+    html = render_template(template, lang=language, t=load_table("texts")[language], **values)
     answer = make_response(html, status)
     answer.headers["Content-Security-Policy"] = _POLICY
     answer.headers["Cache-Control"] = "no-store"
@@ -91,28 +92,28 @@ def _page(template: str, status: int = 200, **values: object) -> Response:
     return answer
 
 
-def _call(store: Store) -> Call:
+def _call(store: Store) -> RequestContext:
     root = request.host_url.rstrip("/") + request.script_root
-    return Call(store, int(store.now()), root, f"req_{token(14)}")
+    return RequestContext(store, int(store.now()), root, f"req_{token(14)}")
 
 
 def _ask(store: Store, id: str, secret: str) -> Response:
     try:
-        intent = attempts.challenged(_call(store), id, secret)
+        intent = confirmation.challenged(_call(store), id, secret)
     except ApiError:
         return _page("challenge.html", 404, open=False)
     paying = "amount" in intent
-    amount = spelled(intent["amount"], intent["currency"]) if paying else None
+    amount = format_amount(intent["amount"], intent["currency"]) if paying else None
     return _page("challenge.html", open=True, amount=amount)
 
 
 def _answer(store: Store, id: str, secret: str) -> Answer:
-    call = _call(store)
+    context = _call(store)
     try:
         with store.transaction():
-            intent = attempts.challenged(call, id, secret)
+            intent = confirmation.challenged(context, id, secret)
             return_url = intent["_challenge"]["return_url"]
-            intent = attempts.answer(call, intent, request.form.get("outcome") == "complete")
+            intent = confirmation.answer(context, intent, request.form.get("outcome") == "complete")
     except ApiError:
         return _page("challenge.html", 404, open=False)
     if return_url:

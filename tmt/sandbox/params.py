@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tmt.sandbox.currencies import check_currency
-from tmt.sandbox.errors import problem
-from tmt.sandbox.shape import Json, known, names
+from tmt.sandbox.errors import api_error
+from tmt.sandbox.objects import Json, load_table, split_words
 
 _NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 _PART = re.compile(r"\[([^\[\]]*)\]")
@@ -21,16 +21,16 @@ def nest(pairs: Iterable[tuple[str, str]]) -> Json:
     for name, value in pairs:
         match = _NAME.fullmatch(name)
         if match is None:
-            raise problem("malformed_name", name[:80])
+            raise api_error("malformed_name", name[:80])
         node = tree
         *path, last = [match[1], *_PART.findall(match[2])]
         for part in path:
             node = node.setdefault(part or str(len(node)), {})
             if not isinstance(node, dict):
-                raise problem("conflicting", name)
+                raise api_error("conflicting", name)
         last = last or str(len(node))
         if last in node:
-            raise problem("given_twice", name)
+            raise api_error("given_twice", name)
         node[last] = value
     return tree
 
@@ -41,13 +41,13 @@ def read(tree: Json, takes: Json, prefix: str = "") -> Json:
     for key, raw in tree.items():
         name = f"{prefix}[{key}]" if prefix else key
         if name.startswith("payment_method_types") and key not in takes:
-            raise problem("payment_method_types_no_longer_supported")
+            raise api_error("payment_method_types_no_longer_supported")
         if key not in takes or not key:
-            raise problem("parameter_unknown", name)
+            raise api_error("parameter_unknown", name)
         values[key] = _value(raw, takes[key], name)
     for key, kind in takes.items():
         if key not in values and isinstance(kind, str) and kind.endswith("!"):
-            raise problem("parameter_missing", f"{prefix}[{key}]" if prefix else key)
+            raise api_error("parameter_missing", f"{prefix}[{key}]" if prefix else key)
     return values
 
 
@@ -55,39 +55,39 @@ def _value(raw: Any, kind: Any, name: str) -> Any:
     if raw == "":
         if kind == "meta" or (kind.endswith("~") if isinstance(kind, str) else "" in kind):
             return None
-        raise problem("parameter_invalid_empty", name)
+        raise api_error("parameter_invalid_empty", name)
     if isinstance(kind, dict):
         return read(_hash(raw, name), kind, name)
     if isinstance(kind, list):
         words = [word for word in kind if word]
         if raw not in words:
             listed = ", ".join([*words[:-1], "or " * (len(words) > 1) + words[-1]])
-            raise problem("not_a_word", name, words=listed)
+            raise api_error("not_a_word", name, words=listed)
         return raw
     return _READERS[kind.rstrip("!~")](raw, name)
 
 
 def _text(raw: Any, name: str) -> str:
     if not isinstance(raw, str) or len(raw) > 5000:
-        raise problem("invalid_value", name, kind="string", value=str(raw)[:80])
+        raise api_error("invalid_value", name, kind="string", value=str(raw)[:80])
     return raw
 
 
 def _integer(raw: Any, name: str) -> int:
     if not isinstance(raw, str) or not re.fullmatch(r"-?[0-9]{1,18}", raw):
-        raise problem("parameter_invalid_integer", name, value=raw)
+        raise api_error("parameter_invalid_integer", name, value=raw)
     return int(raw)
 
 
 def _boolean(raw: Any, name: str) -> bool:
     if raw not in ("true", "false"):
-        raise problem("invalid_value", name, kind="boolean", value=raw)
+        raise api_error("invalid_value", name, kind="boolean", value=raw)
     return bool(raw == "true")
 
 
 def _hash(raw: Any, name: str, kind: str = "object") -> Json:
     if not isinstance(raw, dict) or (kind == "array" and not all(map(str.isdigit, raw))):
-        raise problem("invalid_value", name, kind=kind, value=raw)
+        raise api_error("invalid_value", name, kind=kind, value=raw)
     return raw
 
 
@@ -110,9 +110,9 @@ def _metadata(raw: Any, name: str) -> dict[str, str]:
     values = {key: _text(value, f"{name}[{key}]") for key, value in _hash(raw, name).items()}
     for key, value in values.items():
         if len(key) > 40:
-            raise problem("metadata_key", name, value=key[:40])
+            raise api_error("metadata_key", name, value=key[:40])
         if len(value) > 500:
-            raise problem("metadata_value", f"{name}[{key}]", key=key, length=len(value))
+            raise api_error("metadata_value", f"{name}[{key}]", key=key, length=len(value))
     return values
 
 
@@ -124,11 +124,15 @@ _READERS: dict[str, Callable[[Any, str], Any]] = {
 
 def changes(body: Json, p: Json) -> Json:
     """What the given parameters change on an object: its `_set` fields and its metadata."""
-    told = {name: p[name] for name in names(known("objects")[body["object"]]["_set"]) if name in p}
+    told = {
+        name: p[name]
+        for name in split_words(load_table("objects")[body["object"]]["_set"])
+        if name in p
+    }
     if "metadata" in p:
         # An empty value removes its key; an empty hash (None) removes them all.
         merged = {} if p["metadata"] is None else {**body["metadata"], **p["metadata"]}
         told["metadata"] = {key: value for key, value in merged.items() if value}
         if len(told["metadata"]) > 50:
-            raise problem("metadata_many", "metadata")
+            raise api_error("metadata_many", "metadata")
     return told

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tmt.sandbox.shape import Json, read_data
+from tmt.sandbox.objects import Json, read_data
 
 _LAYOUT = 3
 
@@ -30,7 +30,7 @@ class Store:
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute("PRAGMA foreign_keys = ON")
         self._queued = False
-        self.on_work: Callable[[], None] = lambda: None
+        self.on_queued: Callable[[], None] = lambda: None
         with self.transaction():
             if self.rows("PRAGMA user_version")[0][0] != _LAYOUT:
                 for row in self.rows("SELECT name FROM sqlite_master WHERE type = 'table'"):
@@ -59,7 +59,7 @@ class Store:
 
     @contextmanager
     def transaction(self, write: bool = True) -> Iterator[None]:
-        """All or nothing. `on_work` is called after a commit that queued something to do."""
+        """All or nothing. `on_queued` is called after a commit that queued something to do."""
         with self._lock:
             if self._db.in_transaction:
                 yield
@@ -74,10 +74,10 @@ class Store:
                 raise
             wake, self._queued = self._queued, False
         if wake:
-            self.on_work()
+            self.on_queued()
 
     @contextmanager
-    def part(self) -> Iterator[None]:
+    def savepoint(self) -> Iterator[None]:
         """A part of a transaction, undone alone when it raises (unless the error has `keep`)."""
         self.execute("SAVEPOINT part")
         try:

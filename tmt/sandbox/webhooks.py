@@ -15,11 +15,19 @@ from sqlite3 import Row
 from urllib.parse import urlsplit
 
 from tmt.sandbox import clocks
-from tmt.sandbox.call import Call
-from tmt.sandbox.errors import problem
-from tmt.sandbox.faults import Faults, odd
+from tmt.sandbox.errors import api_error
+from tmt.sandbox.faults import Faults, mangle
+from tmt.sandbox.objects import (
+    ACCOUNT_VERSION,
+    API_VERSION,
+    DAY,
+    Json,
+    new,
+    token,
+    without_internals,
+)
 from tmt.sandbox.params import changes
-from tmt.sandbox.shape import ACCOUNT_VERSION, API_VERSION, DAY, Json, new, public, token
+from tmt.sandbox.request_context import RequestContext
 from tmt.sandbox.store import Store
 
 log = logging.getLogger(__name__)
@@ -35,34 +43,34 @@ _DISABLED_AFTER = 3 * DAY
 _WAITS = {"delay": 60.0, "reorder": 1.0}
 
 
-def create(call: Call, p: Json) -> Json:
+def create(context: RequestContext, p: Json) -> Json:
     """POST /v1/webhook_endpoints; the only answer that shows the signing secret."""
     _check_url(p["url"])
-    if len(call.store.select("webhook_endpoint")) >= _MOST_ENDPOINTS:
-        raise problem("endpoint_limit", most=_MOST_ENDPOINTS)
+    if len(context.store.select("webhook_endpoint")) >= _MOST_ENDPOINTS:
+        raise api_error("endpoint_limit", most=_MOST_ENDPOINTS)
     version = p.get("api_version")
     if version and not re.fullmatch(r"20\d\d-\d\d-\d\d(\.[a-z]+)?", version):
-        raise problem("api_version", value=version)
+        raise api_error("api_version", value=version)
     secret = "whsec_" + token(32)
-    endpoint = new("webhook_endpoint", call.now, api_version=version, _secrets=[[secret, None]])
-    return call.save(endpoint | changes(endpoint, p)) | {"secret": secret}
+    endpoint = new("webhook_endpoint", context.now, api_version=version, _secrets=[[secret, None]])
+    return context.save(endpoint | changes(endpoint, p)) | {"secret": secret}
 
 
-def update(call: Call, p: Json, id: str) -> Json:
+def update(context: RequestContext, p: Json, id: str) -> Json:
     """POST /v1/webhook_endpoints/:id."""
-    endpoint = call.fetch("webhook_endpoint", id)
+    endpoint = context.fetch("webhook_endpoint", id)
     if "url" in p:
         _check_url(p["url"])
     if "disabled" in p:
         status = "disabled" if p["disabled"] else "enabled"
         endpoint |= {"status": status, "_failing_since": None}
-    return call.save(endpoint | changes(endpoint, p))
+    return context.save(endpoint | changes(endpoint, p))
 
 
 def _check_url(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise problem("url_invalid")
+        raise api_error("url_invalid")
 
 
 def register(store: Store, now: int, url: str, secret: str) -> None:
@@ -73,12 +81,12 @@ def register(store: Store, now: int, url: str, secret: str) -> None:
     store.put(endpoint | kept | {"_secrets": [[secret, None]]})
 
 
-def roll(call: Call, id: str) -> str:
+def roll(context: RequestContext, id: str) -> str:
     """A new signing secret; the old one signs too, for a day."""
-    endpoint = call.fetch("webhook_endpoint", id)
-    until, secret = call.now + _ROLL_SECONDS, "whsec_" + token(32)
+    endpoint = context.fetch("webhook_endpoint", id)
+    until, secret = context.now + _ROLL_SECONDS, "whsec_" + token(32)
     old = [[former, min(end or until, until)] for former, end in endpoint["_secrets"]]
-    call.save(endpoint | {"_secrets": [[secret, None], *old]})
+    context.save(endpoint | {"_secrets": [[secret, None], *old]})
     return secret
 
 
@@ -102,7 +110,7 @@ class Delivery:
         self._advancing = threading.Lock()
         self._stopping = False
         self._threads: list[threading.Thread] = []
-        store.on_work = self._news.set
+        store.on_queued = self._news.set
 
     def start(self) -> None:
         """Start sending. A second call does nothing."""
@@ -235,8 +243,8 @@ def _message(
     version, skew = endpoint["api_version"] or API_VERSION, 0.0
     if "api_version" in trouble:
         version = trouble["api_version"].get("version", ACCOUNT_VERSION)
-    told = {**public(event), "api_version": version}
-    body = odd(told) if "odd_json" in trouble else json.dumps(told, indent=2).encode()
+    told = {**without_internals(event), "api_version": version}
+    body = mangle(told) if "odd_json" in trouble else json.dumps(told, indent=2).encode()
     secrets = [secret for secret, end in endpoint["_secrets"] if end is None or end > now]
     if "wrong_signature" in trouble:
         secrets = ["whsec_nobody_has_this_one"]

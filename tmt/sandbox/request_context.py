@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tmt.sandbox.errors import ApiError, problem
-from tmt.sandbox.shape import (
+from tmt.sandbox.errors import ApiError, api_error
+from tmt.sandbox.objects import (
     ACCOUNT_VERSION,
     API_VERSION,
     DAY,
     Json,
-    known,
-    names,
+    load_table,
     new,
-    public,
-    same,
+    secrets_match,
+    split_words,
+    without_internals,
 )
 from tmt.sandbox.store import Store
 
@@ -23,7 +23,7 @@ EVENTS_KEPT_SECONDS = 30 * DAY
 
 
 @dataclass(frozen=True)
-class Call:
+class RequestContext:
     """The store, the sandbox's time (Unix seconds) and address (`root`), and who asks.
 
     `publishable` is True for a browser, which knows an intent's client secret at most.
@@ -45,31 +45,37 @@ class Call:
         if body is None or forgotten or body.get("deleted"):
             # Stripe's messages and parameters do not always spell the object's name.
             word = kind.rpartition(".")[2]
-            label, usual = known("errors")["labels"].get(kind, (word, word))
-            raise problem("resource_missing", param or usual, label=label, id=id[:255])
+            label, usual = load_table("errors")["labels"].get(kind, (word, word))
+            raise api_error("resource_missing", param or usual, label=label, id=id[:255])
         return body
 
-    def shown(self, body: Json) -> Json:
+    def visible(self, body: Json) -> Json:
         """The object as whoever asks may see it."""
-        seen = known("objects")["publishable"].get(body["object"]) if self.publishable else None
-        return {name: body[name] for name in names(seen) if name in body} if seen else public(body)
+        seen = (
+            load_table("objects")["publishable"].get(body["object"]) if self.publishable else None
+        )
+        return (
+            {name: body[name] for name in split_words(seen) if name in body}
+            if seen
+            else without_internals(body)
+        )
 
-    def about(self, name: str, intent: Json, **said: Any) -> ApiError:
+    def intent_error(self, name: str, intent: Json, **said: Any) -> ApiError:
         """An error of data/errors.yaml that speaks of an intent; it shows one in a wrong state."""
         kind = intent["object"]
         spelled = {"payment_intent": "PaymentIntent", "setup_intent": "SetupIntent"}
-        error = problem(name, kind=kind, Kind=spelled[kind], **said)
+        error = api_error(name, kind=kind, Kind=spelled[kind], **said)
         if error.fields.get("code") == f"{kind}_unexpected_state":
-            error.fields[kind] = self.shown(intent)
+            error.fields[kind] = self.visible(intent)
         return error
 
-    def check_secret(self, intent: Json, p: Json) -> None:
+    def check_client_secret(self, intent: Json, p: Json) -> None:
         """A browser must know the intent's client secret; a server may leave it out."""
         given = p.get("client_secret")
         if given is None and self.publishable:
-            raise problem("parameter_missing", "client_secret")
-        if given is not None and not same(given, intent["client_secret"]):
-            raise self.about("wrong_client_secret", intent)
+            raise api_error("parameter_missing", "client_secret")
+        if given is not None and not secrets_match(given, intent["client_secret"]):
+            raise self.intent_error("wrong_client_secret", intent)
 
     def save(self, body: Json) -> Json:
         """Store the object; returns it."""
@@ -78,7 +84,7 @@ class Call:
 
     def emit(self, kind: str, body: Json, previous: Json | None = None) -> None:
         """Record an event about the object as it is now, for each endpoint that wants it."""
-        data: Json = {"object": public(body)}
+        data: Json = {"object": without_internals(body)}
         if previous is not None:
             data["previous_attributes"] = previous
         request = {"id": self.request_id, "idempotency_key": self.idempotency_key}
@@ -95,16 +101,16 @@ class Call:
             sql = "INSERT INTO deliveries (event, endpoint, due) VALUES (?, ?, 0)"
             self.store.queue(sql, (event["id"], endpoint))
 
-    def tell(self, body: Json, *events: str) -> Json:
+    def save_and_emit(self, body: Json, *events: str) -> Json:
         """Store the object and record events about it; returns it."""
         self.save(body)
         for event in events:
             self.emit(event, body)
         return body
 
-    def change(self, body: Json, changes: Json, *events: str) -> Json:
+    def update(self, body: Json, changes: Json, *events: str) -> Json:
         """Change the object, store it, and record events that say what it was; returns it."""
-        was = {name: body.get(name) for name in public(changes)}
+        was = {name: body.get(name) for name in without_internals(changes)}
         before = {name: value for name, value in was.items() if value != changes[name]}
         body |= changes
         self.save(body)
@@ -112,7 +118,7 @@ class Call:
             self.emit(event, body, before)
         return body
 
-    def later(self, seconds: float, action: str, id: str) -> None:
-        """Have a function, such as `after_paying.decide:won`, run on the object later."""
+    def schedule(self, seconds: float, action: str, id: str) -> None:
+        """Have a function, such as `refunds_disputes.decide:won`, run on the object later."""
         sql = "INSERT INTO timers (due, action, object) VALUES (?, ?, ?)"
         self.store.queue(sql, (self.now + seconds, action, id))

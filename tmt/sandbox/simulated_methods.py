@@ -7,45 +7,45 @@ from datetime import UTC, datetime
 from functools import cache
 from types import SimpleNamespace
 
-from tmt.sandbox.errors import card_error, problem
-from tmt.sandbox.shape import Json, known, names
+from tmt.sandbox.errors import api_error, card_error
+from tmt.sandbox.objects import Json, load_table, split_words
 
 
-class Behaviour(SimpleNamespace):
+class SimulatedMethod(SimpleNamespace):
     """One test card, bank account or redirect; data/methods.yaml explains its fields."""
 
 
 @cache
-def _all() -> dict[str, Behaviour]:
+def _all() -> dict[str, SimulatedMethod]:
     """Every row by its key: the first token, else what names it without a card's number."""
-    rows, table = {}, known("methods")
+    rows, table = {}, load_table("simulated_methods")
     for kind in table["kinds"]:
         for name, row in table[kind].items():
             unnamed = f"pm_{kind}_{name[-4:] if kind == 'card' else name}"
-            key = names(row.get("token", unnamed))[0]
+            key = split_words(row.get("token", unnamed))[0]
             given = table["unless_said"] | row
-            rows[key] = Behaviour(key=key, kind=kind, number=name, **given)
+            rows[key] = SimulatedMethod(key=key, kind=kind, number=name, **given)
     return rows
 
 
-def all_cards() -> list[Behaviour]:
+def all_cards() -> list[SimulatedMethod]:
     """The test cards."""
     return [row for row in _all().values() if row.kind == "card"]
 
 
-def behaviour(method_or_charge: Json) -> Behaviour:
+def simulated_method(method_or_charge: Json) -> SimulatedMethod:
     """What the payment method, or the one that a charge was made with, does."""
     return _all()[method_or_charge["_test"]]
 
 
-def by_token(token: str) -> Behaviour | None:
+def by_token(token: str) -> SimulatedMethod | None:
     """What a token does: `pm_card_visa`, `pm_sepaDebit_success_de`, `pm_ideal`; None if unknown."""
     if token.startswith("pm_sepaDebit_"):
         return _all().get("pm_sepa_debit_" + token.split("_")[2])
-    return next((row for row in _all().values() if token in names(row.token)), None)
+    return next((row for row in _all().values() if token in split_words(row.token)), None)
 
 
-def typed_card(card: Json) -> Behaviour:
+def typed_card(card: Json) -> SimulatedMethod:
     """The test card behind a number, expiry and CVC typed in a browser.
 
     Raises ApiError (402, card_error) as Stripe does for one that cannot be a test card.
@@ -64,23 +64,23 @@ def typed_card(card: Json) -> Behaviour:
     return found
 
 
-def typed_iban(iban: str, billing: Json) -> tuple[str, Behaviour]:
+def typed_iban(iban: str, billing: Json) -> tuple[str, SimulatedMethod]:
     """The IBAN without blanks and what it does. Raises ApiError (400) for one of no use."""
     plain = iban.replace(" ", "").upper()
     if not re.fullmatch(r"[0-9A-Z]{15,34}", plain) or _mod97(plain) != 1:
-        raise problem("invalid_iban")
-    for ends, reason in known("methods")["iban_refused"].items():
+        raise api_error("invalid_iban")
+    for ends, reason in load_table("simulated_methods")["iban_refused"].items():
         if plain.endswith(ends):
-            raise problem("iban_refused", reason=reason)
+            raise api_error("iban_refused", reason=reason)
     wanted = [("name", billing.get("name")), ("email", billing.get("email"))]
     # Outside of the European Economic Area the whole address too.
-    if plain[:2] in names(known("methods")["iban_needs_address"]):
+    if plain[:2] in split_words(load_table("simulated_methods")["iban_needs_address"]):
         address = billing.get("address") or {}
         lines = ("line1", "city", "postal_code", "country")
         wanted += [(f"address][{line}", address.get(line)) for line in lines]
     for name, value in wanted:
         if not value:
-            raise problem("parameter_missing", f"billing_details[{name}]")
+            raise api_error("parameter_missing", f"billing_details[{name}]")
     fits = (row for row in _all().values() if row.ends and plain.endswith(row.ends))
     return plain, next(fits, _all()["pm_sepa_debit_success"])
 

@@ -12,7 +12,7 @@ import requests
 import stripe
 
 from tmt.sandbox import Sandbox
-from tmt.sandbox.shape import API_VERSION
+from tmt.sandbox.objects import API_VERSION
 
 from .conftest import PUBLISHABLE_KEY, SECRET_KEY, Pay, refused, serve, until
 

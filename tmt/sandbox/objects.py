@@ -23,13 +23,13 @@ DAY = 86400
 _ALPHABET = string.digits + string.ascii_letters
 
 
-def names(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """The names in a text, split at white space."""
     return text.split()
 
 
 @cache
-def known(name: str) -> Json:
+def load_table(name: str) -> Json:
     """The tables of `data/<name>.yaml`, read once; callers change nothing in them."""
     # PyYAML's loader in C where it has one: the same, and much faster.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -54,18 +54,18 @@ def token(length: int) -> str:
     return "".join(_ALPHABET[byte % 62] for byte in secrets.token_bytes(length))
 
 
-def same(given: str, secret: str) -> bool:
+def secrets_match(given: str, secret: str) -> bool:
     """Compare secrets in constant time."""
     return hmac.compare_digest(given.encode(), secret.encode())
 
 
-def part(kind: str) -> Json:
+def template(kind: str) -> Json:
     """A fresh copy of a skeleton of `data/objects.yaml`, all fields present."""
-    return _fresh(known("objects")[kind])
+    return _fresh(load_table("objects")[kind])
 
 
 def _fresh(table: Json) -> Json:
-    fields = dict.fromkeys(names(table.get("_null", "")))
+    fields = dict.fromkeys(split_words(table.get("_null", "")))
     for name, value in table.items():
         if isinstance(value, dict):
             fields[name] = _fresh(value)
@@ -76,15 +76,15 @@ def _fresh(table: Json) -> Json:
 
 def new(kind: str, now: int, **fields: Any) -> Json:
     """A new object of a kind with its id, created `now` (Unix seconds)."""
-    table = known("objects")[kind]
+    table = load_table("objects")[kind]
     head = {"id": table["_id"] + token(24), "object": kind, "created": now, "livemode": False}
-    body = head | part(kind) | fields
+    body = head | template(kind) | fields
     if "_without" in table:
         # What the API does not show may still be wanted here.
         body[f"_{table['_without']}"] = body.pop(table["_without"])
     return body
 
 
-def public(body: Json) -> Json:
+def without_internals(body: Json) -> Json:
     """The object as the API shows it: without the sandbox's own notes."""
     return {name: value for name, value in body.items() if not name.startswith("_")}
