@@ -4,28 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 import stripe
-import stripe.params
-import stripe.params.radar
-import stripe.params.test_helpers
 
 from tmt.sandbox import Sandbox
-from tmt.sandbox.objects import load_table
 
 from .conftest import Pay, Receiver, refused, until
 from .driver import Driver
 
 DAY = 86400
 NEW: Any = {"amount": 2000, "currency": "usd"}
-# What the SDK's parameters of a request hold that are no parameters of the API.
-OPTIONS = set(stripe.RequestOptions.__annotations__) | {"expand"}
-# What each list takes, by the kind of object that it lists.
-LISTS = {
-    row["kind"]: set(row["takes"])
-    for row in load_table("api")["methods"].values()
-    if row["does"] == "resources.page"
-}
 
 
 def ids(objects: Any) -> list[str]:
@@ -144,13 +131,3 @@ def test_lists_start_at_the_right_end_of_the_page(client: stripe.StripeClient) -
         assert (
             refused(lambda n=limit: client.v1.payment_intents.list({"limit": n})).param == "limit"
         )  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize("kind", LISTS)
-def test_each_list_takes_the_filters_that_the_sdk_knows(kind: str) -> None:
-    package, _, name = f"params.{kind}".rpartition(".")
-    module: Any = stripe
-    for step in package.split("."):
-        module = getattr(module, step)
-    cls = getattr(module, "".join(map(str.title, name.split("_"))) + "ListParams")
-    assert LISTS[kind] == set(cls.__annotations__) - OPTIONS

@@ -47,7 +47,7 @@ def test_ids_and_secrets_look_like_stripes(pay: Pay) -> None:
     assert len(secret) >= 22
 
 
-CARDS = {token: card for card in all_cards() for token in card.token.split()}
+CARDS = {token: card for card in all_cards() for token in card.tokens.split()}
 
 
 @pytest.mark.parametrize("token", sorted(CARDS))
@@ -59,7 +59,7 @@ def test_each_test_card_does_what_its_row_says(pay: Pay, token: str) -> None:
         error = refused(lambda: pay(token))
         assert isinstance(error, stripe.CardError)
         assert error.error is not None
-        assert (error.code, error.error.decline_code) == (card.code, card.decline)
+        assert (error.code, error.error.decline_code) == (card.code, card.decline_code)
         assert error.error.payment_intent.status == "requires_payment_method"
         assert error.error.payment_intent.latest_charge == error.error.charge
     else:

@@ -16,7 +16,9 @@ import requests
 import stripe
 from stripe._object_classes import get_object_class
 
-from tmt.sandbox.objects import API_VERSION, load_table
+from tmt.sandbox.objects import API_VERSION
+from tmt.sandbox.registry import ROUTES
+from tmt.sandbox.resources import list_objects
 
 from .conftest import SECRET_KEY, Pay, refused
 from .driver import Driver
@@ -137,9 +139,9 @@ def test_the_walk_notices_a_missing_and_a_wrong_field(pay: Pay) -> None:
 
 
 LISTS = {
-    row["kind"]: name.split()[1]
-    for name, row in load_table("api")["methods"].items()
-    if row["does"] == "resources.page"
+    listed.handler.keywords["kind"]: listed.rule.split()[1]  # type: ignore[attr-defined]
+    for listed in ROUTES.values()
+    if listed.handler.func is list_objects  # type: ignore[attr-defined]
 }
 IBAN: Any = {
     "type": "sepa_debit",

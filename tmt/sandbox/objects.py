@@ -1,13 +1,12 @@
-"""The sandbox's smallest notions: a JSON object, ids, and the tables that it knows by heart."""
+"""Stripe's objects as JSON: ids, templates, and the tables of `data/` that describe them."""
 
 from __future__ import annotations
 
 import hmac
+import json
 import secrets
 import string
-from collections.abc import Callable
 from functools import cache
-from importlib import import_module
 from importlib.resources import files
 from typing import Any
 
@@ -15,22 +14,17 @@ import yaml
 
 Json = dict[str, Any]
 
-# What the sandbox speaks, and what a request is taken to speak that does not say: the account is
-# an old one, as the official CLI expects, which names no version and still sends card types.
 API_VERSION = "2026-10-28.endive"
+# For requests that name no version: the account is an old one, as the official CLI expects, which
+# names none and still sends `payment_method_types`.
 ACCOUNT_VERSION = "2022-11-15"
 DAY = 86400
 _ALPHABET = string.digits + string.ascii_letters
 
 
-def split_words(text: str) -> list[str]:
-    """The names in a text, split at white space."""
-    return text.split()
-
-
 @cache
 def load_table(name: str) -> Json:
-    """The tables of `data/<name>.yaml`, read once; callers change nothing in them."""
+    """The content of `data/<name>.yaml`, loaded once; do not change it."""
     # PyYAML's loader in C where it has one: the same, and much faster.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     tables: Json = yaml.load(read_data(f"{name}.yaml"), loader)  # noqa: S506 - a safe one
@@ -42,11 +36,9 @@ def read_data(file: str) -> str:
     return files(__package__).joinpath("data", file).read_text("utf-8")
 
 
-def function(name: str) -> Callable[..., Any]:
-    """The function of this package that data or a timer names: `intents.expire_hold`."""
-    module, _, attribute = name.rpartition(".")
-    found: Callable[..., Any] = getattr(import_module(f"{__package__}.{module}"), attribute)
-    return found
+def split_words(text: str) -> list[str]:
+    """The words of a text, split at white space."""
+    return text.split()
 
 
 def token(length: int) -> str:
@@ -54,37 +46,38 @@ def token(length: int) -> str:
     return "".join(_ALPHABET[byte % 62] for byte in secrets.token_bytes(length))
 
 
-def secrets_match(given: str, secret: str) -> bool:
+def secrets_match(received: str, secret: str) -> bool:
     """Compare secrets in constant time."""
-    return hmac.compare_digest(given.encode(), secret.encode())
+    return hmac.compare_digest(received.encode(), secret.encode())
 
 
-def template(kind: str) -> Json:
-    """A fresh copy of a skeleton of `data/objects.yaml`, all fields present."""
-    return _fresh(load_table("objects")[kind])
+def template(name: str) -> Json:
+    """A new copy of an object, or of a part of one (`charge.outcome`), before it is filled in.
+
+    Fields that may be null are null unless data/defaults.yaml has a value for them.
+    """
+    body: Json = json.loads(_template_text(name))
+    return body
 
 
-def _fresh(table: Json) -> Json:
-    fields = dict.fromkeys(split_words(table.get("_null", "")))
-    for name, value in table.items():
-        if isinstance(value, dict):
-            fields[name] = _fresh(value)
-        elif not name.startswith("_"):
-            fields[name] = [*value] if isinstance(value, list) else value
-    return fields
+@cache
+def _template_text(name: str) -> str:
+    fields, row = load_table("objects")[name], load_table("defaults")["objects"][name]
+    nullable = [field for field, spec in fields.items() if "nullable" in spec]
+    body = dict.fromkeys(nullable) | row.get("values", {})
+    for field in split_words(row.get("omitted", "")):
+        del body[field]
+    return json.dumps(body)
 
 
 def new(kind: str, now: int, **fields: Any) -> Json:
     """A new object of a kind with its id, created `now` (Unix seconds)."""
-    table = load_table("objects")[kind]
-    head = {"id": table["_id"] + token(24), "object": kind, "created": now, "livemode": False}
-    body = head | template(kind) | fields
-    if "_without" in table:
-        # What the API does not show may still be wanted here.
-        body[f"_{table['_without']}"] = body.pop(table["_without"])
-    return body
+    prefix = load_table("defaults")["objects"][kind]["id_prefix"]
+    common = {"created": now, "livemode": False}
+    common = {name: common[name] for name in common if name in load_table("objects")[kind]}
+    return {"id": prefix + token(24), "object": kind, **template(kind), **common, **fields}
 
 
 def without_internals(body: Json) -> Json:
-    """The object as the API shows it: without the sandbox's own notes."""
+    """The object as the API shows it: without the sandbox's own fields, which begin with `_`."""
     return {name: value for name, value in body.items() if not name.startswith("_")}
