@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 _MAX_BODY_BYTES = 1 << 20
 _MAX_HANG_SECONDS = 120.0
 _KEY_RETENTION_SECONDS = DAY
-# The first version that knows no `payment_method_types`.
+# The first version without `payment_method_types`.
 _FIRST_WITHOUT_TYPES = "2026-09-30"
 _PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Stripe-Version, Client-Secret",

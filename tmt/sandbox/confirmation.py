@@ -56,10 +56,7 @@ _BLOCKED = {
 _THREE_D_SECURE = {
     "challenged": {"authentication_flow": "challenge", "electronic_commerce_indicator": "05"},
     "frictionless": {"authentication_flow": "frictionless", "electronic_commerce_indicator": "05"},
-    "acknowledged": {
-        "electronic_commerce_indicator": "06",
-        "result": "attempt_acknowledged",
-    },
+    "acknowledged": {"electronic_commerce_indicator": "06", "result": "attempt_acknowledged"},
 }
 
 
@@ -297,14 +294,8 @@ class Confirmation:
     def fail_charge(self, charge: Json) -> ApiError:
         """Mark the charge and the intent as failed; returns the error for the client."""
         simulated = self.simulated
-        advice_code = charge["outcome"]["advice_code"]
-        error = card_error(
-            simulated.code,
-            simulated.decline_code,
-            simulated.kind,
-            charge=charge["id"],
-            advice_code=advice_code,
-        )
+        details = {"charge": charge["id"], "advice_code": charge["outcome"]["advice_code"]}
+        error = card_error(simulated.code, simulated.decline_code, simulated.kind, **details)
         charge |= {"failure_code": simulated.code, "failure_message": error.fields["message"]}
         charge |= {"status": "failed", "paid": False, "captured": False, "amount_captured": 0}
         self.context.save(charge)

@@ -38,6 +38,7 @@ _NOT_OFFERED = split_words("""
 def pages(store: Store) -> Blueprint:
     """The views; those of the bank's page read and write the store."""
     views = Blueprint("pages", __name__)
+    _add_challenge_views(views, store)
 
     @views.get("/stripe.js")
     def script() -> Response:
@@ -71,6 +72,10 @@ def pages(store: Store) -> Blueprint:
         formatted = format_amount(amount, currency.lower()[:3]) if amount else None
         return _page("wallet.html", amount=formatted)
 
+    return views
+
+
+def _add_challenge_views(views: Blueprint, store: Store) -> None:
     @views.get("/3ds/<id>/<secret>")
     def show_challenge(id: str, secret: str) -> Response:
         try:
@@ -98,8 +103,6 @@ def pages(store: Store) -> Blueprint:
         response = Response(status=204)
         response.headers["Access-Control-Allow-Origin"] = "*"
         return response
-
-    return views
 
 
 def _static_file(name: str) -> Response:

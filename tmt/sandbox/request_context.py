@@ -28,7 +28,7 @@ _LABELS = {"payment_intent": "PaymentIntent", "setup_intent": "SetupIntent"}
 class RequestContext:
     """The store, the sandbox's time (Unix seconds) and base URL (`root`), and who the client is.
 
-    `publishable` is True for a browser, which knows an intent's client secret at most.
+    `publishable` is True for a browser, which has an intent's client secret at most.
     """
 
     store: Store

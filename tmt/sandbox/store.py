@@ -153,11 +153,11 @@ class Store:
 
     def get(self, id: str, kind: str | None = None) -> Json | None:
         """The object with this id (and kind), or None."""
-        found = self.rows("SELECT kind, body FROM objects WHERE id = ?", (id,))
-        if not found or (kind and found[0]["kind"] != kind):
-            return None
-        body: Json = json.loads(found[0]["body"])
-        return body
+        for row in self.rows("SELECT kind, body FROM objects WHERE id = ?", (id,)):
+            if kind is None or row["kind"] == kind:
+                body: Json = json.loads(row["body"])
+                return body
+        return None
 
     def select(
         self,
