@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import stripe
@@ -27,6 +28,8 @@ BEARER = {"Authorization": f"Bearer {SECRET_KEY}"}
 NEW = {"amount": 2000, "currency": "usd"}
 NO_REDIRECTS = {"enabled": True, "allow_redirects": "never"}
 DAY = 86400
+VISA, CHALLENGED = "4242424242424242", "4000002760003184"
+IBAN = "DE89370400440532013000"
 Pay = Callable[..., Any]
 
 
@@ -203,7 +206,7 @@ def shop(root: str) -> Iterator[Shop]:
 
 
 @dataclass
-class Checkout:
+class Buyer:
     """A buyer at the shop's payment page."""
 
     page: Page
@@ -257,6 +260,11 @@ class Checkout:
         self.page.click("#pay")
         return self.result()
 
+    def returned(self) -> dict[str, str]:
+        """The parameters of the return URL, once the browser is there."""
+        self.page.wait_for_url("**/done**")
+        return dict(parse_qsl(urlsplit(self.page.url).query))
+
     def answer(self, button: str) -> dict[str, Any]:
         """Press a button of the 3-D Secure challenge."""
         self.page.frame_locator("dialog iframe").get_by_role("button", name=button).click()
@@ -264,8 +272,8 @@ class Checkout:
 
 
 @pytest.fixture
-def checkout(browser: Browser, shop: Shop) -> Iterator[Checkout]:
+def buyer(browser: Browser, shop: Shop) -> Iterator[Buyer]:
     context = browser.new_context(locale="en-US")
     context.set_default_timeout(8000)
-    yield Checkout(context.new_page(), shop)
+    yield Buyer(context.new_page(), shop)
     context.close()

@@ -18,7 +18,7 @@ import stripe
 import stripe.params
 import typing_extensions
 import yaml
-from stripe._object_classes import get_object_class
+from stripe._object_classes import OBJECT_CLASSES, get_object_class
 
 from tmt.sandbox import api
 from tmt.sandbox.objects import load_table
@@ -51,10 +51,7 @@ NOT_SIMULATED = {
     "POST /v1/payment_methods/<id>/attach": "customer_account",
 }
 # Required because its alternative is not simulated.
-REQUIRED = {
-    "POST /v1/payment_methods": "type",
-    "POST /v1/payment_methods/<id>/attach": "customer",
-}
+REQUIRED = {"POST /v1/payment_methods": "type", "POST /v1/payment_methods/<id>/attach": "customer"}
 # Only browsers send these and the card of `payment_method_data`, with Stripe.js; the SDK is for
 # servers.
 SENT_BY_BROWSERS = {
@@ -68,10 +65,12 @@ CARD = {
         "exp_year": "integer",
         "number": "string",
         "token": "string",
-    },
+    }
 }
 # Not parameters of a method but of the SDK's request.
 REQUEST_OPTIONS = {*stripe.RequestOptions.__annotations__, "expand"}
+# Names in URLs that are not the plural of the SDK's.
+SPELLINGS = {"invoiceitems": "invoice_item"}
 SIMPLE = {str: "string", int: "integer", bool: "boolean", float: "number"}
 
 
@@ -90,8 +89,8 @@ class Names(dict[str, Any]):
 
 def hints(cls: type) -> dict[str, Any]:
     """The annotated fields of an object's class."""
-    found = typing.get_type_hints(cls, None, Names(sys.modules[cls.__module__]))
-    return {n: h for n, h in found.items() if not n.startswith("_") and n != "OBJECT_NAME"}
+    annotated = typing.get_type_hints(cls, None, Names(sys.modules[cls.__module__]))
+    return {n: h for n, h in annotated.items() if not n.startswith("_") and n != "OBJECT_NAME"}
 
 
 KINDS = {
@@ -120,43 +119,43 @@ def without_defaults(row: Row) -> Row | str:
     return row["type"] if row.keys() == {"type"} else row
 
 
+def is_enum(hint: Any) -> bool:
+    return typing.get_origin(hint) is Literal
+
+
 def parameter(hint: Any, module: types.ModuleType, rule: str, name: str) -> Row:
     """What one parameter may be."""
     members = [*alternatives(hint, module)]
-    if typing.get_origin(members[0]) is typing_extensions.NotRequired:
-        return typed(typing.get_args(members[0])[0], module, rule, name)
-    return {**typed(hint, module, rule, name), "required": True}
+    if typing.get_origin(members[0]) is not typing_extensions.NotRequired:
+        return {**parameter_type(members, module, rule, name), "required": True}
+    members = [*alternatives(typing.get_args(members[0])[0], module)]
+    return parameter_type(members, module, rule, name)
 
 
-def typed(hint: Any, module: types.ModuleType, rule: str, name: str) -> Row:
-    members = [*alternatives(hint, module)]
-    values = [v for member in members if _is_enum(member) for v in typing.get_args(member)]
-    row: Row = {"clearable": "" in values}
+def parameter_type(members: list[Any], module: types.ModuleType, rule: str, name: str) -> Row:
+    """The type of a parameter, by the members of its union."""
+    values = [value for member in members if is_enum(member) for value in typing.get_args(member)]
     enum = [value for value in values if value and len(values) <= LONGEST_ENUM]
-    others = [member for member in members if not _is_enum(member)]
-    hashes = [member for member in others if typing_extensions.is_typeddict(member)]
-    lists = [member for member in others if typing.get_origin(member) is list]
+    row: Row = {"clearable": "" in values}
     if name in NOT_PARSED:
         return {**row, "type": "hash"}
-    if hashes:
-        if "gte" in hashes[0].__annotations__:
-            return {**row, "type": "range"}
-        return {**row, "fields": parameters(hashes[0], rule, name)}
-    if lists:
-        element = typed(typing.get_args(lists[0])[0], module, rule, "")
-        return {**row, "type": "array", "items": without_defaults(element)}
-    if any(typing.get_origin(member) is dict for member in others):
-        return {**row, "type": "metadata" if name == "metadata" else "hash"}
-    simple = next((SIMPLE[member] for member in others if member in SIMPLE), "string")
+    for member in members:
+        if typing_extensions.is_typeddict(member):
+            if "gte" in member.__annotations__:
+                return {**row, "type": "range"}
+            return {**row, "fields": parameters(member, rule, name)}
+        if typing.get_origin(member) is list:
+            elements = [*alternatives(typing.get_args(member)[0], module)]
+            items = without_defaults(parameter_type(elements, module, rule, ""))
+            return {**row, "type": "array", "items": items}
+        if typing.get_origin(member) is dict:
+            return {**row, "type": "metadata" if name == "metadata" else "hash"}
+    simple = next((SIMPLE[member] for member in members if member in SIMPLE), "string")
     if name == "currency" and not rule.startswith("GET"):
         return {**row, "type": "currency"}
-    if enum and simple == "string":
-        return {**row, "enum": enum}
-    return {**row, "type": simple} | ({"enum": enum} if enum else {})
-
-
-def _is_enum(hint: Any) -> bool:
-    return typing.get_origin(hint) is Literal
+    if not enum:
+        return {**row, "type": simple}
+    return {**row, "enum": enum} if simple == "string" else {**row, "type": simple, "enum": enum}
 
 
 def parameters(cls: Any, rule: str, inside: str = "") -> dict[str, Row | str]:
@@ -188,45 +187,47 @@ def parameters_class(rule: str) -> Any:
         package = getattr(package, segments.pop(0))
     words = [segment for segment in segments if segment != "<id>"]
     if segments[-1] == "<id>":
-        action = {"GET": "retrieve", "POST": "update", "DELETE": "delete"}[verb]
+        actions = {"GET": ["retrieve"], "POST": ["update"], "DELETE": ["delete", "cancel"]}[verb]
     elif verb == "POST" and len(words) > 1:
+        # `POST /v1/invoices/<id>/pay` is InvoicePay, `…/finalize` InvoiceFinalizeInvoice.
         action = words.pop()
+        actions = [action, f"{action}_{words[-1].removesuffix('s')}"]
     else:
-        plural = segments[-1].endswith("s")
-        action = "create" if verb == "POST" else "list" if plural else "retrieve"
-    singular = [word.removesuffix("s") for word in words]
-    return getattr(package, f"{'_'.join([*singular, action])}_params".title().replace("_", ""))
+        is_plural = segments[-1].endswith("s")
+        actions = ["create" if verb == "POST" else "list" if is_plural else "retrieve"]
+    noun = "_".join(SPELLINGS.get(word, word.removesuffix("s")) for word in words)
+    names = [f"{noun}_{action}_params".title().replace("_", "") for action in actions]
+    return next(getattr(package, name) for name in names if hasattr(package, name))
 
 
 def fields(path: str) -> dict[str, Row | str]:
     """The fields of an object, or of a part of one, such as `charge.outcome`."""
-    cls = _class(path)
-    found = hints(cls)
-    own_kinds = {
-        kind for union in typing.get_args(found.get("type", str)) for kind in typing.get_args(union)
-    }
+    cls = object_class(path)
+    annotated = hints(cls)
+    of_type = alternatives(annotated.get("type"), sys.modules[cls.__module__])
+    kinds = {kind for member in of_type if is_enum(member) for kind in typing.get_args(member)}
     rows: dict[str, Row | str] = {}
-    for name, hint in found.items():
+    for name, hint in annotated.items():
         members = [*alternatives(hint, sys.modules[cls.__module__])]
         # `deleted` is shown by a deleted object alone.
-        if name == "object" or typing_extensions.Literal[True] in members:
+        if name == "object" or Literal[True] in members:
             continue
-        of_one_kind = name in own_kinds or hasattr(members[0], "DisplayPreference")
+        # A hash that belongs to one kind of payment method is absent, not null, for the others.
+        of_one_kind = name in kinds & KINDS or hasattr(members[0], "DisplayPreference")
         if of_one_kind and name not in SIMULATED:
             continue
-        rows[name] = without_defaults(
-            {
-                **_field_type(members),
-                # A hash that belongs to one kind is absent from the others, not null.
-                "nullable": type(None) in members and not of_one_kind,
-                "expandable": str in members and any(_is_object(member) for member in members),
-            }
-        )
+        row = {
+            **field_type(members),
+            "nullable": type(None) in members and not of_one_kind,
+            "expandable": str in members and any(hasattr(m, "OBJECT_NAME") for m in members),
+        }
+        rows[name] = without_defaults(row)
     return rows
 
 
-def _field_type(members: list[Any]) -> Row:
-    enum = [value for member in members if _is_enum(member) for value in typing.get_args(member)]
+def field_type(members: list[Any]) -> Row:
+    """The type of a field, by the members of its union."""
+    enum = [value for member in members if is_enum(member) for value in typing.get_args(member)]
     if enum and len(enum) <= LONGEST_ENUM:
         return {"enum": enum}
     for member in members:
@@ -237,27 +238,16 @@ def _field_type(members: list[Any]) -> Row:
     return {"type": "hash"}
 
 
-def _is_object(hint: Any) -> bool:
-    return isinstance(hint, type) and hasattr(hint, "OBJECT_NAME")
-
-
-def _class(path: str) -> type:
-    """The class of an object or of a part of it; dots separate both, and parts of a kind's name."""
-    kinds = [kind for kind in stripe_kinds() if f"{path}.".startswith(f"{kind}.")]
-    kind = max(kinds, key=len)
+def object_class(path: str) -> type:
+    """The SDK's class of an object, or of a part of one, such as `charge.outcome`."""
+    # A kind may have a dot in its name, too: radar.early_fraud_warning.
+    kind = max((k for k in OBJECT_CLASSES if f"{path}.".startswith(f"{k}.")), key=len)
     cls = get_object_class("V1", kind)
-    for name in path[len(kind) + 1 :].split("."):
-        if name:
-            members = [*alternatives(hints(cls)[name], sys.modules[cls.__module__])]
-            member = next(m for m in members if m is not type(None))
-            cls = typing.get_args(member)[0] if typing.get_origin(member) is list else member
+    for name in path.removeprefix(kind).split(".")[1:]:
+        members = alternatives(hints(cls)[name], sys.modules[cls.__module__])
+        part = next(member for member in members if member is not type(None))
+        cls = typing.get_args(part)[0] if typing.get_origin(part) is list else part
     return cls
-
-
-def stripe_kinds() -> list[str]:
-    from stripe._object_classes import OBJECT_CLASSES
-
-    return [*OBJECT_CLASSES]
 
 
 class Dumper(yaml.SafeDumper):
@@ -283,15 +273,14 @@ def generate() -> dict[str, str]:
             "# `expand` replaces the id in an `expandable` field by its object.\n"
         ),
     }
-    return {
-        f"{name}.yaml": HEADER
-        + explanations[name]
-        + "".join(
-            "\n" + yaml.dump({key: table[key]}, Dumper=Dumper, default_flow_style=None, width=100)
+    texts = {}
+    for name, table in tables.items():
+        parts = [
+            yaml.dump({key: table[key]}, Dumper=Dumper, default_flow_style=None, width=100)
             for key in sorted(table)
-        )
-        for name, table in tables.items()
-    }
+        ]
+        texts[f"{name}.yaml"] = "\n".join([HEADER + explanations[name], *parts])
+    return texts
 
 
 if __name__ == "__main__":

@@ -40,11 +40,7 @@ WRONG = [
     ({"metadata[" + "k" * 41 + "]": "v"}, None, "metadata"),
     ({"off_session": "true"}, None, "off_session"),
     ({"shipping[name]": "Ana"}, "parameter_missing", "shipping[address]"),
-    (
-        {"automatic_payment_methods[on]": "1"},
-        "parameter_unknown",
-        "automatic_payment_methods[on]",
-    ),
+    ({"automatic_payment_methods[on]": "1"}, "parameter_unknown", "automatic_payment_methods[on]"),
     (
         {"payment_method_types[0]": "card"},
         "payment_method_types_no_longer_supported",

@@ -62,6 +62,7 @@ def template(name: str) -> Json:
 
 @cache
 def _template_text(name: str) -> str:
+    # A field is its type alone, or a mapping where there is more to say about it.
     fields, row = load_table("objects")[name], load_table("defaults")["objects"][name]
     nullable = [field for field, spec in fields.items() if "nullable" in spec]
     body = dict.fromkeys(nullable) | row.get("values", {})

@@ -1,4 +1,9 @@
-"""The API's methods and the timers' actions: each function registers itself with a decorator."""
+"""The API's methods and the timers' actions: each function registers itself with a decorator.
+
+A new family of objects needs its functions with `@route` in a module that api.py imports, its
+`GET`s above `retrieve` and `list_objects` in resources.py, its objects in data/defaults.yaml, and
+the tables of its parameters and fields: `python -m tests.sandbox.generate_tables`.
+"""
 
 from __future__ import annotations
 
