@@ -32,19 +32,19 @@ def test_a_card_is_paid_in_place_under_a_strict_policy(buyer: Buyer, intent: Any
 
 def test_card_data_never_reaches_the_page_around(buyer: Buyer, intent: Any) -> None:
     buyer.page.add_init_script(
-        "window.heard = []; addEventListener('message', (e) => heard.push(JSON.stringify(e.data)));"
+        "window.sent = []; addEventListener('message', (e) => sent.push(JSON.stringify(e.data)));"
         "const post = MessagePort.prototype.postMessage;"
         "MessagePort.prototype.postMessage = function (data, ...rest) {"
-        " this.addEventListener('message', (e) => heard.push(JSON.stringify(e.data)));"
+        " this.addEventListener('message', (e) => sent.push(JSON.stringify(e.data)));"
         " return post.call(this, data, ...rest); };"
     )
     buyer.open(intent.client_secret)
     buyer.fill(VISA)
     buyer.pay()
-    heard = "".join(buyer.page.evaluate("heard"))
-    assert "succeeded" in heard
-    assert "4242424242424242" not in heard.replace(" ", "")
-    assert "12 / 34" not in heard
+    messages = "".join(buyer.page.evaluate("sent"))
+    assert "succeeded" in messages
+    assert "4242424242424242" not in messages.replace(" ", "")
+    assert "12 / 34" not in messages
 
 
 def test_a_decline_is_shown_in_the_pages_language_and_another_card_pays(
@@ -142,8 +142,8 @@ def test_the_other_calls_of_stripe_js(buyer: Buyer, intent: Any, v1: Any) -> Non
     error = page.evaluate("elements.submit()")["error"]
     assert (error["type"], error["code"]) == ("validation_error", "incomplete_number")
     assert page.evaluate("elements.fetchUpdates()") == {}
-    found = page.evaluate("(secret) => stripe.retrievePaymentIntent(secret)", secret)
-    assert found["paymentIntent"]["id"] == intent.id
+    result = page.evaluate("(secret) => stripe.retrievePaymentIntent(secret)", secret)
+    assert result["paymentIntent"]["id"] == intent.id
     params = {"payment_method": "pm_card_visa_chargeDeclined"}
     options = {"clientSecret": secret, "confirmParams": params, "redirect": "if_required"}
     refusal = page.evaluate("(options) => stripe.confirmPayment(options)", options)["error"]

@@ -167,8 +167,8 @@ def test_a_card_is_saved(buyer: Buyer, v1: Any, number: str, button: str | None)
     buyer.page.click("#pay")
     saved = buyer.answer(button) if button else buyer.result()
     assert saved["setupIntent"]["status"] == "succeeded"
-    found = buyer.page.evaluate("(s) => stripe.retrieveSetupIntent(s)", setup.client_secret)
-    assert found["setupIntent"]["id"] == setup.id
+    result = buyer.page.evaluate("(s) => stripe.retrieveSetupIntent(s)", setup.client_secret)
+    assert result["setupIntent"]["id"] == setup.id
     cards = v1.payment_methods.list({"customer": setup.customer}).data
     assert [card.type for card in cards] == ["card"]
 

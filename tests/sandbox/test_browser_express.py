@@ -117,5 +117,5 @@ def test_wallet_and_fields_live_side_by_side(buyer: Buyer, intent: Any) -> None:
     buyer.page.evaluate("document.querySelector('#out').textContent = ''")
     buyer.page.frame_locator("dialog iframe").get_by_role("button", name="Pagar").click()
     assert buyer.result()["paymentIntent"]["status"] == "succeeded"
-    # The wallet has had its turn: the fields are asked again.
+    # After the wallet, the fields are used again.
     assert buyer.pay()["error"]["code"] == "incomplete_number"

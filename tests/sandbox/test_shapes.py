@@ -56,15 +56,15 @@ def object_problems(value: dict[str, Any], cls: type, path: str, top: bool) -> l
         return []
     # A hash named as one of the object's possible types belongs to objects of that type only.
     kinds = {w for part in typing.get_args(fields.get("type", str)) for w in typing.get_args(part)}
-    found = []
+    wrong = []
     for name, hint in fields.items():
         optional = type(None) in typing.get_args(hint)
         only_when_set = typing.Literal[True] in typing.get_args(hint)
         if name in value:
-            found += problems(value[name], hint, f"{path}.{name}")
+            wrong += problems(value[name], hint, f"{path}.{name}")
         elif not optional or (top and name not in kinds and not only_when_set):
-            found.append(f"{path}.{name}: absent")
-    return found
+            wrong.append(f"{path}.{name}: absent")
+    return wrong
 
 
 def wrong_fields(body: dict[str, Any], path: str = "") -> list[str]:
