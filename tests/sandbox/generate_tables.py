@@ -50,6 +50,8 @@ NOT_SIMULATED = {
     "POST /v1/payment_methods": "customer payment_method",
     "POST /v1/payment_methods/<id>/attach": "customer_account",
 }
+# Forms send the fields that their users leave empty, and Stripe takes them for unset.
+FORMS = {"address", "evidence"}
 # Required because its alternative is not simulated.
 REQUIRED = {"POST /v1/payment_methods": "type", "POST /v1/payment_methods/<id>/attach": "customer"}
 # Only browsers send these and the card of `payment_method_data`, with Stripe.js; the SDK is for
@@ -167,9 +169,7 @@ def parameters(cls: Any, rule: str, inside: str = "") -> dict[str, Row | str]:
         row = parameter(hint, sys.modules[cls.__module__], rule, name)
         if name in KINDS - SIMULATED and "fields" in row:
             continue
-        if inside == "address":
-            # A form sends the lines that its user leaves empty.
-            row["clearable"] = True
+        row["clearable"] = row["clearable"] or inside in FORMS
         if not inside and name == REQUIRED.get(rule):
             row["required"] = True
         rows[name] = without_defaults(row)

@@ -126,9 +126,8 @@ def from_data(context: RequestContext, data: Json, param: str) -> Json:
     kind, billing_details = data["type"], data.get("billing_details") or {}
     kind_param = f"{param}[{kind}]" if param else kind
     if kind not in load_table("simulated_methods")["kinds"]:
-        raise api_error(
-            "invalid_value", f"{param}[type]" if param else "type", kind=kind, value=kind
-        )
+        type_param = f"{param}[type]" if param else "type"
+        raise api_error("invalid_value", type_param, kind=type_param, value=kind)
     if (redirect := find_by_token(f"pm_{kind}")) is not None:
         return _new_method(context, redirect, billing_details, {})
     if kind not in data:

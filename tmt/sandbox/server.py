@@ -38,7 +38,7 @@ def serve(
     webhook: str | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Serve on 127.0.0.1 until interrupted. The keys are created once and stored beside the data."""
+    """Serve on 127.0.0.1 until interrupted. The keys are created once and stored beside `store`."""
     secret_key, publishable_key, signing_secret = _read_keys(Path(store + ".keys"))
     endpoints = [Endpoint(webhook, signing_secret)] if webhook else []
     box = Sandbox(store, secret_key, publishable_key, endpoints)
