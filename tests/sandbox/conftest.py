@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,16 @@ def box(store: Path, receiver: Receiver) -> Iterator[Sandbox]:
     endpoints = [Endpoint(receiver.url, SIGNING_SECRET)]
     box = Sandbox(store, SECRET_KEY, PUBLISHABLE_KEY, endpoints, retry_delays=(0.05, 0.05))
     yield box
+    box.close()
+
+
+@contextmanager
+def served_sandbox(store: Path, *endpoints: Endpoint) -> Iterator[tuple[Sandbox, str, Any]]:
+    """Another sandbox on the store: itself, its URL, and the official SDK's client of it."""
+    box = Sandbox(store, SECRET_KEY, PUBLISHABLE_KEY, endpoints)
+    server = serve(box.wsgi)
+    yield box, server.url, stripe.StripeClient(SECRET_KEY, base_addresses={"api": server.url}).v1
+    server.stop()
     box.close()
 
 

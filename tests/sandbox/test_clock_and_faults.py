@@ -12,7 +12,6 @@ import pytest
 import requests
 import stripe
 
-from tests.servers import serve
 from tmt.sandbox import Endpoint, Sandbox
 from tmt.sandbox.console import parse_duration
 from tmt.sandbox.registry import route, timer_action
@@ -28,9 +27,11 @@ from .conftest import (
     Pay,
     Receiver,
     error_of,
+    served_sandbox,
     until,
 )
 from .driver import Driver
+from .test_debits import pay_with_ideal
 
 CREATE = "POST /v1/payment_intents"
 HTML = {"Accept": "text/html"}
@@ -101,14 +102,10 @@ def test_keys_expire_after_a_day_of_the_sandbox(v1: Any, driver: Driver) -> None
     assert v1.payment_intents.create(NEW, key).id != first
 
 
-def test_timers_of_an_older_file_still_run(
-    v1: Any, pay: Pay, box: Sandbox, store: Path, driver: Driver
-) -> None:
+def test_timers_of_an_older_file_still_run(v1: Any, pay: Pay, box: Sandbox, store: Path) -> None:
     held, paid = pay(capture_method="manual"), pay()
-    redirected = v1.payment_intents.create({**NEW, "currency": "eur"}).id
-    method = {"payment_method_data": {"type": "ideal"}, "return_url": "https://a.example/"}
-    intent = v1.payment_intents.confirm(redirected, method)
-    secret = intent.next_action.redirect_to_url.url.rpartition("/")[2]
+    redirected = pay_with_ideal(v1)
+    secret = redirected.next_action.redirect_to_url.url.rpartition("/")[2]
     box.close()
     with sqlite3.connect(store) as database:
         database.execute("DELETE FROM timers")
@@ -116,20 +113,16 @@ def test_timers_of_an_older_file_still_run(
         for action, object in (
             ("intents.expire_hold", held.id),
             ("after_paying.open_dispute:fraudulent", paid.latest_charge),
-            ("attempts.expire_redirect", f"{redirected}/{secret}"),
+            ("attempts.expire_redirect", f"{redirected.id}/{secret}"),
         ):
             values = (0, action, object)
             database.execute("INSERT INTO timers (due, action, object) VALUES (?, ?, ?)", values)
         database.execute("PRAGMA user_version = 3")
     database.close()
-    again = Sandbox(store, SECRET_KEY, PUBLISHABLE_KEY)
-    server = serve(again.wsgi)
-    v1 = stripe.StripeClient(SECRET_KEY, base_addresses={"api": server.url}).v1
-    statuses = [v1.payment_intents.retrieve(id).status for id in (held.id, redirected)]
-    assert statuses == ["canceled", "requires_payment_method"]
-    assert len(v1.disputes.list({"payment_intent": paid.id}).data) == 1
-    server.stop()
-    again.close()
+    with served_sandbox(store) as (_, _, v1):
+        intents = [v1.payment_intents.retrieve(id) for id in (held.id, redirected.id)]
+        assert [i.status for i in intents] == ["canceled", "requires_payment_method"]
+        assert len(v1.disputes.list({"payment_intent": paid.id}).data) == 1
 
 
 def test_names_of_methods_and_timers_are_checked(box: Sandbox) -> None:
@@ -145,24 +138,21 @@ def test_events_are_retried_for_three_days_then_the_endpoint_is_disabled(
     store: Path, receiver: Receiver
 ) -> None:
     receiver.statuses = [500] * 1000
-    box = Sandbox(store, SECRET_KEY, PUBLISHABLE_KEY, [Endpoint(receiver.url, SIGNING_SECRET)])
-    server, driver = serve(box.wsgi), Driver(box)
-    v1 = stripe.StripeClient(SECRET_KEY, base_addresses={"api": server.url}).v1
-    box.start()
-    v1.payment_intents.create(NEW)
-    receiver.wait_count(1)
-    driver.advance(days=2)
-    assert 6 <= len(receiver.events) <= 9
-    times = [int(line[2:].partition(",")[0]) for line in receiver.signatures]
-    gaps = [after - before for before, after in pairwise(times)]
-    assert gaps == sorted(gaps)
-    driver.advance(days=2)
-    assert v1.webhook_endpoints.list().data[0].status == "enabled"
-    v1.payment_intents.create(NEW)
-    driver.advance(hours=1)
-    assert v1.webhook_endpoints.list().data[0].status == "disabled"
-    server.stop()
-    box.close()
+    with served_sandbox(store, Endpoint(receiver.url, SIGNING_SECRET)) as (box, _, v1):
+        driver = Driver(box)
+        box.start()
+        v1.payment_intents.create(NEW)
+        receiver.wait_count(1)
+        driver.advance(days=2)
+        assert 6 <= len(receiver.events) <= 9
+        times = [int(line[2:].partition(",")[0]) for line in receiver.signatures]
+        gaps = [after - before for before, after in pairwise(times)]
+        assert gaps == sorted(gaps)
+        driver.advance(days=2)
+        assert v1.webhook_endpoints.list().data[0].status == "enabled"
+        v1.payment_intents.create(NEW)
+        driver.advance(hours=1)
+        assert v1.webhook_endpoints.list().data[0].status == "disabled"
 
 
 @pytest.mark.parametrize(("status", "again"), [(429, 200), (500, 500), (502, 200)])

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 import requests
 
-from tests.servers import serve
 from tmt.sandbox import Sandbox
 from tmt.sandbox.objects import API_VERSION
 
-from .conftest import PUBLISHABLE_KEY, SECRET_KEY, error_of, until
+from .conftest import PUBLISHABLE_KEY, SECRET_KEY, error_of, served_sandbox, until
 
 NEW = {"amount": "2000", "currency": "usd"}
 
@@ -129,16 +128,12 @@ def test_the_same_key_gets_the_same_answer_even_after_a_restart(
     first = post(root, "payment_intents", NEW, **headers)
     assert "Idempotent-Replayed" not in first.headers
     box.close()
-    again = Sandbox(store, SECRET_KEY, PUBLISHABLE_KEY)
-    server = serve(again.wsgi)
-    second = post(server.url, "payment_intents", NEW, **headers)
+    with served_sandbox(store) as (_, url, _):
+        second = post(url, "payment_intents", NEW, **headers)
+        other = post(url, "payment_intents", {**NEW, "amount": "9999"}, **headers)
     assert second.headers["Idempotent-Replayed"] == "true"
     assert (second.status_code, second.text) == (first.status_code, first.text)
-    other = post(server.url, "payment_intents", {**NEW, "amount": "9999"}, **headers)
-    assert other.status_code == 400
-    assert other.json()["error"]["type"] == "idempotency_error"
-    server.stop()
-    again.close()
+    assert (other.status_code, other.json()["error"]["type"]) == (400, "idempotency_error")
 
 
 def test_declines_are_replayed_and_validation_failures_are_not(root: str) -> None:

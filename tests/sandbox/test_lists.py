@@ -16,6 +16,7 @@ def test_pages_forward_and_back(v1: Any) -> None:
     intents = v1.payment_intents
     newest_first = [intents.create(NEW).id for _ in range(5)][::-1]
     assert ids(intents.list({"limit": 2}).auto_paging_iter()) == newest_first
+    assert not intents.list({"limit": 5}).has_more
     back = intents.list({"limit": 2, "ending_before": newest_first[4]})
     assert (ids(back.data), back.has_more) == (newest_first[2:4], True)
     assert ids(back.auto_paging_iter()) == newest_first[:4][::-1]
