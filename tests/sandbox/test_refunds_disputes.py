@@ -35,7 +35,8 @@ def test_refunds_in_parts_until_nothing_is_left(v1: Any, pay: Pay) -> None:
     assert error.code == "charge_already_refunded"
     assert len(refunds.list({"payment_intent": intent.id}).data) == 2
     held = pay(capture_method="manual")
-    assert error_of(refunds.create, {"payment_intent": held.id}).http_status == 400
+    error = error_of(refunds.create, {"payment_intent": held.id})
+    assert (error.http_status, error.code) == (400, "payment_intent_unexpected_state")
 
 
 def test_refunds_that_take_time(v1: Any, pay: Pay, driver: Driver, receiver: Receiver) -> None:

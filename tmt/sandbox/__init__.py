@@ -32,8 +32,6 @@ RETRY_DELAYS = (
     *[10 * _HOUR] * 2,
     *[14 * _HOUR] * 3,
 )
-# As in Stripe's own sandboxes: three times, over a few hours.
-TEST_RETRY_DELAYS = (5 * _MINUTE, _HOUR, 3 * _HOUR)
 
 
 @dataclass(frozen=True)
