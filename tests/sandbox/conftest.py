@@ -6,9 +6,11 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import stripe
@@ -23,53 +25,59 @@ from .driver import Driver
 SECRET_KEY = "sk_test_sandboxtests0000001"
 PUBLISHABLE_KEY = "pk_test_sandboxtests0000001"
 SIGNING_SECRET = "whsec_sandboxtests"
+BEARER = {"Authorization": f"Bearer {SECRET_KEY}"}
+NEW = {"amount": 2000, "currency": "usd"}
 NO_REDIRECTS = {"enabled": True, "allow_redirects": "never"}
+DAY = 86400
+VISA, CHALLENGED = "4242424242424242", "4000002760003184"
+IBAN = "DE89370400440532013000"
+Pay = Callable[..., Any]
 
 
 @dataclass
 class Receiver:
-    """A webhook receiver that verifies signatures and can be told to fail."""
+    """A webhook receiver that verifies signatures and answers with `statuses`, then with 200."""
 
     statuses: list[int] = field(default_factory=list)
     events: list[stripe.Event] = field(default_factory=list)
     signatures: list[str] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
-    news: threading.Condition = field(default_factory=threading.Condition)
+    changed: threading.Condition = field(default_factory=threading.Condition)
     url: str = ""
 
     def __call__(self, environ: Any, start_response: Any) -> Any:
         request = Request(environ)
         body, header = request.get_data(), request.headers["Stripe-Signature"]
         event = stripe.Webhook.construct_event(body, header, SIGNING_SECRET)
-        with self.news:
+        with self.changed:
             status = self.statuses.pop(0) if self.statuses else 200
             self.events.append(event)
             self.signatures.append(header)
             self.bodies.append(body)
-            self.news.notify_all()
+            self.changed.notify_all()
         return Response(f"answer {status}", status)(environ, start_response)
 
     def types(self) -> list[str]:
         return [event.type for event in self.events]
 
-    def wait_for(self, *types: str) -> stripe.Event:
+    def wait_for(self, *types: str) -> Any:
         """Wait until all these types have come; returns the last event of the last type."""
-        with self.news:
-            assert self.news.wait_for(lambda: set(types) <= set(self.types()), 20), self.types()
+        with self.changed:
+            assert self.changed.wait_for(lambda: set(types) <= set(self.types()), 20), self.types()
             return next(e for e in reversed(self.events) if e.type == types[-1])
 
     def wait_count(self, count: int) -> None:
-        with self.news:
-            assert self.news.wait_for(lambda: len(self.events) >= count, 20), self.types()
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.events) >= count, 20), self.types()
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     receiver = Receiver()
-    served = serve(receiver)
-    receiver.url = served.url + "/hook"
+    server = serve(receiver)
+    receiver.url = server.url + "/hook"
     yield receiver
-    served.stop()
+    server.stop()
 
 
 @pytest.fixture
@@ -85,38 +93,73 @@ def box(store: Path, receiver: Receiver) -> Iterator[Sandbox]:
     box.close()
 
 
+@contextmanager
+def served_sandbox(store: Path, *endpoints: Endpoint) -> Iterator[tuple[Sandbox, str, Any]]:
+    """Another sandbox on the store: itself, its URL, and the official SDK's client of it."""
+    box = Sandbox(store, SECRET_KEY, PUBLISHABLE_KEY, endpoints)
+    server = serve(box.wsgi)
+    yield box, server.url, stripe.StripeClient(SECRET_KEY, base_addresses={"api": server.url}).v1
+    server.stop()
+    box.close()
+
+
+@pytest.fixture
+def driver(box: Sandbox) -> Driver:
+    """The sandbox, delivering events, as a test drives it."""
+    box.start()
+    return Driver(box)
+
+
 @pytest.fixture
 def root(box: Sandbox) -> Iterator[str]:
-    served = serve(box.wsgi)
-    yield served.url
-    served.stop()
+    server = serve(box.wsgi)
+    yield server.url
+    server.stop()
 
 
 @pytest.fixture
-def client(root: str) -> stripe.StripeClient:
-    return stripe.StripeClient(SECRET_KEY, base_addresses={"api": root})
-
-
-Pay = Callable[..., stripe.PaymentIntent]
+def v1(root: str) -> Any:
+    """The official SDK's client of the sandbox."""
+    return stripe.StripeClient(SECRET_KEY, base_addresses={"api": root}).v1
 
 
 @pytest.fixture
-def pay(client: stripe.StripeClient) -> Pay:
+def pay(v1: Any) -> Pay:
     """Create and confirm a PaymentIntent of 20.00 usd with a test card token."""
 
-    def pay(token: str = "pm_card_visa", **params: Any) -> stripe.PaymentIntent:
-        given = {"amount": 2000, "currency": "usd", "confirm": True, "payment_method": token}
-        given["automatic_payment_methods"] = NO_REDIRECTS
-        return client.v1.payment_intents.create({**given, **params})  # type: ignore[typeddict-item]
+    def pay(token: str = "pm_card_visa", **params: Any) -> Any:
+        default = {**NEW, "confirm": True, "payment_method": token}
+        default["automatic_payment_methods"] = NO_REDIRECTS
+        return v1.payment_intents.create({**default, **params})
 
     return pay
 
 
-def refused(call: Callable[[], Any]) -> stripe.StripeError:
+@pytest.fixture
+def intent(v1: Any) -> Any:
+    """A PaymentIntent of 20.00 usd that waits for the browser."""
+    return v1.payment_intents.create({**NEW, "metadata": {"order": "7"}})
+
+
+@pytest.fixture
+def euros(v1: Any) -> Any:
+    """A PaymentIntent of 20.00 eur, which takes cards, debits and iDEAL."""
+    return v1.payment_intents.create({"amount": 2000, "currency": "eur"})
+
+
+def error_of(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     """The error that the call raises."""
     with pytest.raises(stripe.StripeError) as caught:
-        call()
+        call(*arguments, **named)
     return caught.value
+
+
+def until(check: Callable[[], bool]) -> None:
+    """Wait (at most 5 s) for something that another thread does."""
+    end = time.monotonic() + 5
+    while not check():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
 
 
 SHOP_PAGE = """<!doctype html><html lang="en"><title>Shop</title>
@@ -149,14 +192,13 @@ document.querySelector("#pay").addEventListener("click", async () => {
 
 @dataclass
 class Shop:
-    """A page of somebody else's origin with a strict policy, which loads the sandbox's script."""
+    """A page of another origin with a strict policy, which loads the sandbox's script."""
 
     root: str
     url: str = ""
 
     def __call__(self, environ: Any, start_response: Any) -> Any:
-        request = Request(environ)
-        if request.path == "/shop.js":
+        if Request(environ).path == "/shop.js":
             script = SHOP_SCRIPT.replace("KEY", PUBLISHABLE_KEY)
             return Response(script, mimetype="text/javascript")(environ, start_response)
         answer = Response(SHOP_PAGE.format(root=self.root), mimetype="text/html")
@@ -168,14 +210,14 @@ class Shop:
 @pytest.fixture
 def shop(root: str) -> Iterator[Shop]:
     shop = Shop(root)
-    served = serve(shop)
-    shop.url = served.url
+    server = serve(shop)
+    shop.url = server.url
     yield shop
-    served.stop()
+    server.stop()
 
 
 @dataclass
-class Till:
+class Buyer:
     """A buyer at the shop's payment page."""
 
     page: Page
@@ -183,7 +225,7 @@ class Till:
     problems: list[str] = field(default_factory=list)
 
     def open(self, secret: str | None, until_event: str = "ready", **settings: Any) -> None:
-        """Show the page, with these settings for its script, until its element has said so much."""
+        """Show the page, with these settings for its script, until its element emits the event."""
         self.page.on("console", lambda line: self.problems.append(line.text))
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         settings["secret"] = secret
@@ -191,28 +233,21 @@ class Till:
         until(lambda: bool(self.events(until_event)))
 
     def events(self, name: str) -> list[Any]:
-        """What the element told of this name so far."""
-        found: list[Any] = self.page.evaluate(f"events.filter((e) => e.name === '{name}')")
-        return found
+        """The element's events of this name so far."""
+        events: list[Any] = self.page.evaluate(f"events.filter((e) => e.name === '{name}')")
+        return events
 
     def wait_for_change(self, method: str, complete: bool) -> None:
-        """Wait until the element has told that its content is this."""
-        wanted = [{"type": method}, complete]
-        told = "[events.findLast((e) => e.name === 'change')].map((e) => [e.value, e.complete])[0]"
-        until(lambda: bool(self.page.evaluate(told) == wanted))
-
-    def choose(self, method: str) -> None:
-        self.frame.locator(f"input[value={method}]").check()
-
-    def fill_debit(self, iban: str) -> None:
-        self.choose("sepa_debit")
-        self.frame.locator("#iban").press_sequentially(iban)
-        self.frame.locator("#name").fill("Ana Ejemplo")
-        self.frame.locator("#email").fill("ana@example.com")
+        """Wait until the element's last change says this of its content."""
+        last = "[events.findLast((e) => e.name === 'change')].map((e) => [e.value, e.complete])[0]"
+        until(lambda: bool(self.page.evaluate(last) == [{"type": method}, complete]))
 
     @property
     def frame(self) -> Any:
         return self.page.frame_locator("#element iframe")
+
+    def choose(self, method: str) -> None:
+        self.frame.locator(f"input[value={method}]").check()
 
     def fill(self, number: str, expiry: str = "12/34", cvc: str = "123") -> None:
         self.frame.locator("#number").press_sequentially(number)
@@ -220,15 +255,26 @@ class Till:
         self.frame.locator("#cvc").press_sequentially(cvc)
         self.frame.locator("#country").select_option("ES")
 
+    def fill_debit(self, iban: str) -> None:
+        self.choose("sepa_debit")
+        self.frame.locator("#iban").press_sequentially(iban)
+        self.frame.locator("#name").fill("Ana Ejemplo")
+        self.frame.locator("#email").fill("ana@example.com")
+
     def result(self) -> dict[str, Any]:
         """What confirmPayment resolved with."""
         self.page.locator("#out:not(:empty)").wait_for()
-        found: dict[str, Any] = json.loads(self.page.text_content("#out") or "")
-        return found
+        result: dict[str, Any] = json.loads(self.page.text_content("#out") or "")
+        return result
 
     def pay(self) -> dict[str, Any]:
         self.page.click("#pay")
         return self.result()
+
+    def returned(self) -> dict[str, str]:
+        """The parameters of the return URL, once the browser is there."""
+        self.page.wait_for_url("**/done**")
+        return dict(parse_qsl(urlsplit(self.page.url).query))
 
     def answer(self, button: str) -> dict[str, Any]:
         """Press a button of the 3-D Secure challenge."""
@@ -237,38 +283,8 @@ class Till:
 
 
 @pytest.fixture
-def till(browser: Browser, shop: Shop) -> Iterator[Till]:
+def buyer(browser: Browser, shop: Shop) -> Iterator[Buyer]:
     context = browser.new_context(locale="en-US")
     context.set_default_timeout(8000)
-    till = Till(context.new_page(), shop)
-    yield till
+    yield Buyer(context.new_page(), shop)
     context.close()
-
-
-@pytest.fixture
-def euros(client: stripe.StripeClient) -> stripe.PaymentIntent:
-    """A PaymentIntent of 20.00 eur, which takes cards, debits and iDEAL."""
-    return client.v1.payment_intents.create({"amount": 2000, "currency": "eur"})
-
-
-@pytest.fixture
-def intent(client: stripe.StripeClient) -> stripe.PaymentIntent:
-    """A PaymentIntent of 20.00 usd that waits for the browser."""
-    metadata = {"order": "7"}
-    given = {"amount": 2000, "currency": "usd", "metadata": metadata}
-    return client.v1.payment_intents.create(given)  # type: ignore[arg-type]
-
-
-def until(check: Callable[[], bool]) -> None:
-    """Wait (at most 5 s) for something that another thread does."""
-    end = time.monotonic() + 5
-    while not check():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.01)
-
-
-@pytest.fixture
-def driver(box: Sandbox) -> Driver:
-    """The sandbox, delivering, as a test drives it."""
-    box.start()
-    return Driver(box)

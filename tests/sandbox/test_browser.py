@@ -3,208 +3,176 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import stripe
 from playwright.sync_api import expect
 
-from .conftest import Pay, Till, refused, until
+from .conftest import CHALLENGED, VISA, Buyer, Pay, error_of, until
 
-VISA, DECLINED = "4242424242424242", "4000000000009995"
-CHALLENGED = "4000002760003184"
+DECLINED = "4000000000009995"
 FITS = "document.documentElement.scrollWidth <= innerWidth"
 
 
-def test_a_card_is_paid_in_place_under_a_strict_policy(
-    till: Till, intent: stripe.PaymentIntent, client: stripe.StripeClient
-) -> None:
-    till.open(str(intent.client_secret))
-    till.fill(VISA)
-    assert till.frame.locator("#number").input_value() == "4242 4242 4242 4242"
-    assert till.frame.locator("#expiry").input_value() == "12 / 34"
-    paid = till.pay()["paymentIntent"]
+def test_a_card_is_paid_in_place_under_a_strict_policy(buyer: Buyer, intent: Any, v1: Any) -> None:
+    buyer.open(intent.client_secret)
+    buyer.fill(VISA)
+    assert buyer.frame.locator("#number").input_value() == "4242 4242 4242 4242"
+    assert buyer.frame.locator("#expiry").input_value() == "12 / 34"
+    paid = buyer.pay()["paymentIntent"]
     assert paid["status"] == "succeeded"
     assert not {"metadata", "latest_charge", "amount_received"} & set(paid)
-    assert client.v1.payment_intents.retrieve(intent.id).status == "succeeded"
-    changes = till.page.evaluate("events.filter((event) => event.name === 'change')")
+    assert v1.payment_intents.retrieve(intent.id).status == "succeeded"
+    changes = buyer.page.evaluate("events.filter((event) => event.name === 'change')")
     first, last = changes[0], changes[-1]
     assert (first["empty"], first["complete"]) == (True, False)
     assert (last["empty"], last["complete"], last["value"]["type"]) == (False, True, "card")
-    assert {"ready", "focus"} <= {event["name"] for event in till.page.evaluate("events")}
-    assert till.problems == []
+    assert {"ready", "focus"} <= {event["name"] for event in buyer.page.evaluate("events")}
+    assert buyer.problems == []
 
 
-def test_card_data_never_reaches_the_page_around(till: Till, intent: stripe.PaymentIntent) -> None:
-    till.page.add_init_script(
-        "window.heard = []; addEventListener('message', (e) => heard.push(JSON.stringify(e.data)));"
+def test_card_data_never_reaches_the_page_around(buyer: Buyer, intent: Any) -> None:
+    buyer.page.add_init_script(
+        "window.sent = []; addEventListener('message', (e) => sent.push(JSON.stringify(e.data)));"
         "const post = MessagePort.prototype.postMessage;"
         "MessagePort.prototype.postMessage = function (data, ...rest) {"
-        " this.addEventListener('message', (e) => heard.push(JSON.stringify(e.data)));"
+        " this.addEventListener('message', (e) => sent.push(JSON.stringify(e.data)));"
         " return post.call(this, data, ...rest); };"
     )
-    till.open(str(intent.client_secret))
-    till.fill(VISA)
-    till.pay()
-    heard = "".join(till.page.evaluate("heard"))
-    assert "succeeded" in heard
-    assert "4242424242424242" not in heard.replace(" ", "")
-    assert "12 / 34" not in heard
+    buyer.open(intent.client_secret)
+    buyer.fill(VISA)
+    buyer.pay()
+    messages = "".join(buyer.page.evaluate("sent"))
+    assert "succeeded" in messages
+    assert "4242424242424242" not in messages.replace(" ", "")
+    assert "12 / 34" not in messages
 
 
-def test_a_decline_is_told_in_the_pages_language_and_another_card_pays(
-    till: Till, intent: stripe.PaymentIntent
+def test_a_decline_is_shown_in_the_pages_language_and_another_card_pays(
+    buyer: Buyer, intent: Any
 ) -> None:
-    till.open(str(intent.client_secret), locale="es")
+    buyer.open(intent.client_secret, locale="es")
     for label in ("Número de tarjeta", "Fecha de caducidad", "Código de seguridad", "País"):
-        assert till.frame.get_by_label(label).count() == 1
-    till.fill(DECLINED)
-    error = till.pay()["error"]
+        assert buyer.frame.get_by_label(label).count() == 1
+    buyer.fill(DECLINED)
+    error = buyer.pay()["error"]
     assert (error["type"], error["decline_code"]) == ("card_error", "insufficient_funds")
     assert error["message"] == "Tu tarjeta no tiene fondos suficientes."
     assert error["payment_intent"]["status"] == "requires_payment_method"
-    till.frame.locator("#number").fill(VISA)
-    assert till.pay()["paymentIntent"]["status"] == "succeeded"
+    buyer.frame.locator("#number").fill(VISA)
+    assert buyer.pay()["paymentIntent"]["status"] == "succeeded"
 
 
-def test_field_problems_are_shown_by_the_element(till: Till, intent: stripe.PaymentIntent) -> None:
-    till.open(str(intent.client_secret))
-    till.fill("4242424242424241", expiry="12/20", cvc="12")
-    error = till.pay()["error"]
+def test_field_problems_are_shown_by_the_element(buyer: Buyer, intent: Any) -> None:
+    buyer.open(intent.client_secret)
+    buyer.fill("4242424242424241", expiry="12/20", cvc="12")
+    error = buyer.pay()["error"]
     assert (error["type"], error["code"]) == ("validation_error", "invalid_number")
     for name, text in (
         ("number", "Your card number is invalid."),
         ("expiry", "Your card's expiration date is in the past."),
         ("cvc", "Your card's security code is incomplete."),
     ):
-        field = till.frame.locator(f"#{name}")
+        field = buyer.frame.locator(f"#{name}")
         assert field.get_attribute("aria-invalid") == "true"
-        described = till.frame.locator(f"#{field.get_attribute('aria-describedby')}")
+        described = buyer.frame.locator(f"#{field.get_attribute('aria-describedby')}")
         assert described.text_content() == text
 
 
-def test_the_zip_code_is_asked_in_the_united_states_only(
-    till: Till, intent: stripe.PaymentIntent
-) -> None:
-    till.open(str(intent.client_secret))
-    zip_code = till.frame.get_by_label("ZIP code")
+def test_the_zip_code_is_required_in_the_united_states_only(buyer: Buyer, intent: Any) -> None:
+    buyer.open(intent.client_secret)
+    zip_code = buyer.frame.get_by_label("ZIP code")
     assert zip_code.is_visible()
-    till.fill(VISA)
+    buyer.fill(VISA)
     assert not zip_code.is_visible()
 
 
-@pytest.mark.parametrize(("button", "status"), [("Complete", "succeeded"), ("Fail", None)])
-def test_the_challenge_is_a_dialog(
-    till: Till, intent: stripe.PaymentIntent, button: str, status: str | None
-) -> None:
-    till.open(str(intent.client_secret))
-    till.fill(CHALLENGED)
-    till.page.click("#pay")
-    frame = till.page.frame_locator("dialog iframe")
-    frame.locator("button:focus").wait_for()
-    result = till.answer(button)
-    if status:
-        assert result["paymentIntent"]["status"] == status
+@pytest.mark.parametrize("answer", ["Complete", "Fail", "Escape in the frame", "Escape outside"])
+def test_the_challenge_is_a_dialog(buyer: Buyer, intent: Any, v1: Any, answer: str) -> None:
+    buyer.open(intent.client_secret)
+    buyer.fill(CHALLENGED)
+    buyer.page.click("#pay")
+    buyer.page.frame_locator("dialog iframe").locator("button:focus").wait_for()
+    if answer.startswith("Escape"):
+        if answer == "Escape outside":
+            buyer.page.evaluate("document.activeElement.blur()")
+        buyer.page.keyboard.press("Escape")
+        result = buyer.result()
+    else:
+        result = buyer.answer(answer)
+        assert buyer.page.evaluate("document.activeElement.id") == "pay"
+    if answer == "Complete":
+        assert result["paymentIntent"]["status"] == "succeeded"
     else:
         assert result["error"]["code"] == "payment_intent_authentication_failure"
-    assert till.page.locator("dialog").count() == 0
-    assert till.page.evaluate("document.activeElement.id") == "pay"
-    assert till.problems == []
+        assert v1.payment_intents.retrieve(intent.id).status == "requires_payment_method"
+    assert buyer.page.locator("dialog").count() == 0
+    assert buyer.problems == []
 
 
-@pytest.mark.parametrize("focused_in_frame", [True, False])
-def test_escape_refuses_the_payment(
-    till: Till,
-    intent: stripe.PaymentIntent,
-    client: stripe.StripeClient,
-    focused_in_frame: bool,
-) -> None:
-    till.open(str(intent.client_secret))
-    till.fill(CHALLENGED)
-    till.page.click("#pay")
-    till.page.frame_locator("dialog iframe").locator("button:focus").wait_for()
-    if not focused_in_frame:
-        till.page.evaluate("document.activeElement.blur()")
-    till.page.keyboard.press("Escape")
-    assert till.result()["error"]["code"] == "payment_intent_authentication_failure"
-    after = client.v1.payment_intents.retrieve(intent.id)
-    assert after.status == "requires_payment_method"
-
-
-def test_redirect_always_goes_to_the_return_url(till: Till, intent: stripe.PaymentIntent) -> None:
-    till.open(str(intent.client_secret), redirect="always")
-    till.fill(VISA)
-    till.page.click("#pay")
-    till.page.wait_for_url("**/done**")
-    query = parse_qs(urlsplit(till.page.url).query)
-    assert query == {
-        "order": ["7"],
-        "payment_intent": [intent.id],
-        "payment_intent_client_secret": [intent.client_secret],
-        "redirect_status": ["succeeded"],
+def test_redirect_always_goes_to_the_return_url(buyer: Buyer, intent: Any) -> None:
+    buyer.open(intent.client_secret, redirect="always")
+    buyer.fill(VISA)
+    buyer.page.click("#pay")
+    assert buyer.returned() == {
+        "order": "7",
+        "payment_intent": intent.id,
+        "payment_intent_client_secret": intent.client_secret,
+        "redirect_status": "succeeded",
     }
 
 
-def test_the_keyboard_is_enough(till: Till, intent: stripe.PaymentIntent) -> None:
+def test_the_keyboard_is_enough(buyer: Buyer, intent: Any) -> None:
     options = {"defaultValues": {"billingDetails": {"address": {"country": "ES"}}}}
-    till.open(str(intent.client_secret), options=options)
-    till.page.evaluate("element.focus()")
-    till.frame.locator("#number:focus").wait_for()
+    buyer.open(intent.client_secret, options=options)
+    buyer.page.evaluate("element.focus()")
+    buyer.frame.locator("#number:focus").wait_for()
     for text in (VISA, "1234", "123"):
-        till.page.keyboard.type(text)
-        till.page.keyboard.press("Tab")
-    till.page.keyboard.press("Tab")
-    assert till.page.evaluate("document.activeElement.id") == "pay"
-    till.page.keyboard.press("Enter")
-    assert till.result()["paymentIntent"]["status"] == "succeeded"
+        buyer.page.keyboard.type(text)
+        buyer.page.keyboard.press("Tab")
+    buyer.page.keyboard.press("Tab")
+    assert buyer.page.evaluate("document.activeElement.id") == "pay"
+    buyer.page.keyboard.press("Enter")
+    assert buyer.result()["paymentIntent"]["status"] == "succeeded"
 
 
-def test_the_other_calls_of_stripe_js(
-    till: Till, intent: stripe.PaymentIntent, client: stripe.StripeClient
-) -> None:
-    secret = str(intent.client_secret)
-    till.open(secret)
-    page = till.page
-    error: Any = page.evaluate("elements.submit()")["error"]
+def test_the_other_calls_of_stripe_js(buyer: Buyer, intent: Any, v1: Any) -> None:
+    secret = intent.client_secret
+    buyer.open(secret)
+    page = buyer.page
+    error = page.evaluate("elements.submit()")["error"]
     assert (error["type"], error["code"]) == ("validation_error", "incomplete_number")
     assert page.evaluate("elements.fetchUpdates()") == {}
-    found = page.evaluate("(secret) => stripe.retrievePaymentIntent(secret)", secret)
-    assert found["paymentIntent"]["id"] == intent.id
+    result = page.evaluate("(secret) => stripe.retrievePaymentIntent(secret)", secret)
+    assert result["paymentIntent"]["id"] == intent.id
     params = {"payment_method": "pm_card_visa_chargeDeclined"}
     options = {"clientSecret": secret, "confirmParams": params, "redirect": "if_required"}
     refusal = page.evaluate("(options) => stripe.confirmPayment(options)", options)["error"]
     assert refusal["code"] == "card_declined"
-    challenged: Any = {"payment_method": "pm_card_threeDSecure2Required"}
-    challenged |= {"use_stripe_sdk": True, "return_url": "https://shop.example/"}
-    client.v1.payment_intents.confirm(intent.id, challenged)
+    params = {"payment_method": "pm_card_threeDSecure2Required", "use_stripe_sdk": True}
+    v1.payment_intents.confirm(intent.id, {**params, "return_url": "https://shop.example/"})
     page.evaluate("(s) => { window.next = stripe.handleNextAction({ clientSecret: s }) }", secret)
     page.frame_locator("dialog iframe").get_by_role("button", name="Complete").click()
     assert page.evaluate("next")["paymentIntent"]["status"] == "succeeded"
 
 
-def test_the_element_follows_appearance_and_its_content(
-    till: Till, intent: stripe.PaymentIntent
-) -> None:
+def test_the_element_follows_appearance_and_its_content(buyer: Buyer, intent: Any) -> None:
     look = {"theme": "night", "variables": {"colorBackground": "rgb(1, 2, 3)"}}
-    till.page.set_viewport_size({"width": 320, "height": 700})
-    till.open(str(intent.client_secret), appearance=look)
+    buyer.page.set_viewport_size({"width": 320, "height": 700})
+    buyer.open(intent.client_secret, appearance=look)
     style = "(node) => getComputedStyle(node).backgroundColor"
-    assert till.frame.locator("#number").evaluate(style) == "rgb(1, 2, 3)"
+    assert buyer.frame.locator("#number").evaluate(style) == "rgb(1, 2, 3)"
     height = "document.querySelector('#element iframe').getBoundingClientRect().height"
-    before = till.page.evaluate(height)
-    wide = "document.documentElement.scrollWidth <= innerWidth"
-    assert till.page.evaluate(wide)
-    till.pay()
-    until(lambda: bool(till.page.evaluate(f"{height} > {before}")))
-    assert till.frame.locator("form").evaluate(f"() => {wide}")
+    before = buyer.page.evaluate(height)
+    assert buyer.page.evaluate(FITS)
+    buyer.pay()
+    until(lambda: bool(buyer.page.evaluate(f"{height} > {before}")))
+    assert buyer.frame.locator("form").evaluate(f"() => {FITS}")
 
 
-def test_the_console_shows_a_payment_and_its_events(
-    till: Till, intent: stripe.PaymentIntent
-) -> None:
-    page = till.page
+def test_the_console_shows_a_payment_and_its_events(buyer: Buyer, intent: Any) -> None:
+    page = buyer.page
     page.set_viewport_size({"width": 320, "height": 700})
-    page.goto(f"{till.shop.root}/")
+    page.goto(f"{buyer.shop.root}/")
     page.get_by_role("link", name=intent.id).click()
     assert page.get_by_role("heading", level=1).text_content() == "$20.00"
     page.get_by_role("link", name="payment_intent.created").click()
@@ -213,12 +181,10 @@ def test_the_console_shows_a_payment_and_its_events(
     assert page.evaluate(FITS)
 
 
-def test_the_console_moves_the_clock_and_orders_trouble(
-    till: Till, pay: Pay, client: stripe.StripeClient
-) -> None:
-    page, id = till.page, pay().id
+def test_the_console_advances_the_clock_and_arms_faults(buyer: Buyer, pay: Pay, v1: Any) -> None:
+    page, id = buyer.page, pay().id
     page.set_viewport_size({"width": 320, "height": 700})
-    page.goto(f"{till.shop.root}/payments/{id}")
+    page.goto(f"{buyer.shop.root}/payments/{id}")
     page.get_by_label("Refund").fill("500")
     page.get_by_role("button", name="Refund").click()
     page.get_by_role("button", name="Dispute").click()
@@ -226,17 +192,17 @@ def test_the_console_moves_the_clock_and_orders_trouble(
     expect(page.get_by_role("link", name="charge.dispute.closed")).to_be_visible()
     assert page.evaluate(FITS)
     page.get_by_role("link", name="Clock").click()
-    page.get_by_label("Move on by").fill("5d")
+    page.get_by_label("Advance by").fill("5d")
     page.get_by_role("button", name="Advance").click()
     expect(page.get_by_text("5.0 days ahead")).to_be_visible()
     assert page.evaluate(FITS)
-    page.get_by_role("link", name="Trouble").click()
-    page.get_by_label("What goes wrong").select_option("429")
-    page.get_by_label("For which call").fill("GET /v1/refunds")
-    page.get_by_role("button", name="Order it").click()
+    page.get_by_role("link", name="Faults").click()
+    page.get_by_label("Kind of fault").select_option("429")
+    page.get_by_label("For calls").fill("GET /v1/refunds")
+    page.get_by_role("button", name="Arm").click()
     expect(page.get_by_role("button", name="Clear")).to_be_visible()
     assert page.evaluate(FITS)
-    assert refused(client.v1.refunds.list).http_status == 429
+    assert error_of(v1.refunds.list).http_status == 429
     page.get_by_role("link", name="Events").click()
     page.get_by_role("button", name="Disable").click()
     expect(page.get_by_role("button", name="Enable")).to_be_visible()

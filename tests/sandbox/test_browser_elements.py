@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import stripe
 from playwright.sync_api import expect
 
-from .conftest import Till, until
+from .conftest import CHALLENGED, IBAN, VISA, Buyer, until
 
-VISA, CHALLENGED = "4242424242424242", "4000002760003184"
 LATER = {"mode": "payment", "amount": 2000, "currency": "eur"}
 CONFIRM = """async (secret) => {
   try {
@@ -25,13 +22,11 @@ CONFIRM = """async (secret) => {
 }"""
 
 
-def style(till: Till, selector: str, name: str) -> str:
-    return str(till.frame.locator(selector).evaluate(f"(node) => getComputedStyle(node).{name}"))
+def style(buyer: Buyer, selector: str, name: str) -> str:
+    return str(buyer.frame.locator(selector).evaluate(f"(node) => getComputedStyle(node).{name}"))
 
 
-def test_rules_style_the_parts_of_the_element_and_nothing_else(
-    till: Till, euros: stripe.PaymentIntent
-) -> None:
+def test_rules_style_the_parts_of_the_element_and_nothing_else(buyer: Buyer, euros: Any) -> None:
     rules = {
         ".Input": {"borderTopWidth": "7px"},
         ".Tab--selected": {"backgroundColor": "rgb(1, 2, 3)"},
@@ -39,89 +34,83 @@ def test_rules_style_the_parts_of_the_element_and_nothing_else(
         "body": {"backgroundColor": "rgb(7, 8, 9)"},
         ".Nonsense:nowhere": {"color": "red"},
     }
-    till.open(str(euros.client_secret), appearance={"theme": "flat", "rules": rules})
-    assert style(till, "#number", "borderTopWidth") == "7px"
-    assert style(till, "#card-tab", "backgroundColor") == "rgb(1, 2, 3)"
-    assert style(till, "#ideal-tab", "backgroundColor") == "rgb(255, 255, 255)"
-    till.frame.locator("#number").focus()
-    assert style(till, "#number", "backgroundColor") == "rgb(4, 5, 6)"
-    assert style(till, "body", "backgroundColor") == "rgba(0, 0, 0, 0)"
-    assert till.problems == []
+    buyer.open(euros.client_secret, appearance={"theme": "flat", "rules": rules})
+    assert style(buyer, "#number", "borderTopWidth") == "7px"
+    assert style(buyer, "#card-tab", "backgroundColor") == "rgb(1, 2, 3)"
+    assert style(buyer, "#ideal-tab", "backgroundColor") == "rgb(255, 255, 255)"
+    buyer.frame.locator("#number").focus()
+    assert style(buyer, "#number", "backgroundColor") == "rgb(4, 5, 6)"
+    assert style(buyer, "body", "backgroundColor") == "rgba(0, 0, 0, 0)"
+    assert buyer.problems == []
 
 
-def test_update_changes_looks_and_language(till: Till, intent: stripe.PaymentIntent) -> None:
-    till.open(str(intent.client_secret))
-    till.fill(VISA)
+def test_update_changes_looks_and_language(buyer: Buyer, intent: Any) -> None:
+    buyer.open(intent.client_secret)
+    buyer.fill(VISA)
     look = "{ appearance: { theme: 'night', variables: { colorText: 'rgb(9, 9, 9)' } } }"
-    till.page.evaluate(f"elements.update({look})")
-    assert style(till, "body", "color") == "rgb(9, 9, 9)"
-    assert style(till, "#number", "backgroundColor") == "rgb(48, 49, 61)"
-    assert till.frame.locator("#number").input_value() == "4242 4242 4242 4242"
-    till.page.evaluate("elements.update({ locale: 'es' })")
-    expect(till.frame.get_by_label("Número de tarjeta")).to_be_visible()
-    till.fill(VISA)
-    assert till.pay()["paymentIntent"]["status"] == "succeeded"
+    buyer.page.evaluate(f"elements.update({look})")
+    assert style(buyer, "body", "color") == "rgb(9, 9, 9)"
+    assert style(buyer, "#number", "backgroundColor") == "rgb(48, 49, 61)"
+    assert buyer.frame.locator("#number").input_value() == "4242 4242 4242 4242"
+    buyer.page.evaluate("elements.update({ locale: 'es' })")
+    expect(buyer.frame.get_by_label("Número de tarjeta")).to_be_visible()
+    buyer.fill(VISA)
+    assert buyer.pay()["paymentIntent"]["status"] == "succeeded"
 
 
-def test_events_of_the_element(till: Till, intent: stripe.PaymentIntent) -> None:
-    till.open(str(intent.client_secret))
-    names = till.page.evaluate("events.map((event) => event.name)")
+def test_events_of_the_element(buyer: Buyer, intent: Any) -> None:
+    buyer.open(intent.client_secret)
+    names = buyer.page.evaluate("events.map((event) => event.name)")
     assert names[0] == "loaderstart"
-    till.frame.locator("#number").click()
-    till.frame.locator("#cvc").click()
-    till.page.keyboard.press("Escape")
-    until(lambda: bool(till.events("escape")))
-    assert len(till.events("focus")) == 1
-    till.page.evaluate("element.blur()")
-    until(lambda: bool(till.events("blur")))
-    assert {event["elementType"] for event in till.page.evaluate("events")} == {"payment"}
+    buyer.frame.locator("#number").click()
+    buyer.frame.locator("#cvc").click()
+    buyer.page.keyboard.press("Escape")
+    until(lambda: bool(buyer.events("escape")))
+    assert len(buyer.events("focus")) == 1
+    buyer.page.evaluate("element.blur()")
+    until(lambda: bool(buyer.events("blur")))
+    assert {event["elementType"] for event in buyer.page.evaluate("events")} == {"payment"}
     counted = """() => {
       window.count = 0;
       const handler = () => (window.count += 1);
       element.once("focus", handler).on("focus", handler).off("focus", handler);
       element.once("focus", handler);
     }"""
-    till.page.evaluate(counted)
+    buyer.page.evaluate(counted)
     for _ in range(2):
-        till.frame.locator("#cvc").click()
-        before = len(till.events("blur"))
-        till.page.evaluate("element.blur()")
-        until(lambda: len(till.events("blur")) > before)  # noqa: B023 - called at once
-    assert till.page.evaluate("count") == 1
+        buyer.frame.locator("#cvc").click()
+        before = len(buyer.events("blur"))
+        buyer.page.evaluate("element.blur()")
+        until(lambda: len(buyer.events("blur")) > before)  # noqa: B023 - called at once
+    assert buyer.page.evaluate("count") == 1
 
 
-def test_a_payment_that_ended_cannot_be_loaded(
-    till: Till, intent: stripe.PaymentIntent, client: stripe.StripeClient
-) -> None:
-    client.v1.payment_intents.cancel(intent.id)
-    till.open(str(intent.client_secret), until_event="loaderror")
-    assert till.events("loaderror")[0]["error"]["code"] == "payment_intent_unexpected_state"
-    assert till.pay()["error"]["code"] == "payment_intent_unexpected_state"
+def test_a_payment_that_ended_cannot_be_loaded(buyer: Buyer, intent: Any, v1: Any) -> None:
+    v1.payment_intents.cancel(intent.id)
+    buyer.open(intent.client_secret, until_event="loaderror")
+    assert buyer.events("loaderror")[0]["error"]["code"] == "payment_intent_unexpected_state"
+    assert buyer.pay()["error"]["code"] == "payment_intent_unexpected_state"
 
 
-def test_without_an_answer_the_element_does_not_load(
-    till: Till, intent: stripe.PaymentIntent
-) -> None:
-    till.page.route("**/v1/payment_intents/**", lambda route: route.abort())
-    till.open(str(intent.client_secret), locale="es", until_event="loaderror")
-    error = till.events("loaderror")[0]["error"]
+def test_without_an_answer_the_element_does_not_load(buyer: Buyer, intent: Any) -> None:
+    buyer.page.route("**/v1/payment_intents/**", lambda route: route.abort())
+    buyer.open(intent.client_secret, locale="es", until_event="loaderror")
+    error = buyer.events("loaderror")[0]["error"]
     assert error["type"] == "api_connection_error"
     assert error["message"].startswith("No se ha podido conectar.")
 
 
-def test_the_intent_may_come_later(
-    till: Till, euros: stripe.PaymentIntent, intent: stripe.PaymentIntent
-) -> None:
-    till.open(None, elements=LATER)
-    assert till.frame.get_by_role("radio").count() == 3
-    early = till.page.evaluate(CONFIRM, euros.client_secret)
+def test_the_intent_may_come_later(buyer: Buyer, euros: Any, intent: Any) -> None:
+    buyer.open(None, elements=LATER)
+    assert buyer.frame.get_by_role("radio").count() == 3
+    early = buyer.page.evaluate(CONFIRM, euros.client_secret)
     assert early.startswith("IntegrationError: elements.submit() must be called")
-    assert till.page.evaluate("elements.submit()")["error"]["code"] == "incomplete_number"
-    till.fill(VISA)
-    assert till.page.evaluate("elements.submit()") == {"selectedPaymentMethod": "card"}
-    other = till.page.evaluate(CONFIRM, intent.client_secret)
+    assert buyer.page.evaluate("elements.submit()")["error"]["code"] == "incomplete_number"
+    buyer.fill(VISA)
+    assert buyer.page.evaluate("elements.submit()") == {"selectedPaymentMethod": "card"}
+    other = buyer.page.evaluate(CONFIRM, intent.client_secret)
     assert other.startswith("IntegrationError: The amount or currency of elements (2000 eur)")
-    paid = till.page.evaluate(CONFIRM, euros.client_secret)
+    paid = buyer.page.evaluate(CONFIRM, euros.client_secret)
     assert paid["paymentIntent"]["status"] == "succeeded"
 
 
@@ -136,15 +125,15 @@ def test_the_intent_may_come_later(
     ],
 )
 def test_what_a_later_intent_will_take_is_offered(
-    till: Till, changed: dict[str, Any], offered: set[str]
+    buyer: Buyer, changed: dict[str, Any], offered: set[str]
 ) -> None:
-    till.open(None, elements=LATER | changed)
-    shown = till.frame.locator("input[type=radio]:visible")
+    buyer.open(None, elements=LATER | changed)
+    shown = buyer.frame.locator("input[type=radio]:visible")
     assert set(shown.evaluate_all("(all) => all.map((radio) => radio.value)")) == offered
 
 
-def test_wrong_uses_are_told_to_the_developer(till: Till, intent: stripe.PaymentIntent) -> None:
-    till.open(str(intent.client_secret))
+def test_wrong_uses_raise_errors_for_the_developer(buyer: Buyer, intent: Any) -> None:
+    buyer.open(intent.client_secret)
     wrong = {
         "stripe.elements({ mode: 'payment' })": "amount and currency",
         "stripe.elements({ paymentMethodTypes: ['card'] })": "no longer supported",
@@ -158,68 +147,63 @@ def test_wrong_uses_are_told_to_the_developer(till: Till, intent: stripe.Payment
         f"stripe.handleNextAction({{ clientSecret: '{intent.client_secret}' }})": "no action",
         "Stripe('sk_test_123')": "publishable",
     }
-    for call, told in wrong.items():
+    for call, text in wrong.items():
         script = f"(async () => {call})().catch((error) => `${{error.name}}: ${{error.message}}`)"
-        message = till.page.evaluate(script)
+        message = buyer.page.evaluate(script)
         assert message.startswith("IntegrationError"), call
-        assert told in message
+        assert text in message
 
 
-def setup_intent(client: stripe.StripeClient) -> stripe.SetupIntent:
-    customer = client.v1.customers.create({"name": "Ana Ejemplo"})
-    return client.v1.setup_intents.create({"customer": customer.id})
+def setup_intent(v1: Any) -> Any:
+    customer = v1.customers.create({"name": "Ana Ejemplo"})
+    return v1.setup_intents.create({"customer": customer.id})
 
 
 @pytest.mark.parametrize(("number", "button"), [(VISA, None), (CHALLENGED, "Complete")])
-def test_a_card_is_saved(
-    till: Till, client: stripe.StripeClient, number: str, button: str | None
-) -> None:
-    setup = setup_intent(client)
-    till.open(str(setup.client_secret))
-    till.fill(number)
-    till.page.click("#pay")
-    saved = till.answer(button) if button else till.result()
+def test_a_card_is_saved(buyer: Buyer, v1: Any, number: str, button: str | None) -> None:
+    setup = setup_intent(v1)
+    buyer.open(setup.client_secret)
+    buyer.fill(number)
+    buyer.page.click("#pay")
+    saved = buyer.answer(button) if button else buyer.result()
     assert saved["setupIntent"]["status"] == "succeeded"
-    found = till.page.evaluate("(s) => stripe.retrieveSetupIntent(s)", setup.client_secret)
-    assert found["setupIntent"]["id"] == setup.id
-    cards = client.v1.payment_methods.list({"customer": str(setup.customer)}).data
+    result = buyer.page.evaluate("(s) => stripe.retrieveSetupIntent(s)", setup.client_secret)
+    assert result["setupIntent"]["id"] == setup.id
+    cards = v1.payment_methods.list({"customer": setup.customer}).data
     assert [card.type for card in cards] == ["card"]
 
 
-def test_a_debit_is_saved_and_redirect_always_goes_on(
-    till: Till, client: stripe.StripeClient
-) -> None:
-    setup = setup_intent(client)
-    till.open(str(setup.client_secret), redirect="always")
-    till.fill_debit("DE89370400440532013000")
-    till.page.click("#pay")
-    till.page.wait_for_url("**/done**")
-    query = parse_qs(urlsplit(till.page.url).query)
-    assert (query["setup_intent"], query["redirect_status"]) == ([setup.id], ["succeeded"])
+def test_a_debit_is_saved_and_redirect_always_goes_on(buyer: Buyer, v1: Any) -> None:
+    setup = setup_intent(v1)
+    buyer.open(setup.client_secret, redirect="always")
+    buyer.fill_debit(IBAN)
+    buyer.page.click("#pay")
+    query = buyer.returned()
+    assert (query["setup_intent"], query["redirect_status"]) == (setup.id, "succeeded")
 
 
-def test_a_refused_card_is_not_saved(till: Till, client: stripe.StripeClient) -> None:
-    setup = setup_intent(client)
-    till.open(str(setup.client_secret), locale="es")
-    till.fill(CHALLENGED)
-    till.page.click("#pay")
-    error = till.answer("Rechazar")["error"]
+def test_a_refused_card_is_not_saved(buyer: Buyer, v1: Any) -> None:
+    setup = setup_intent(v1)
+    buyer.open(setup.client_secret, locale="es")
+    buyer.fill(CHALLENGED)
+    buyer.page.click("#pay")
+    error = buyer.answer("Rechazar")["error"]
     assert error["code"] == "setup_intent_authentication_failure"
     assert error["message"].startswith("No hemos podido autenticar tu método de pago.")
     assert error["setup_intent"]["status"] == "requires_payment_method"
 
 
-def test_a_saved_card_pays_again(till: Till, client: stripe.StripeClient) -> None:
-    setup = setup_intent(client)
-    till.open(str(setup.client_secret))
-    till.fill(VISA)
-    method = till.pay()["setupIntent"]["payment_method"]
-    given: Any = {"amount": 2000, "currency": "usd", "customer": setup.customer}
-    intent = client.v1.payment_intents.create(given)
+def test_a_saved_card_pays_again(buyer: Buyer, v1: Any) -> None:
+    setup = setup_intent(v1)
+    buyer.open(setup.client_secret)
+    buyer.fill(VISA)
+    method = buyer.pay()["setupIntent"]["payment_method"]
+    params = {"amount": 2000, "currency": "usd", "customer": setup.customer}
+    intent = v1.payment_intents.create(params)
     params = {
         "clientSecret": intent.client_secret,
         "redirect": "if_required",
         "confirmParams": {"payment_method": method},
     }
-    paid = till.page.evaluate("(params) => stripe.confirmPayment(params)", params)
+    paid = buyer.page.evaluate("(params) => stripe.confirmPayment(params)", params)
     assert paid["paymentIntent"]["status"] == "succeeded"

@@ -3,48 +3,37 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import stripe
 from playwright.sync_api import expect
 
-from .conftest import Till
+from .conftest import IBAN, Buyer
 
-IBAN = "DE89370400440532013000"
 SWISS = "CH9300762011623852957"
 
 
-def test_the_methods_of_the_intent_are_offered(
-    till: Till, euros: stripe.PaymentIntent, client: stripe.StripeClient
-) -> None:
-    till.open(str(euros.client_secret))
-    offered = till.frame.get_by_role("radiogroup", name="Payment method")
+def test_the_methods_of_the_intent_are_offered(buyer: Buyer, euros: Any, v1: Any) -> None:
+    buyer.open(euros.client_secret)
+    offered = buyer.frame.get_by_role("radiogroup", name="Payment method")
     assert offered.get_by_role("radio").count() == 3
     expect(offered.get_by_role("radio", name="Card")).to_be_checked()
-    excluded: Any = {"excluded_payment_method_types": ["ideal"]}
-    client.v1.payment_intents.update(euros.id, excluded)
-    assert till.page.evaluate("elements.fetchUpdates()") == {}
+    v1.payment_intents.update(euros.id, {"excluded_payment_method_types": ["ideal"]})
+    assert buyer.page.evaluate("elements.fetchUpdates()") == {}
     expect(offered.get_by_role("radio", name="iDEAL")).to_be_hidden()
     expect(offered.get_by_role("radio", name="SEPA Debit")).to_be_visible()
 
 
-def test_a_debit_is_on_its_way(
-    till: Till, euros: stripe.PaymentIntent, client: stripe.StripeClient
-) -> None:
-    till.open(str(euros.client_secret), options={"business": {"name": "Sala Uno"}})
-    till.fill_debit(IBAN)
-    assert till.frame.locator("#iban").input_value() == "DE89 3704 0044 0532 0130 00"
-    expect(till.frame.locator("#mandate")).to_contain_text("you let Sala Uno and its payment")
-    till.wait_for_change("sepa_debit", complete=True)
-    assert till.pay()["paymentIntent"]["status"] == "processing"
-    after = client.v1.payment_intents.retrieve(euros.id, {"expand": ["payment_method"]})
-    method: Any = after.payment_method
-    assert (method.billing_details.name, method.billing_details.email) == (
-        "Ana Ejemplo",
-        "ana@example.com",
-    )
-    assert till.problems == []
+def test_a_debit_is_on_its_way(buyer: Buyer, euros: Any, v1: Any) -> None:
+    buyer.open(euros.client_secret, options={"business": {"name": "Sala Uno"}})
+    buyer.fill_debit(IBAN)
+    assert buyer.frame.locator("#iban").input_value() == "DE89 3704 0044 0532 0130 00"
+    expect(buyer.frame.locator("#mandate")).to_contain_text("you let Sala Uno and its payment")
+    buyer.wait_for_change("sepa_debit", complete=True)
+    assert buyer.pay()["paymentIntent"]["status"] == "processing"
+    after = v1.payment_intents.retrieve(euros.id, {"expand": ["payment_method"]})
+    owner = after.payment_method.billing_details
+    assert (owner.name, owner.email) == ("Ana Ejemplo", "ana@example.com")
+    assert buyer.problems == []
 
 
 @pytest.mark.parametrize(
@@ -58,110 +47,100 @@ def test_a_debit_is_on_its_way(
     ],
 )
 def test_an_iban_is_checked_where_it_is_typed(
-    till: Till, euros: stripe.PaymentIntent, locale: str, iban: str, text: str
+    buyer: Buyer, euros: Any, locale: str, iban: str, text: str
 ) -> None:
-    till.open(str(euros.client_secret), locale=locale)
-    till.fill_debit(iban)
-    error = till.pay()["error"]
+    buyer.open(euros.client_secret, locale=locale)
+    buyer.fill_debit(iban)
+    error = buyer.pay()["error"]
     assert (error["type"], error["message"]) == ("validation_error", text)
-    field = till.frame.locator("#iban")
+    field = buyer.frame.locator("#iban")
     expect(field).to_have_attribute("aria-invalid", "true")
-    assert till.frame.locator(f"#{field.get_attribute('aria-describedby')}").text_content() == text
+    assert buyer.frame.locator(f"#{field.get_attribute('aria-describedby')}").text_content() == text
     expect(field).to_be_focused()
 
 
-def test_name_and_email_are_needed(till: Till, euros: stripe.PaymentIntent) -> None:
-    till.open(str(euros.client_secret))
-    till.choose("sepa_debit")
-    till.frame.locator("#iban").fill(IBAN)
-    assert till.pay()["error"]["code"] == "incomplete_name"
-    till.frame.get_by_label("Full name").fill("Ana")
-    till.frame.get_by_label("Email").fill("ana@example")
-    assert till.pay()["error"]["code"] == "invalid_email"
+def test_name_and_email_are_needed(buyer: Buyer, euros: Any) -> None:
+    buyer.open(euros.client_secret)
+    buyer.choose("sepa_debit")
+    buyer.frame.locator("#iban").fill(IBAN)
+    assert buyer.pay()["error"]["code"] == "incomplete_name"
+    buyer.frame.get_by_label("Full name").fill("Ana")
+    buyer.frame.get_by_label("Email").fill("ana@example")
+    assert buyer.pay()["error"]["code"] == "invalid_email"
 
 
 @pytest.mark.parametrize(
-    ("locale", "told"),
+    ("locale", "text"),
     [("en", "Your bank does not support SEPA"), ("es", "Tu banco no admite adeudos SEPA.")],
 )
-def test_a_bank_without_debits_is_told_at_the_field(
-    till: Till, euros: stripe.PaymentIntent, locale: str, told: str
+def test_a_bank_without_debits_is_an_error_at_the_field(
+    buyer: Buyer, euros: Any, locale: str, text: str
 ) -> None:
-    till.open(str(euros.client_secret), locale=locale)
-    till.fill_debit("DE91370400440000055555")
-    error = till.pay()["error"]
+    buyer.open(euros.client_secret, locale=locale)
+    buyer.fill_debit("DE91370400440000055555")
+    error = buyer.pay()["error"]
     assert error["code"] == "sepa_debit_bank_not_supported"
-    assert error["message"].startswith(told)
-    expect(till.frame.locator("#iban-error")).to_contain_text(told)
+    assert error["message"].startswith(text)
+    expect(buyer.frame.locator("#iban-error")).to_contain_text(text)
 
 
-def test_an_account_outside_of_the_economic_area_needs_an_address(
-    till: Till, euros: stripe.PaymentIntent
-) -> None:
-    till.open(str(euros.client_secret))
-    till.fill_debit(SWISS)
-    assert till.pay()["error"]["code"] == "incomplete_line1"
-    till.frame.get_by_label("Address").fill("Bahnhofstrasse 1")
-    till.frame.get_by_label("City").fill("Zürich")
-    till.frame.get_by_label("Country").select_option("CH")
-    till.frame.get_by_label("Postal code").fill("8001")
-    assert till.pay()["paymentIntent"]["status"] == "processing"
+def test_an_account_outside_of_the_economic_area_needs_an_address(buyer: Buyer, euros: Any) -> None:
+    buyer.open(euros.client_secret)
+    buyer.fill_debit(SWISS)
+    assert buyer.pay()["error"]["code"] == "incomplete_line1"
+    buyer.frame.get_by_label("Address").fill("Bahnhofstrasse 1")
+    buyer.frame.get_by_label("City").fill("Zürich")
+    buyer.frame.get_by_label("Country").select_option("CH")
+    buyer.frame.get_by_label("Postal code").fill("8001")
+    assert buyer.pay()["paymentIntent"]["status"] == "processing"
 
 
 @pytest.mark.parametrize(
-    ("button", "told", "status"),
+    ("button", "redirect_status", "status"),
     [("Complete", "succeeded", "succeeded"), ("Fail", "failed", "requires_payment_method")],
 )
 @pytest.mark.parametrize("redirect", ["always", "if_required"])
 def test_ideal_goes_to_the_bank_and_comes_back(
-    till: Till,
-    euros: stripe.PaymentIntent,
-    client: stripe.StripeClient,
-    redirect: str,
-    button: str,
-    told: str,
-    status: str,
+    buyer: Buyer, euros: Any, v1: Any, redirect: str, button: str, redirect_status: str, status: str
 ) -> None:
-    till.open(str(euros.client_secret), redirect=redirect)
-    till.choose("ideal")
-    till.wait_for_change("ideal", complete=True)
-    till.page.click("#pay")
-    till.page.get_by_role("button", name=button).click()
-    till.page.wait_for_url("**/done**")
-    query = parse_qs(urlsplit(till.page.url).query)
-    assert query == {
-        "order": ["7"],
-        "payment_intent": [euros.id],
-        "payment_intent_client_secret": [euros.client_secret],
-        "redirect_status": [told],
+    buyer.open(euros.client_secret, redirect=redirect)
+    buyer.choose("ideal")
+    buyer.wait_for_change("ideal", complete=True)
+    buyer.page.click("#pay")
+    buyer.page.get_by_role("button", name=button).click()
+    assert buyer.returned() == {
+        "order": "7",
+        "payment_intent": euros.id,
+        "payment_intent_client_secret": euros.client_secret,
+        "redirect_status": redirect_status,
     }
-    assert client.v1.payment_intents.retrieve(euros.id).status == status
+    assert v1.payment_intents.retrieve(euros.id).status == status
 
 
-def test_the_methods_are_changed_by_the_keyboard(till: Till, euros: stripe.PaymentIntent) -> None:
-    till.open(str(euros.client_secret))
-    till.frame.get_by_role("radio", name="Card").focus()
-    till.page.keyboard.press("ArrowRight")
-    expect(till.frame.get_by_role("radio", name="SEPA Debit")).to_be_checked()
-    till.page.keyboard.press("Tab")
-    expect(till.frame.locator("#iban")).to_be_focused()
-    till.page.keyboard.press("Shift+Tab")
-    till.page.keyboard.press("ArrowRight")
-    expect(till.frame.locator("#iban")).to_be_hidden()
-    till.wait_for_change("ideal", complete=True)
-    till.page.keyboard.press("Tab")
-    assert till.page.evaluate("document.activeElement.id") == "pay"
+def test_the_methods_are_changed_by_the_keyboard(buyer: Buyer, euros: Any) -> None:
+    buyer.open(euros.client_secret)
+    buyer.frame.get_by_role("radio", name="Card").focus()
+    buyer.page.keyboard.press("ArrowRight")
+    expect(buyer.frame.get_by_role("radio", name="SEPA Debit")).to_be_checked()
+    buyer.page.keyboard.press("Tab")
+    expect(buyer.frame.locator("#iban")).to_be_focused()
+    buyer.page.keyboard.press("Shift+Tab")
+    buyer.page.keyboard.press("ArrowRight")
+    expect(buyer.frame.locator("#iban")).to_be_hidden()
+    buyer.wait_for_change("ideal", complete=True)
+    buyer.page.keyboard.press("Tab")
+    assert buyer.page.evaluate("document.activeElement.id") == "pay"
 
 
-def test_an_accordion_may_begin_closed(till: Till, euros: stripe.PaymentIntent) -> None:
+def test_an_accordion_may_begin_closed(buyer: Buyer, euros: Any) -> None:
     layout = {"type": "accordion", "defaultCollapsed": True}
-    till.open(str(euros.client_secret), options={"layout": layout})
-    assert till.events("change")[-1]["collapsed"]
-    assert till.pay()["error"]["code"] == "incomplete_payment_details"
-    till.choose("card")
-    card, debit = till.frame.locator("#number"), till.frame.locator("#sepa_debit-tab")
+    buyer.open(euros.client_secret, options={"layout": layout})
+    assert buyer.events("change")[-1]["collapsed"]
+    assert buyer.pay()["error"]["code"] == "incomplete_payment_details"
+    buyer.choose("card")
+    card, debit = buyer.frame.locator("#number"), buyer.frame.locator("#sepa_debit-tab")
     assert card.bounding_box()["y"] < debit.bounding_box()["y"]
-    till.fill("4242424242424242")
-    assert till.pay()["paymentIntent"]["status"] == "succeeded"
-    till.page.evaluate("element.collapse()")
+    buyer.fill("4242424242424242")
+    assert buyer.pay()["paymentIntent"]["status"] == "succeeded"
+    buyer.page.evaluate("element.collapse()")
     expect(card).to_be_hidden()

@@ -1,4 +1,4 @@
-"""`flask sandbox …` on a sandbox that runs alone, told by a shop's settings where it is."""
+"""`flask sandbox …` on a sandbox that runs alone, with its address in a shop's settings."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-import stripe
 
 from tests.test_boot import ROOT
 
-from .conftest import PUBLISHABLE_KEY, SECRET_KEY, SIGNING_SECRET, refused
+from .conftest import PUBLISHABLE_KEY, SECRET_KEY, SIGNING_SECRET, error_of
 
 Flask = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -37,26 +37,26 @@ def flask(tmp_path: Path, root: str) -> Flask:
     return run
 
 
-def test_trouble_is_ordered_listed_and_ended(flask: Flask, client: stripe.StripeClient) -> None:
-    ordered = flask("fault", "429", "--match", "GET /v1/charges", "--times", "always")
-    assert (ordered.returncode, ordered.stderr) == (0, "")
+def test_faults_are_armed_listed_and_cleared(flask: Flask, v1: Any) -> None:
+    armed = flask("fault", "429", "--match", "GET /v1/charges", "--times", "always")
+    assert (armed.returncode, armed.stderr) == (0, "")
     flask("fault", "delay", "--share", "0.3", "--seconds", "5", "--times", "2")
     first, second = flask("faults").stdout.splitlines()
     assert first.split() == ["1", "429", "GET", "/v1/charges", "always"]
     assert second.split() == ["2", "delay", "*", "2", "times", "share=0.3", "seconds=5.0"]
-    assert refused(client.v1.charges.list).http_status == 429
+    assert error_of(v1.charges.list).http_status == 429
     assert flask("calm", "2").stdout == "1 left\n"
     assert flask("calm").stdout == flask("faults").stdout == "no trouble\n"
-    assert client.v1.charges.list().data == []
+    assert v1.charges.list().data == []
 
 
-def test_what_makes_no_sense_is_refused(flask: Flask) -> None:
+def test_wrong_faults_and_keys_are_refused(flask: Flask) -> None:
     unknown = flask("fault", "rain")
     assert unknown.returncode != 0
     assert "must be one of" in unknown.stderr
-    stranger = flask("calm", key="sk_test_somebodyelses0000001")
-    assert stranger.returncode != 0
-    assert "refuses to be calm" in stranger.stderr
+    other_key = flask("calm", key="sk_test_somebodyelses0000001")
+    assert other_key.returncode != 0
+    assert "refuses to be calm" in other_key.stderr
 
 
 def test_the_clock_of_a_sandbox_alone_moves(flask: Flask) -> None:

@@ -4,153 +4,137 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-import stripe
-import stripe.params
-import stripe.params.radar
-import stripe.params.test_helpers
-
-from tmt.sandbox import Sandbox
-from tmt.sandbox.shape import known
-
-from .conftest import Pay, Receiver, refused, until
+from .conftest import DAY, NEW, Pay, Receiver, error_of, until
 from .driver import Driver
-
-DAY = 86400
-NEW: Any = {"amount": 2000, "currency": "usd"}
-# What the SDK's parameters of a request hold that are no parameters of the API.
-OPTIONS = set(stripe.RequestOptions.__annotations__) | {"expand"}
-# What each list takes, by the kind of object that it lists.
-LISTS = {
-    row["kind"]: set(row["takes"])
-    for row in known("api")["methods"].values()
-    if row["does"] == "resources.page"
-}
 
 
 def ids(objects: Any) -> list[str]:
-    return [found.id for found in objects]
+    return [body.id for body in objects]
 
 
-def test_events_of_some_types_since_a_time_page_by_page(
-    client: stripe.StripeClient, driver: Driver, pay: Pay
-) -> None:
+def test_pages_forward_and_back(v1: Any) -> None:
+    intents = v1.payment_intents
+    newest_first = [intents.create(NEW).id for _ in range(5)][::-1]
+    assert ids(intents.list({"limit": 2}).auto_paging_iter()) == newest_first
+    assert not intents.list({"limit": 5}).has_more
+    back = intents.list({"limit": 2, "ending_before": newest_first[4]})
+    assert (ids(back.data), back.has_more) == (newest_first[2:4], True)
+    assert ids(back.auto_paging_iter()) == newest_first[:4][::-1]
+    after = intents.list({"starting_after": newest_first[1], "limit": 1})
+    assert (ids(after.data), after.has_more) == ([newest_first[2]], True)
+    before = intents.list({"ending_before": newest_first[1]})
+    assert (ids(before.data), before.has_more) == ([newest_first[0]], False)
+    both = {"ending_before": newest_first[4], "starting_after": newest_first[0]}
+    assert error_of(intents.list, both).http_status == 400
+    for limit in (0, 101):
+        assert error_of(intents.list, {"limit": limit}).param == "limit"
+    error = error_of(intents.list, {"starting_after": "pi_none"})
+    assert (error.http_status, error.code, error.param) == (
+        404,
+        "resource_missing",
+        "starting_after",
+    )
+
+
+def test_webhook_endpoints_page_by_page(v1: Any) -> None:
+    for number in range(4):
+        url = f"http://127.0.0.1:9/{number}"
+        v1.webhook_endpoints.create({"url": url, "enabled_events": ["*"]})
+    endpoints = v1.webhook_endpoints.list({"limit": 2}).auto_paging_iter()
+    names = [endpoint.url.rpartition("/")[2] for endpoint in endpoints]
+    assert names == ["3", "2", "1", "0", "hook"]
+
+
+def test_expanding(v1: Any, pay: Pay) -> None:
+    pay()
+    path = {"expand": ["data.latest_charge.balance_transaction", "data.payment_method"]}
+    (intent,) = v1.payment_intents.list(path).data
+    assert intent.latest_charge.balance_transaction.object == "balance_transaction"
+    assert intent.payment_method.card.last4 == "4242"
+    charge = v1.charges.list({"expand": ["data.payment_intent", "data.refunds"]}).data[0]
+    assert (charge.payment_intent.id, charge.refunds.data) == (intent.id, [])
+    error = error_of(v1.charges.list, {"expand": ["data.nothing"]})
+    assert "cannot be expanded" in str(error)
+
+
+def test_events_of_some_types_since_a_time_page_by_page(v1: Any, driver: Driver, pay: Pay) -> None:
     paid = []
     for _ in range(4):
         paid.append(pay().id)
         driver.advance(days=9)
-    second = client.v1.payment_intents.retrieve(paid[1]).created
-    kinds = ["payment_intent.succeeded", "payment_intent.canceled"]
-    wanted: Any = {"types": kinds, "created": {"gte": second}, "limit": 2}
-    page = client.v1.events.list(wanted)
+    second = v1.payment_intents.retrieve(paid[1]).created
+    types = ["payment_intent.succeeded", "payment_intent.canceled"]
+    query = {"types": types, "created": {"gte": second}, "limit": 2}
+    page = v1.events.list(query)
     assert [event.data.object["id"] for event in page.data] == [paid[3], paid[2]]
     assert page.has_more
-    told = [event.data.object["id"] for event in page.auto_paging_iter()]
-    assert told == [paid[3], paid[2], paid[1]]
-    later: Any = {**wanted, "created": {"gt": second}}
-    assert len(client.v1.events.list(later).data) == 2
-    # The first was told 36 days ago: forgotten.
-    everything: Any = {"types": kinds, "created": {"gte": second - 20 * DAY}}
-    assert len([*client.v1.events.list(everything).auto_paging_iter()]) == 3
-    oldest: Any = {"ending_before": page.data[0].id, **wanted}
-    assert client.v1.events.list(oldest).data == []
+    events = [event.data.object["id"] for event in page.auto_paging_iter()]
+    assert events == [paid[3], paid[2], paid[1]]
+    assert len(v1.events.list({**query, "created": {"gt": second}}).data) == 2
+    # The first is 36 days old: deleted.
+    since_long = {"types": types, "created": {"gte": second - 20 * DAY}}
+    assert len([*v1.events.list(since_long).auto_paging_iter()]) == 3
+    assert v1.events.list({"ending_before": page.data[0].id, **query}).data == []
 
 
-def test_events_that_arrived_and_those_that_did_not(
-    client: stripe.StripeClient, box: Sandbox, driver: Driver, receiver: Receiver
+def test_events_by_type_and_by_whether_they_were_delivered(
+    v1: Any, driver: Driver, receiver: Receiver
 ) -> None:
     driver.drop_webhooks("customer.updated")
-    customer = client.v1.customers.create().id
-    client.v1.customers.update(customer, {"name": "Ana"})
+    customer = v1.customers.create().id
+    v1.customers.update(customer, {"name": "Ana"})
     driver.deliver()
-    types: Any = {"types": ["customer.created", "customer.updated"]}
 
-    def told(arrived: bool) -> list[str]:
-        found = client.v1.events.list({**types, "delivery_success": arrived}).data
-        return [event.type for event in found]
+    def types(**query: Any) -> list[str]:
+        return [event.type for event in v1.events.list(query).data]
 
-    until(lambda: told(arrived=True) == ["customer.created"])
-    assert told(arrived=False) == ["customer.updated"]
+    both = ["customer.created", "customer.updated"]
+    until(lambda: types(types=both, delivery_success=True) == ["customer.created"])
+    assert types(types=both, delivery_success=False) == ["customer.updated"]
     assert receiver.types() == ["customer.created"]
+    assert types(type="customer.*") == both[::-1]
+    assert types(type="payment_intent.*") == []
 
 
-def test_refunds_of_a_payment_a_charge_and_a_time(
-    client: stripe.StripeClient, pay: Pay, driver: Driver
-) -> None:
-    first, second, refunds = pay(), pay(), client.v1.refunds
+def test_payment_intents_since_a_time(v1: Any, driver: Driver) -> None:
+    intents = []
+    for _ in range(3):
+        intents.append(v1.payment_intents.create(NEW))
+        driver.advance(hours=1)
+    first, second, third = intents
+    page = v1.payment_intents.list({"created": {"gte": second.created}, "limit": 1})
+    assert (ids(page.data), page.has_more) == ([third.id], True)
+    assert ids(page.auto_paging_iter()) == [third.id, second.id]
+    between = {"created": {"gt": first.created, "lte": second.created}}
+    assert ids(v1.payment_intents.list(between).data) == [second.id]
+
+
+def test_refunds_of_a_payment_a_charge_and_a_time(v1: Any, pay: Pay, driver: Driver) -> None:
+    first, second, refunds = pay(), pay(), v1.refunds
     old = refunds.create({"payment_intent": first.id, "amount": 500})
     driver.advance(days=1)
-    fresh = refunds.create({"payment_intent": first.id, "amount": 600})
+    recent = refunds.create({"payment_intent": first.id, "amount": 600})
     other = refunds.create({"payment_intent": second.id, "amount": 700})
-    assert ids(refunds.list({"payment_intent": first.id}).data) == [fresh.id, old.id]
-    assert ids(refunds.list({"charge": str(second.latest_charge)}).data) == [other.id]
-    assert ids(refunds.list({"created": {"gte": fresh.created}}).data) == [other.id, fresh.id]
-    assert ids(refunds.list({"created": {"lt": fresh.created}}).data) == [old.id]
-    both: Any = {"payment_intent": first.id, "created": {"gt": old.created}}
-    assert ids(refunds.list(both).data) == [fresh.id]
+    for query, expected in (
+        ({"payment_intent": first.id}, [recent, old]),
+        ({"charge": second.latest_charge}, [other]),
+        ({"created": {"gte": recent.created}}, [other, recent]),
+        ({"created": {"lt": recent.created}}, [old]),
+        ({"payment_intent": first.id, "created": {"gt": old.created}}, [recent]),
+    ):
+        assert ids(refunds.list(query).data) == ids(expected), query
 
 
-def test_disputes_of_a_payment_a_charge_and_a_time(
-    client: stripe.StripeClient, pay: Pay, driver: Driver
-) -> None:
+def test_disputes_of_a_payment_a_charge_and_a_time(v1: Any, pay: Pay, driver: Driver) -> None:
     first = pay("pm_card_createDispute")
     driver.advance(days=1)
-    second, disputes = pay("pm_card_createDispute"), client.v1.disputes
+    second, disputes = pay("pm_card_createDispute"), v1.disputes
     driver.advance(seconds=1)
     newest, oldest = disputes.list().data
-    assert ids(disputes.list({"payment_intent": first.id}).data) == [oldest.id]
-    assert ids(disputes.list({"charge": str(second.latest_charge)}).data) == [newest.id]
-    assert ids(disputes.list({"created": {"gte": newest.created}}).data) == [newest.id]
-    assert ids(disputes.list({"created": oldest.created}).data) == [oldest.id]
-
-
-def test_payment_intents_since_a_time(client: stripe.StripeClient, driver: Driver) -> None:
-    made = []
-    for _ in range(3):
-        made.append(client.v1.payment_intents.create(NEW))
-        driver.advance(hours=1)
-    since: Any = {"created": {"gte": made[1].created}, "limit": 1}
-    found = client.v1.payment_intents.list(since)
-    assert (ids(found.data), found.has_more) == ([made[2].id], True)
-    assert ids(found.auto_paging_iter()) == [made[2].id, made[1].id]
-    between: Any = {"created": {"gt": made[0].created, "lte": made[1].created}}
-    assert ids(client.v1.payment_intents.list(between).data) == [made[1].id]
-
-
-def test_webhook_endpoints_page_by_page(client: stripe.StripeClient) -> None:
-    endpoints = client.v1.webhook_endpoints
-    for number in range(4):
-        given: Any = {"url": f"http://127.0.0.1:9/{number}", "enabled_events": ["*"]}
-        endpoints.create(given)
-    urls = [each.url.rpartition("/")[2] for each in endpoints.list({"limit": 2}).auto_paging_iter()]
-    assert urls == ["3", "2", "1", "0", "hook"]
-    second = endpoints.list().data[1]
-    newer = endpoints.list({"ending_before": second.id})
-    assert ([each.url[-1] for each in newer.data], newer.has_more) == (["3"], False)
-    older = endpoints.list({"starting_after": second.id, "limit": 1})
-    assert ([each.url[-1] for each in older.data], older.has_more) == (["1"], True)
-    error = refused(lambda: endpoints.list({"starting_after": "we_none"}))
-    assert (error.http_status, error.code) == (404, "resource_missing")
-
-
-def test_lists_start_at_the_right_end_of_the_page(client: stripe.StripeClient) -> None:
-    made = [client.v1.payment_intents.create(NEW).id for _ in range(5)]
-    page = client.v1.payment_intents.list({"ending_before": made[0], "limit": 2})
-    assert (ids(page.data), page.has_more) == ([made[2], made[1]], True)
-    assert ids(page.auto_paging_iter()) == made[1:]
-    both: Any = {"ending_before": made[0], "starting_after": made[4]}
-    assert refused(lambda: client.v1.payment_intents.list(both)).http_status == 400
-    for limit in (0, 101):
-        assert (
-            refused(lambda n=limit: client.v1.payment_intents.list({"limit": n})).param == "limit"
-        )  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize("kind", LISTS)
-def test_each_list_takes_the_filters_that_the_sdk_knows(kind: str) -> None:
-    package, _, name = f"params.{kind}".rpartition(".")
-    module: Any = stripe
-    for step in package.split("."):
-        module = getattr(module, step)
-    cls = getattr(module, "".join(map(str.title, name.split("_"))) + "ListParams")
-    assert LISTS[kind] == set(cls.__annotations__) - OPTIONS
+    for query, expected in (
+        ({"payment_intent": first.id}, oldest),
+        ({"charge": second.latest_charge}, newest),
+        ({"created": {"gte": newest.created}}, newest),
+        ({"created": oldest.created}, oldest),
+    ):
+        assert ids(disputes.list(query).data) == [expected.id], query

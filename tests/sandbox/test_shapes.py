@@ -5,39 +5,28 @@ The annotations themselves are the list of fields; there is none here.
 
 from __future__ import annotations
 
-import builtins
-import sys
-import types
 import typing
 from typing import Any
 
 import pytest
 import requests
-import stripe
 from stripe._object_classes import get_object_class
 
-from tmt.sandbox.shape import API_VERSION, known
+from tmt.sandbox.objects import API_VERSION
+from tmt.sandbox.registry import ROUTES
+from tmt.sandbox.resources import list_objects
 
-from .conftest import SECRET_KEY, Pay, refused
+from .conftest import BEARER, Pay, error_of
 from .driver import Driver
+from .generate_tables import hints
+from .test_debits import debit, pay_with_ideal
 
-
-class _Names(dict[str, Any]):
-    """Resolves names that the SDK imports for type checkers only."""
-
-    def __init__(self, module: types.ModuleType) -> None:
-        self.module = module
-
-    def __missing__(self, name: str) -> Any:
-        if hasattr(self.module, name) or hasattr(builtins, name):
-            raise KeyError(name)
-        return getattr(stripe, name, stripe.StripeObject)
-
-
-def hints(cls: type) -> dict[str, Any]:
-    """The annotated fields of an SDK class."""
-    found = typing.get_type_hints(cls, None, _Names(sys.modules[cls.__module__]))
-    return {n: h for n, h in found.items() if not n.startswith("_") and n != "OBJECT_NAME"}
+# The URL of each list, by the kind of object.
+LISTS = {
+    route.handler.keywords["kind"]: route.rule.split()[1]
+    for route in ROUTES.values()
+    if route.handler.func is list_objects
+}
 
 
 def problems(value: Any, hint: Any, path: str, top: bool = False) -> list[str]:
@@ -46,8 +35,7 @@ def problems(value: Any, hint: Any, path: str, top: bool = False) -> list[str]:
     if hint is Any or origin is typing.ClassVar:
         return []
     if origin is typing.Union:
-        tried = [problems(value, argument, path, top) for argument in arguments]
-        return min(tried, key=len)
+        return min((problems(value, argument, path, top) for argument in arguments), key=len)
     if origin is typing.Literal:
         return [] if value in arguments else [f"{path}: {value!r} is none of {arguments[:5]}"]
     if origin is list:
@@ -68,120 +56,84 @@ def object_problems(value: dict[str, Any], cls: type, path: str, top: bool) -> l
         return []
     # A hash named as one of the object's possible types belongs to objects of that type only.
     kinds = {w for part in typing.get_args(fields.get("type", str)) for w in typing.get_args(part)}
-    found = []
+    wrong = []
     for name, hint in fields.items():
         optional = type(None) in typing.get_args(hint)
         only_when_set = typing.Literal[True] in typing.get_args(hint)
         if name in value:
-            found += problems(value[name], hint, f"{path}.{name}")
+            wrong += problems(value[name], hint, f"{path}.{name}")
         elif not optional or (top and name not in kinds and not only_when_set):
-            found.append(f"{path}.{name}: absent")
-    return found
+            wrong.append(f"{path}.{name}: absent")
+    return wrong
 
 
-def sample(client: stripe.StripeClient, pay: Pay, name: str) -> stripe.StripeObject:
-    """An object of each class, with as much in it as there can be."""
-    v1 = client.v1
-    if name == "WebhookEndpoint":
-        given = {"url": "http://127.0.0.1:9/x", "enabled_events": ["refund.created"]}
-        return v1.webhook_endpoints.create(given)  # type: ignore[arg-type]
+def wrong_fields(body: dict[str, Any], path: str = "") -> list[str]:
+    cls = get_object_class("V1", body["object"])
+    assert hints(cls), f"the SDK has no {body['object']}"
+    # A configuration has the payment methods of its account only, not all that there are.
+    top = body["object"] != "payment_method_configuration"
+    return object_problems(body, cls, path or body["object"], top)
+
+
+def test_objects_of_requests_have_every_field(v1: Any, pay: Pay) -> None:
     address = {"line1": "Calle Mayor 1", "city": "Madrid", "postal_code": "28001", "country": "ES"}
     shipping = {"name": "Ana", "address": address}
     intent = pay(capture_method="automatic", shipping=shipping, metadata={"a": "b"})
-    refund = v1.refunds.create({"payment_intent": intent.id, "amount": 500})
-    assert isinstance(intent.latest_charge, str)
     charge = v1.charges.retrieve(intent.latest_charge)
-    assert isinstance(charge.balance_transaction, str)
-    assert isinstance(intent.payment_method, str)
-    return {
-        "PaymentIntent": intent,
-        "Charge": charge,
-        "Refund": refund,
-        "Event": v1.events.list().data[0],
-        "BalanceTransaction": v1.balance_transactions.retrieve(charge.balance_transaction),
-        "PaymentMethod": v1.payment_methods.retrieve(intent.payment_method),
-    }[name]
+    endpoint = {"url": "http://127.0.0.1:9/x", "enabled_events": ["refund.created"]}
+    for body in (
+        intent,
+        charge,
+        v1.refunds.create({"payment_intent": intent.id, "amount": 500}),
+        v1.events.list().data[0],
+        v1.webhook_endpoints.create(endpoint),
+        v1.balance_transactions.retrieve(charge.balance_transaction),
+        v1.payment_methods.retrieve(intent.payment_method),
+    ):
+        assert wrong_fields(body.to_dict()) == []
 
 
-NAMES = "PaymentIntent Charge Refund Event WebhookEndpoint BalanceTransaction PaymentMethod".split()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_every_annotated_field_is_there_with_its_type(
-    client: stripe.StripeClient, pay: Pay, name: str
-) -> None:
-    body = sample(client, pay, name).to_dict()
-    assert object_problems(body, getattr(stripe, name), name, top=True) == []
-
-
-def test_failed_and_challenged_payments_keep_the_shape(
-    client: stripe.StripeClient, pay: Pay
-) -> None:
-    refused(lambda: pay("pm_card_visa_chargeDeclined"))
+def test_failed_and_challenged_payments_have_every_field(v1: Any, pay: Pay) -> None:
+    error_of(pay, "pm_card_visa_chargeDeclined")
     pay("pm_card_authenticationRequired")
     pay("pm_card_threeDSecureOptional", capture_method="manual")
-    for intent in client.v1.payment_intents.list({"expand": ["data.latest_charge"]}).data:
-        shown = intent.to_dict()
-        assert object_problems(shown, stripe.PaymentIntent, "PaymentIntent", top=True) == []
+    for intent in v1.payment_intents.list({"expand": ["data.latest_charge"]}).data:
+        assert wrong_fields(intent.to_dict()) == []
 
 
-def test_the_walk_notices_a_missing_and_a_wrong_field(pay: Pay) -> None:
+def test_a_missing_and_a_wrong_field_are_noticed(pay: Pay) -> None:
     body = pay().to_dict()
     del body["latest_charge"]
     body["amount"] = "2000"
-    found = object_problems(body, stripe.PaymentIntent, "PaymentIntent", top=True)
-    assert sorted(line.partition(":")[0] for line in found) == [
-        "PaymentIntent.amount",
-        "PaymentIntent.latest_charge",
-    ]
-
-
-LISTS = {
-    row["kind"]: name.split()[1]
-    for name, row in known("api")["methods"].items()
-    if row["does"] == "resources.page"
-}
-IBAN: Any = {
-    "type": "sepa_debit",
-    "sepa_debit": {"iban": "DE89370400440532013000"},
-    "billing_details": {"name": "Ana Ejemplo", "email": "ana@example.com"},
-}
+    names = sorted(line.partition(":")[0] for line in wrong_fields(body))
+    assert names == ["payment_intent.amount", "payment_intent.latest_charge"]
 
 
 @pytest.fixture
-def lived(client: stripe.StripeClient, pay: Pay, driver: Driver) -> stripe.StripeClient:
+def full_account(v1: Any, pay: Pay, driver: Driver) -> Any:
     """An account in which everything has happened."""
-    v1, offline = client.v1, {"customer_acceptance": {"type": "offline"}}
-    debit: Any = {"payment_method_data": IBAN, "currency": "eur", "payment_method": None}
-    debit |= {
-        "mandate_data": offline,
-        "amount": 2000,
-        "confirm": True,
-        "return_url": "https://a.b/",
-    }
-    v1.payment_intents.create({name: value for name, value in debit.items() if value})
-    ideal = {"payment_method_data": {"type": "ideal"}, "mandate_data": "", "payment_method": ""}
-    v1.payment_intents.create({k: v for k, v in {**debit, **ideal}.items() if v})  # type: ignore[typeddict-item]
+    debit(v1, mandate_data={"customer_acceptance": {"type": "offline"}})
+    pay_with_ideal(v1)
     pay("pm_card_authenticationRequired", return_url="https://a.b/")
-    refused(lambda: pay("pm_card_visa_chargeDeclined"))
+    error_of(pay, "pm_card_visa_chargeDeclined")
     for token in ("createDispute", "createDisputeInquiry", "createIssuerFraudRecord"):
         pay(f"pm_card_{token}")
     for token in ("visa", "pendingRefund", "refundFail"):
         v1.refunds.create({"payment_intent": pay(f"pm_card_{token}").id, "amount": 500})
     customer = v1.customers.create({"address": {"city": "Madrid"}, "name": "Ana"})
-    setup: Any = {"customer": customer.id, "payment_method": "pm_card_visa", "confirm": True}
+    setup = {"customer": customer.id, "payment_method": "pm_card_visa", "confirm": True}
     v1.setup_intents.create({**setup, "return_url": "https://a.b/"})
-    refused(lambda: v1.setup_intents.create({**setup, "payment_method": "pm_card_chargeDeclined"}))
+    error_of(v1.setup_intents.create, {**setup, "payment_method": "pm_card_chargeDeclined"})
     v1.setup_intents.create({"usage": "on_session"})
     v1.test_helpers.test_clocks.create({"frozen_time": 1800000000})
     driver.advance(days=6)
-    evidence: Any = {"evidence": {"uncategorized_text": "winning_evidence"}}
-    v1.disputes.update(v1.disputes.list().data[-1].id, evidence)
-    return client
+    evidence = {"uncategorized_text": "winning_evidence"}
+    v1.disputes.update(v1.disputes.list().data[-1].id, {"evidence": evidence})
+    return v1
 
 
-def test_everything_that_is_listed_keeps_the_shape(lived: stripe.StripeClient, root: str) -> None:
-    headers = {"Authorization": f"Bearer {SECRET_KEY}", "Stripe-Version": API_VERSION}
+def test_everything_that_is_listed_has_every_field(full_account: Any, root: str) -> None:
+    v1, headers = full_account, {**BEARER, "Stripe-Version": API_VERSION}
     for kind, path in LISTS.items():
         listed = requests.get(f"{root}{path}?limit=100", headers=headers).json()
         assert listed["data"], kind
@@ -189,29 +141,15 @@ def test_everything_that_is_listed_keeps_the_shape(lived: stripe.StripeClient, r
             if kind == "webhook_endpoint":  # Stripe shows it in the answer to create alone
                 assert body.setdefault("secret", "whsec_") == "whsec_"
             assert body["object"] == kind
-            assert wrong_fields(body, kind) == []
+            assert wrong_fields(body) == []
             if kind == "event":
                 assert wrong_fields(body["data"]["object"], body["type"]) == []
-    mandate = lived.v1.mandates.retrieve(mandate_of(lived)).to_dict()
-    assert wrong_fields(mandate, "mandate") == []
-    balance = lived.v1.balance.retrieve().to_dict()
-    assert object_problems(balance, stripe.Balance, "balance", top=True) == []
-    (methods,) = lived.v1.payment_method_configurations.list().data
-    for method in (methods.card, methods.ideal, methods.sepa_debit):
-        assert method is not None
-        assert (method.available, method.display_preference.value) == (True, "on")
-    account = lived.v1.accounts.retrieve_current().to_dict()
-    assert object_problems(account, stripe.Account, "account", top=True) == []
-
-
-def wrong_fields(body: dict[str, Any], path: str) -> list[str]:
-    cls = get_object_class("V1", body["object"])
-    assert hints(cls), f"the SDK knows no {body['object']}"
-    # A configuration names the payment methods of its account only, not all that there are.
-    return object_problems(body, cls, path, top=path != "payment_method_configuration")
-
-
-def mandate_of(client: stripe.StripeClient) -> str:
-    charges: Any = client.v1.charges.list({"limit": 100}).data
+    charges = v1.charges.list({"limit": 100}).data
     details = [charge.payment_method_details for charge in charges]
-    return str(next(d.sepa_debit.mandate for d in details if d.type == "sepa_debit"))
+    mandate = next(d.sepa_debit.mandate for d in details if d.type == "sepa_debit")
+    assert wrong_fields(v1.mandates.retrieve(mandate).to_dict()) == []
+    assert wrong_fields(v1.balance.retrieve().to_dict()) == []
+    assert wrong_fields(v1.accounts.retrieve_current().to_dict()) == []
+    (methods,) = v1.payment_method_configurations.list().data
+    for method in (methods.card, methods.ideal, methods.sepa_debit):
+        assert (method.available, method.display_preference.value) == (True, "on")

@@ -15,7 +15,7 @@ from tmt.sandbox import Sandbox
 from .conftest import SECRET_KEY, Receiver
 
 VERSION = "1.52.0"
-# Beside the tests, where npm installs for the others too; kept, as it is large.
+# Beside the tests, so that it is installed once: it is large.
 CACHE = Path(__file__).parent / "node_modules" / f".stripe-cli-{VERSION}"
 TRIGGERS = """payment_intent.created payment_intent.succeeded payment_intent.payment_failed
     payment_intent.requires_action payment_intent.canceled
@@ -47,8 +47,11 @@ def stripe_cli(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trigger(cli: Path, root: str, home: Path, event: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(cli), "trigger", event, "--api-base", root, "--api-key", SECRET_KEY],
-        capture_output=True, text=True, timeout=60, env={"HOME": str(home), "PATH": "/usr/bin"},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"HOME": str(home), "PATH": "/usr/bin"},
+    )
 
 
 @pytest.mark.parametrize("event", TRIGGERS)

@@ -1,6 +1,6 @@
-"""A stand-in for Stripe: its API, its Stripe.js and its webhooks, for a laptop without an account.
+"""Stripe in miniature: its API, its Stripe.js and its webhooks, for a laptop without an account.
 
-It knows nothing of the shop that uses it.
+It imports nothing of the shop that uses it.
 """
 
 from __future__ import annotations
@@ -12,22 +12,26 @@ from ipaddress import ip_address
 
 from flask import Flask, Response, request
 
-from tmt.sandbox import clocks, webhooks
+from tmt.sandbox import balance, webhooks
 from tmt.sandbox.api import Api
 from tmt.sandbox.console import Console
 from tmt.sandbox.faults import Faults
+from tmt.sandbox.objects import new
 from tmt.sandbox.pages import pages
-from tmt.sandbox.shape import new
+from tmt.sandbox.request_context import RequestContext
 from tmt.sandbox.store import Store
 from tmt.sandbox.webhooks import Delivery
 
 _MINUTE, _HOUR = 60.0, 3600.0
-# As live: further and further apart, for three days.
+# As in live mode: at growing intervals, for three days.
 RETRY_DELAYS = (
-    5 * _MINUTE, 30 * _MINUTE, 2 * _HOUR, 5 * _HOUR, *[10 * _HOUR] * 2, *[14 * _HOUR] * 3,
-)  # fmt: skip
-# As in Stripe's own sandboxes: three times, over a few hours.
-TEST_RETRY_DELAYS = (5 * _MINUTE, _HOUR, 3 * _HOUR)
+    5 * _MINUTE,
+    30 * _MINUTE,
+    2 * _HOUR,
+    5 * _HOUR,
+    *[10 * _HOUR] * 2,
+    *[14 * _HOUR] * 3,
+)
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ class Sandbox:
     """A WSGI application (`wsgi`) and its SQLite file, whose path is `store`.
 
     The endpoints are registered by their URL, for all events, which wait until `start`. With
-    `local_only`, only clients on the loopback interface are served. `faults` is where trouble is
-    ordered, `advance` moves the clock, `deliver` returns once what is due has been sent.
+    `local_only`, only clients on the loopback interface are served. `faults` arms faults,
+    `advance` moves the clock, `deliver` returns once what is due has been sent.
     """
 
     def __init__(
@@ -60,12 +64,12 @@ class Sandbox:
         self._store = Store(os.fspath(store))
         with self._store.transaction():
             now = int(self._store.now())
-            clocks.start_days(self._store)
+            balance.schedule_daily_closing(RequestContext(self._store, now))
             for kind in ("account", "payment_method_configuration"):
                 if not self._store.select(kind):
                     self._store.put(new(kind, now))
             for endpoint in endpoints:
-                webhooks.register(self._store, now, endpoint.url, endpoint.secret)
+                webhooks.register_endpoint(self._store, now, endpoint.url, endpoint.secret)
         self.faults = Faults(self._store)
         self._delivery = delivery = Delivery(self._store, self.faults, tuple(retry_delays))
         self.start, self.advance, self.deliver = delivery.start, delivery.advance, delivery.flush
@@ -82,7 +86,7 @@ class Sandbox:
         console = Console(self._store, self.faults, self.advance, self.secret_key, local_only)
         app.register_blueprint(console.blueprint())
         if local_only:
-            app.before_request(_refuse_strangers)
+            app.before_request(_refuse_other_machines)
         return app
 
     def close(self) -> None:
@@ -91,16 +95,16 @@ class Sandbox:
         self._store.close()
 
 
-def _refuse_strangers() -> Response | None:
-    # A proxy on this machine asks from here too, but says for whom.
+def _refuse_other_machines() -> Response | None:
+    # A proxy on this machine connects from here too, but names its client.
     forwarded = request.headers.get("X-Forwarded-For", "")
-    askers = [request.remote_addr or "", *filter(None, forwarded.split(","))]
-    if all(_is_near(asker.strip()) for asker in askers):
+    clients = [request.remote_addr or "", *filter(None, forwarded.split(","))]
+    if all(_is_loopback(client.strip()) for client in clients):
         return None
     return Response("The sandbox answers this machine only.\n", 403, mimetype="text/plain")
 
 
-def _is_near(address: str) -> bool:
+def _is_loopback(address: str) -> bool:
     try:
         return ip_address(address).is_loopback
     except ValueError:

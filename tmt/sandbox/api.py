@@ -1,4 +1,4 @@
-"""The HTTP side of the API: routes, keys, idempotency, ordered trouble, answers."""
+"""The HTTP side of the API: routes, keys, idempotency, faults, answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -16,21 +16,33 @@ from urllib.parse import parse_qsl
 
 from flask import Blueprint, Response, g, request
 
-from tmt.sandbox import clocks, resources
-from tmt.sandbox.call import Call
-from tmt.sandbox.errors import ApiError, problem
+# Imported for their methods and timers, which register themselves.
+from tmt.sandbox import (
+    balance,  # noqa: F401
+    clocks,
+    confirmation,  # noqa: F401
+    customers,  # noqa: F401
+    intents,  # noqa: F401
+    payment_methods,  # noqa: F401
+    refunds_disputes,  # noqa: F401
+    resources,
+    webhooks,  # noqa: F401
+)
+from tmt.sandbox.errors import ApiError, api_error
 from tmt.sandbox.faults import Faults
-from tmt.sandbox.params import nest, read
-from tmt.sandbox.shape import ACCOUNT_VERSION, DAY, Json, function, known, same, token
+from tmt.sandbox.objects import ACCOUNT_VERSION, DAY, Json, secrets_match, token
+from tmt.sandbox.params import STRINGS, Parameter, method_parameters, nest, parse
+from tmt.sandbox.registry import ROUTES, Route
+from tmt.sandbox.request_context import RequestContext
 from tmt.sandbox.store import Store
 
-Handler = Callable[..., Json]
 log = logging.getLogger(__name__)
-_LONGEST_BODY = 1 << 20
-_LONGEST_HANG = 120.0
-_KEYS_KEPT_SECONDS = DAY
+_MAX_BODY_BYTES = 1 << 20
+_MAX_HANG_SECONDS = 120.0
+_KEY_RETENTION_SECONDS = DAY
+# The first version without `payment_method_types`.
 _FIRST_WITHOUT_TYPES = "2026-09-30"
-_PREFLIGHT = {
+_PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Stripe-Version, Client-Secret",
     "Access-Control-Allow-Methods": "GET, POST",
     "Access-Control-Max-Age": "600",
@@ -38,7 +50,7 @@ _PREFLIGHT = {
 
 
 class Api:
-    """Answers the methods of data/api.yaml for two keys, secret and publishable.
+    """Answers the registered methods for two keys, secret and publishable.
 
     `flush` delivers the events that are due.
     """
@@ -47,146 +59,155 @@ class Api:
         self, store: Store, faults: Faults, keys: tuple[str, str], flush: Callable[[], None]
     ) -> None:
         self._store, self._faults, self._keys, self._flush = store, faults, keys, flush
-        self._busy: dict[str, threading.Lock] = {}
+        self._key_locks: dict[str, threading.Lock] = {}
 
     def blueprint(self) -> Blueprint:
         """The routes, and Stripe's answer to every other URL."""
         views = Blueprint("api", __name__)
-        for number, (name, row) in enumerate(known("api")["methods"].items()):
-            method, path = name.split()
-            fixed = {name: row[name] for name in ("kind", "tells") if name in row}
-            handler = partial(function(row["does"]), **fixed)
-            view = partial(self._answer, handler, row.get("takes", {}), row.get("browser", False))
+        for number, route in enumerate(ROUTES.values()):
+            method, path = route.rule.split()
+            view = partial(self._answer, route, method_parameters(route.rule))
             views.add_url_rule(path, f"route_{number}", view, False, methods=[method])
-        every = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+        methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
         for path in ("/v1", "/v1/", "/v1/<path:rest>"):
-            views.add_url_rule(path, "other", _other, False, methods=every)
-        views.before_request(_name_request)
-        views.register_error_handler(ApiError, _error)
-        views.after_request(_finish)
+            views.add_url_rule(path, "other", _answer_other_url, False, methods=methods)
+        views.before_request(_assign_request_id)
+        views.register_error_handler(ApiError, _error_response)
+        views.after_request(_add_headers)
         return views
 
-    def _answer(self, handler: Handler, takes: Json, browser: bool, **ids: str) -> Response:
-        """One call of the API, with the trouble that is ordered for it."""
-        with self._claimed(request.headers.get("Idempotency-Key")):
-            trouble = self._faults.take(f"{request.method} {request.path}", "answer")
-            if early := _refuse_early(trouble):
-                return early
-            call = self._call(browser)
-            handle = partial(_handle, call, handler, takes, ids)
-            answer = self._run(call, _fail if "500" in trouble else handle)
-        if "early_webhooks" in trouble:
+    def _answer(self, route: Route, parameters: Mapping[str, Parameter], **ids: str) -> Response:
+        """Answer one request, with the faults that are armed for it."""
+        with self._locked_key(request.headers.get("Idempotency-Key")):
+            faults = self._faults.take(f"{request.method} {request.path}", "answer")
+            if response := _early_fault(faults):
+                return response
+            context = self._context(route)
+            if "500" in faults:
+                response = self._run(context, _fail)
+            else:
+                response = self._run(context, partial(_handle, context, route, parameters, ids))
+        if "early_webhooks" in faults:
             self._flush()
-        return _hang_up() if "lose_answer" in trouble else answer
+        return _close_connection() if "lose_answer" in faults else response
 
     @contextmanager
-    def _claimed(self, key: str | None) -> Iterator[None]:
-        """Hold the key for the length of one request. Raises ApiError (409) if it is held."""
+    def _locked_key(self, key: str | None) -> Iterator[None]:
+        """Lock the idempotency key for one request. Raises ApiError (409) if it is locked."""
         if key is None or request.method != "POST":
             yield
             return
         if len(key) > 255:
-            raise problem("too_large_key")
-        lock = self._busy.setdefault(key, threading.Lock())
+            raise api_error("too_large_key")
+        lock = self._key_locks.setdefault(key, threading.Lock())
         if not lock.acquire(blocking=False):
-            raise problem("idempotency_key_in_use", key=key)
+            raise api_error("idempotency_key_in_use", key=key)
         try:
             yield
         finally:
             lock.release()
 
-    def _call(self, browser: bool) -> Call:
-        """Who asks, and when. Raises ApiError (401, 403, 413) for whom it refuses."""
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    def _context(self, route: Route) -> RequestContext:
+        """The context of this request. Raises ApiError (401, 403, 413) for one that is refused."""
+        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "basic" and request.authorization:
-            given = request.authorization.username or ""
-        if not given:
-            raise problem("no_key")
-        secret, publishable = (same(given, key) for key in self._keys)
-        if not secret and not publishable:
-            masked = given[:8] + "*" * 8 + given[-4:] if len(given) > 16 else "*" * len(given)
-            raise problem("wrong_key", key=masked)
-        if publishable and not browser:
-            raise problem("secret_key_required")
-        if (request.content_length or 0) > _LONGEST_BODY:
-            raise problem("too_large")
-        clocks.run_due(self._store)
-        key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
-        root, path = request.host_url.rstrip("/") + request.script_root, request.path
-        now = int(self._store.now())
-        return Call(self._store, now, root, g.id, key, publishable, _version(), path)
+            key = request.authorization.username or ""
+        if not key:
+            raise api_error("no_key")
+        is_secret, is_publishable = (secrets_match(key, own) for own in self._keys)
+        if not is_secret and not is_publishable:
+            masked = key[:8] + "*" * 8 + key[-4:] if len(key) > 16 else "*" * len(key)
+            raise api_error("wrong_key", key=masked)
+        if is_publishable and not route.publishable:
+            raise api_error("secret_key_required")
+        if (request.content_length or 0) > _MAX_BODY_BYTES:
+            raise api_error("too_large")
+        clocks.run_due_timers(self._store)
+        is_post = request.method == "POST"
+        return RequestContext(
+            store=self._store,
+            now=int(self._store.now()),
+            root=request.host_url.rstrip("/") + request.script_root,
+            request_id=g.id,
+            idempotency_key=request.headers.get("Idempotency-Key") if is_post else None,
+            publishable=is_publishable,
+            version=_version(),
+            path=request.path,
+        )
 
-    def _run(self, call: Call, handle: Callable[[], Json]) -> Response:
-        """The effect of a call and its stored answer are one transaction."""
-        key = call.idempotency_key
+    def _run(self, context: RequestContext, handle: Callable[[], Json]) -> Response:
+        """The effect of a request and its stored answer are one transaction."""
+        key = context.idempotency_key
         with self._store.transaction(write=request.method != "GET"):
-            if key and (stored := self._replayed(key, call.now)):
-                return stored
-            answer, executed = self._attempt(handle)
+            if key and (replayed := self._replay(key, context.now)):
+                return replayed
+            try:
+                # A failure undoes what was done so far, unless the error keeps it.
+                with self._store.savepoint():
+                    response, executed = _json(200, handle()), True
+            except ApiError as error:
+                response, executed = _error_response(error), error.executed
+            except Exception:
+                log.exception("The sandbox failed to answer %s %s", request.method, request.path)
+                response, executed = _error_response(api_error("internal")), True
             if key and executed:
-                values = (key, call.now, *_asked(), answer.status_code, answer.get_data(True))
+                body = response.get_data(True)
+                values = (key, context.now, *_fingerprint(), response.status_code, body)
                 self._store.execute("INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?)", values)
-            return answer
+            return response
 
-    def _replayed(self, key: str, now: int) -> Response | None:
-        """The stored answer. Raises ApiError (400) for another request than the first."""
-        self._store.execute("DELETE FROM replies WHERE created < ?", (now - _KEYS_KEPT_SECONDS,))
+    def _replay(self, key: str, now: int) -> Response | None:
+        """The stored answer. Raises ApiError (400) if the first request was another one."""
+        expired = (now - _KEY_RETENTION_SECONDS,)
+        self._store.execute("DELETE FROM replies WHERE created < ?", expired)
         for first in self._store.rows("SELECT * FROM replies WHERE key = ?", (key,)):
-            endpoint, fingerprint = _asked()
+            endpoint, fingerprint = _fingerprint()
             if first["endpoint"] != endpoint:
-                raise problem("idempotency_other_endpoint", key=key)
+                raise api_error("idempotency_other_endpoint", key=key)
             if first["fingerprint"] != fingerprint:
-                raise problem("idempotency_other_parameters", key=key)
+                raise api_error("idempotency_other_parameters", key=key)
             headers = {"Idempotent-Replayed": "true"}
             return Response(first["body"], first["status"], headers, mimetype="application/json")
         return None
 
-    def _attempt(self, handle: Callable[[], Json]) -> tuple[Response, bool]:
-        """The answer, and whether the request began to execute; errors undo what they should."""
-        try:
-            with self._store.part():
-                return _json(200, handle()), True
-        except ApiError as error:
-            return _error(error), error.executed
-        except Exception:
-            log.exception("The sandbox failed to answer %s %s", request.method, request.path)
-            return _error(problem("internal")), True
 
-
-def _handle(call: Call, handler: Handler, takes: Json, ids: Json) -> Json:
+def _handle(
+    context: RequestContext, route: Route, parameters: Mapping[str, Parameter], ids: Json
+) -> Json:
     raw = request.query_string if request.method == "GET" else request.get_data()
     try:
         pairs = parse_qsl(raw.decode(), keep_blank_values=True, strict_parsing=bool(raw))
     except ValueError:
-        raise problem("not_form_encoded") from None
-    older = call.version < _FIRST_WITHOUT_TYPES and "allowed_payment_method_types" in takes
-    types = {"payment_method_types": "list"} if older else {}
-    p = read(nest(pairs), {**takes, **types, "expand": "list"})
+        raise api_error("not_form_encoded") from None
+    accepted = {**parameters, "expand": STRINGS}
+    if context.version < _FIRST_WITHOUT_TYPES and "allowed_payment_method_types" in parameters:
+        accepted["payment_method_types"] = STRINGS
+    params = parse(nest(pairs), accepted)
     # A browser sends the secret of a GET in a header, so that it appears in no address or log.
-    if call.publishable and "Client-Secret" in request.headers:
-        p.setdefault("client_secret", request.headers["Client-Secret"])
-    paths = p.pop("expand", [])
-    return resources.render(call, handler(call=call, p=p, **ids), paths)
+    if context.publishable and "Client-Secret" in request.headers:
+        params.setdefault("client_secret", request.headers["Client-Secret"])
+    paths = params.pop("expand", [])
+    return resources.render(context, route.handler(context=context, params=params, **ids), paths)
 
 
 def _fail() -> Json:
-    raise problem("outage")
+    raise api_error("outage")
 
 
-def _other(rest: str = "") -> Response:
-    """A browser's preliminary question, or a URL that the API lacks."""
+def _answer_other_url(rest: str = "") -> Response:
+    """Answer a browser's preflight request, or say that the API lacks this URL."""
     if request.method == "OPTIONS":
-        return Response(status=204, headers=_PREFLIGHT)
-    raise problem("unknown_url", method=request.method, path=request.path)
+        return Response(status=204, headers=_PREFLIGHT_HEADERS)
+    raise api_error("unknown_url", method=request.method, path=request.path)
 
 
-def _asked() -> tuple[str, str]:
-    """The endpoint, and the fingerprint of the parameters."""
-    fingerprint = hashlib.sha256(request.get_data()).hexdigest()
-    return f"{request.method} {request.path}", fingerprint
+def _fingerprint() -> tuple[str, str]:
+    """The endpoint, and the hash of the parameters."""
+    parameters = hashlib.sha256(request.get_data()).hexdigest()
+    return f"{request.method} {request.path}", parameters
 
 
-def _name_request() -> None:
+def _assign_request_id() -> None:
     g.id = f"req_{token(14)}"
 
 
@@ -194,43 +215,43 @@ def _version() -> str:
     return request.headers.get("Stripe-Version", ACCOUNT_VERSION)
 
 
-def _refuse_early(trouble: dict[str, Json]) -> Response | None:
-    """The trouble that strikes before anything is done or looked at."""
-    if "hang" in trouble:
-        time.sleep(min(float(trouble["hang"].get("seconds", 30)), _LONGEST_HANG))
-    if "hang" in trouble or "reset" in trouble:
-        return _hang_up()
-    if "502" in trouble:
+def _early_fault(faults: Mapping[str, Json]) -> Response | None:
+    """The answer of a fault that comes before anything is done or checked."""
+    if "hang" in faults:
+        time.sleep(min(float(faults["hang"].get("seconds", 30)), _MAX_HANG_SECONDS))
+    if "hang" in faults or "reset" in faults:
+        return _close_connection()
+    if "502" in faults:
         return Response("<html><h1>502 Bad Gateway</h1></html>", 502, mimetype="text/html")
-    if "429" in trouble:
-        raise problem("rate_limit")
+    if "429" in faults:
+        raise api_error("rate_limit")
     return None
 
 
-def _hang_up() -> Response:
-    """Cut the line to the caller; what is returned then reaches nobody."""
+def _close_connection() -> Response:
+    """Close the connection to the client; the response that is returned reaches nobody."""
     for name in ("werkzeug.socket", "gunicorn.socket"):
-        line: socket.socket | None = request.environ.get(name)
-        if line is not None:
-            line.shutdown(socket.SHUT_RDWR)
-    closing = {"Connection": "close"}
-    return Response("The line was cut.\n", 502, closing, mimetype="text/plain")
+        connection: socket.socket | None = request.environ.get(name)
+        if connection is not None:
+            connection.shutdown(socket.SHUT_RDWR)
+    headers = {"Connection": "close"}
+    return Response("The connection was closed.\n", 502, headers, mimetype="text/plain")
 
 
 def _json(status: int, body: Any) -> Response:
     return Response(json.dumps(body, indent=2), status, mimetype="application/json")
 
 
-def _error(error: ApiError) -> Response:
+def _error_response(error: ApiError) -> Response:
     return _json(error.status, error.body(g.id))
 
 
-def _finish(answer: Response) -> Response:
-    answer.headers["Request-Id"] = g.id
-    answer.headers["Stripe-Version"] = _version()
-    answer.headers["Access-Control-Allow-Origin"] = "*"
-    answer.headers["Access-Control-Expose-Headers"] = "Request-Id, Idempotent-Replayed"
-    answer.headers["Cache-Control"] = "no-store"
+def _add_headers(response: Response) -> Response:
+    response.headers["Request-Id"] = g.id
+    response.headers["Stripe-Version"] = _version()
+    response.headers["Access-Control-Allow-Origin"] = "*"
+    response.headers["Access-Control-Expose-Headers"] = "Request-Id, Idempotent-Replayed"
+    response.headers["Cache-Control"] = "no-store"
     if key := request.headers.get("Idempotency-Key"):
-        answer.headers["Idempotency-Key"] = key
-    return answer
+        response.headers["Idempotency-Key"] = key
+    return response

@@ -1,4 +1,4 @@
-"""Time: what is due in the sandbox, in order, and moving on to when it is; Stripe's test clocks."""
+"""The sandbox's time: running due timers, moving the clock forward, and Stripe's test clocks."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from tmt.sandbox.call import Call
-from tmt.sandbox.errors import ApiError, problem
-from tmt.sandbox.params import changes
-from tmt.sandbox.shape import DAY, Json, function, new
+from tmt.sandbox.errors import ApiError, api_error
+from tmt.sandbox.objects import DAY, Json, new
+from tmt.sandbox.params import field_changes
+from tmt.sandbox.registry import TIMER_ACTIONS, route, timer_action
+from tmt.sandbox.request_context import RequestContext
 from tmt.sandbox.store import Store
 
 log = logging.getLogger(__name__)
-_KEPT_SECONDS = 30 * DAY
+_TEST_CLOCK_SECONDS = 30 * DAY
 
 
-def run_due(store: Store) -> None:
-    """Do what is due by now, in order, each at its own time; one that fails is dropped."""
+def run_due_timers(store: Store) -> None:
+    """Run what is due by now, in order, each at its own time; one that fails is dropped."""
     while store.rows("SELECT 1 FROM timers WHERE due <= ? LIMIT 1", (store.now(),)):
         with store.transaction():
             sql = "SELECT * FROM timers WHERE due <= ? ORDER BY due, id LIMIT 1"
             for row in store.rows(sql, (store.now(),)):
                 store.execute("DELETE FROM timers WHERE id = ?", (row["id"],))
-                action, _, detail = row["action"].partition(":")
-                call = Call(store, int(row["due"]))
+                context = RequestContext(store, int(row["due"]))
+                arguments = [row["argument"]] if row["argument"] else []
                 try:
-                    # ApiError: what it was about has changed meanwhile.
-                    with suppress(ApiError), store.part():
-                        function(action)(call, row["object"], *filter(None, [detail]))
+                    # ApiError: the object has changed in the meantime.
+                    with suppress(ApiError), store.savepoint():
+                        TIMER_ACTIONS[row["action"]](context, row["object"], *arguments)
                 except Exception:
                     log.exception("The sandbox's timer %s failed", row["action"])
 
@@ -45,51 +46,53 @@ def next_due(store: Store, after: float = -1.0) -> float | None:
 
 
 def advance(store: Store, seconds: float, send_due: Callable[[], None]) -> None:
-    """Move the clock on; everything due in between happens in order, deliveries included."""
+    """Move the clock forward; what is due in between happens in order, deliveries included."""
     ahead = store.ahead() + seconds
     due: float | None = store.now()
     while due is not None and due <= time.time() + ahead:
         store.move_clock(due - time.time())
-        # Twice: what a receiver did meanwhile may have something due at once.
+        # Twice: a receiver's requests may have made something due at once.
         for _ in range(2):
-            run_due(store)
+            run_due_timers(store)
             send_due()
         due = next_due(store, after=store.now())
     store.move_clock(ahead)
 
 
-def start_days(store: Store) -> None:
-    """See that every midnight is noticed, from now on."""
-    if not store.rows("SELECT 1 FROM timers WHERE action = 'money.midnight'"):
-        now = int(store.now())
-        Call(store, now).later(DAY - now % DAY, "money.midnight", "")
+@route("POST /v1/test_helpers/test_clocks")
+def create_test_clock(context: RequestContext, params: Json) -> Json:
+    """Create a test clock, for a customer if there is one."""
+    clock = new(
+        "test_helpers.test_clock",
+        context.now,
+        deletes_after=context.now + _TEST_CLOCK_SECONDS,
+        frozen_time=params["frozen_time"],
+    )
+    if "customer" in params:
+        customer = context.fetch("customer", params["customer"])
+        context.update(customer, {"test_clock": clock["id"]})
+    clock |= field_changes(clock, params)
+    return context.save_and_emit(clock, "test_helpers.test_clock.created")
 
 
-def create(call: Call, p: Json) -> Json:
-    """POST /v1/test_helpers/test_clocks."""
-    kept = {"deletes_after": call.now + _KEPT_SECONDS}
-    clock = new("test_helpers.test_clock", call.now, frozen_time=p["frozen_time"], **kept)
-    if "customer" in p:
-        call.change(call.fetch("customer", p["customer"]), {"test_clock": clock["id"]})
-    return call.tell(clock | changes(clock, p), "test_helpers.test_clock.created")
-
-
-def advance_test_clock(call: Call, p: Json, id: str) -> Json:
-    """POST /v1/test_helpers/test_clocks/:id/advance; it is `ready` a moment later."""
-    clock = call.fetch("test_helpers.test_clock", id)
+@route("POST /v1/test_helpers/test_clocks/<id>/advance")
+def advance_test_clock(context: RequestContext, params: Json, id: str) -> Json:
+    """Advance a test clock; it is `ready` a moment later."""
+    clock = context.fetch("test_helpers.test_clock", id)
     if clock["status"] != "ready":
-        raise problem("clock_busy")
-    if p["frozen_time"] <= clock["frozen_time"]:
-        raise problem("clock_backwards")
-    target = {"target_frozen_time": p["frozen_time"]}
+        raise api_error("clock_busy")
+    if params["frozen_time"] <= clock["frozen_time"]:
+        raise api_error("clock_backwards")
+    target = {"target_frozen_time": params["frozen_time"]}
     clock |= {"status": "advancing", "status_details": {"advancing": target}}
-    call.later(0, "clocks.test_clock_ready", id)
-    return call.tell(clock, "test_helpers.test_clock.advancing")
+    context.schedule(0, "finish_test_clock", id)
+    return context.save_and_emit(clock, "test_helpers.test_clock.advancing")
 
 
-def test_clock_ready(call: Call, id: str) -> None:
-    """Timer: a test clock shows the time that it was advanced to."""
-    clock = call.fetch("test_helpers.test_clock", id)
+@timer_action("finish_test_clock")
+def finish_test_clock(context: RequestContext, id: str) -> None:
+    """A test clock reaches the time that it was advanced to."""
+    clock = context.fetch("test_helpers.test_clock", id)
     target = clock["status_details"]["advancing"]["target_frozen_time"]
     clock |= {"status": "ready", "status_details": {}, "frozen_time": target}
-    call.tell(clock, "test_helpers.test_clock.ready")
+    context.save_and_emit(clock, "test_helpers.test_clock.ready")

@@ -1,202 +1,211 @@
-"""The dashboard: payments, events and their deliveries, the clock, trouble on order."""
+"""The dashboard: payments, events and their deliveries, the clock, and faults."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from urllib.parse import urlsplit
 
 from flask import Blueprint, abort, jsonify, make_response, redirect, render_template, request
-from werkzeug.wrappers import Response as Answer
+from werkzeug.wrappers import Response
 
-from tmt.sandbox import after_paying, money, webhooks
-from tmt.sandbox.call import Call
-from tmt.sandbox.currencies import spelled
+from tmt.sandbox import balance, refunds_disputes, webhooks
+from tmt.sandbox.currencies import format_amount
 from tmt.sandbox.errors import ApiError
 from tmt.sandbox.faults import Faults
-from tmt.sandbox.shape import Json, known, same
+from tmt.sandbox.objects import Json, load_table, secrets_match
+from tmt.sandbox.request_context import RequestContext
 from tmt.sandbox.store import Store
 
 _POLICY = (
     "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none';"
     " frame-ancestors 'none'"
 )
-_EVENTS_OF = (
+_ABOUT_OBJECT = (
     "? IN (json_extract(body, '$.data.object.id'), json_extract(body,"
     " '$.data.object.payment_intent'))"
 )
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_REASONS = ("fraudulent", "product_not_received", "inquiry")
-# The page and the kind of object that it shows, if it shows one.
-_PAGES = {
-    "/": ("payments", ""), "/payments/<id>": ("payment", "payment_intent"),
-    "/events": ("events", ""), "/events/<id>": ("event", "event"),
-    "/clock": ("clock", ""), "/faults": ("faults", ""),
-}  # fmt: skip
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_DISPUTE_REASONS = ("fraudulent", "product_not_received", "inquiry")
 
 
-def span(text: str) -> float:
+def parse_duration(text: str) -> float:
     """`5d`, `12h`, `30m`, `90s`, `2w` or plain seconds, in seconds. Raises ValueError."""
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhdw]?)", text.strip())
     if match is None:
         raise ValueError(f"{text!r} is no span of time such as 5d, 12h or 90s")
-    return float(match[1]) * _UNITS[match[2]]
+    return float(match[1]) * _SECONDS[match[2]]
 
 
 class Console:
     """The pages under the sandbox's root; its clock and faults are also served as JSON.
 
-    Where strangers are served too (no `local_only`), only who knows the secret key changes things.
+    Without `local_only`, other machines may read; only who has the secret key changes anything.
     """
 
     def __init__(
-        self, store: Store, ordered: Faults, advance: Callable[[float], None], key: str,
+        self,
+        store: Store,
+        faults: Faults,
+        advance: Callable[[float], None],
+        key: str,
         local_only: bool,
-    ) -> None:  # fmt: skip
-        self._store, self._faults, self._advance = store, ordered, advance
+    ) -> None:
+        self._store, self._faults, self._advance = store, faults, advance
         self._key, self._local_only = key, local_only
 
     def blueprint(self) -> Blueprint:
         """The views."""
         views = Blueprint("console", __name__)
-        views.add_app_template_filter(spelled, "money")
-        views.add_app_template_filter(_moment, "moment")
-        views.context_processor(self._at_hand)
-        views.before_request(self._guard)
-        views.register_error_handler(ApiError, lambda e: _told(e.status, e.fields["message"]))
-        views.register_error_handler(ValueError, lambda e: _told(400, str(e)))
-        for path, (page, kind) in _PAGES.items():
-            views.add_url_rule(path, page, partial(self._show, page, kind))
-        changes: dict[str, Callable[..., Answer]] = {
-            "/events/<id>/send/<endpoint>": self._send, "/payments/<id>/refund": self._refund,
-            "/payments/<id>/dispute": self._dispute, "/disputes/<id>/decide": self._decide,
-            "/endpoints/<id>": self._endpoint, "/clock": self._move, "/faults": self._order,
-            "/faults/clear": self._clear,
-        }  # fmt: skip
-        for path, view in changes.items():
-            views.add_url_rule(path, view.__name__, view, methods=["POST"])
+        views.add_app_template_filter(format_amount, "money")
+        views.add_app_template_filter(_format_time, "moment")
+        views.context_processor(self._template_globals)
+        views.before_request(self._check_permission)
+        views.register_error_handler(
+            ApiError, lambda error: _message(error.status, error.fields["message"])
+        )
+        views.register_error_handler(ValueError, lambda error: _message(400, str(error)))
+        get, post = views.get, views.post
+        get("/", endpoint="payments")(lambda: _page("payments"))
+        get("/payments/<id>")(self._payment)
+        post("/payments/<id>/refund")(self._refund)
+        post("/payments/<id>/dispute")(self._dispute)
+        post("/disputes/<id>/decide")(self._decide)
+        get("/events", endpoint="events")(lambda: _page("events"))
+        get("/events/<id>")(self._event)
+        post("/events/<id>/send/<endpoint>")(self._resend)
+        post("/endpoints/<id>")(self._change_endpoint)
+        get("/clock")(self._clock)
+        post("/clock")(self._advance_clock)
+        get("/faults")(self._list_faults)
+        post("/faults")(self._arm_fault)
+        post("/faults/clear")(self._clear_faults)
         return views
 
-    def _guard(self) -> None:
-        """Only a page of this site may post, or a program that knows the secret key."""
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if request.method != "POST" or same(given, self._key):
+    def _check_permission(self) -> None:
+        """Only a page of this site may post, or a program that has the secret key."""
+        key = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if request.method != "POST" or secrets_match(key, self._key):
             return
-        # Its own origin is what every current browser says when it posts a form of this site.
+        # Every current browser sends its origin when it posts a form of this site.
         site = request.headers.get("Sec-Fetch-Site", "same-origin")
-        own = urlsplit(request.headers.get("Origin", "")).netloc == request.host
-        if not self._local_only or site != "same-origin" or not own:
+        is_own = urlsplit(request.headers.get("Origin", "")).netloc == request.host
+        if not self._local_only or site != "same-origin" or not is_own:
             abort(403)
 
-    def _at_hand(self) -> dict[str, object]:
-        """What the templates draw from."""
+    def _template_globals(self) -> dict[str, object]:
         return {
-            "about": lambda id: self._store.select("event", [(_EVENTS_OF, [id])], "ASC"),
-            "balance": lambda: money.balance(self._call(), {}),
+            "balance": lambda: balance.retrieve_balance(self._context(), {}),
+            "events_about": lambda id: self._store.select("event", [(_ABOUT_OBJECT, [id])], "ASC"),
             "faults": self._faults,
-            "kinds": known("faults"),
-            "reasons": _REASONS,
+            "kinds": load_table("faults"),
+            "reasons": _DISPUTE_REASONS,
             "store": self._store,
         }
 
-    def _show(self, page: str, kind: str = "", id: str = "") -> Answer:
-        """A page; the clock and the faults are JSON for who asks for no page."""
-        if _wants_json() and page == "clock":
-            return jsonify(now=self._store.now(), ahead=self._store.ahead())
-        if _wants_json() and page == "faults":
-            return jsonify(self._faults.armed())
-        shown: Json = {kind: self._found(id, kind)} if kind else {}
-        return _page(page, **shown)
+    def _payment(self, id: str) -> Response:
+        return _page("payment", payment_intent=self._get_or_404(id, "payment_intent"))
 
-    def _send(self, id: str, endpoint: str) -> Answer:
-        self._found(id, "event")
-        self._found(endpoint, "webhook_endpoint")
-        webhooks.resend(self._store, id, endpoint)
-        return self._done(f"events/{id}")
-
-    def _refund(self, id: str) -> Answer:
-        amount = request.form.get("amount")
+    def _refund(self, id: str) -> Response:
+        params: Json = {"payment_intent": id}
+        if amount := request.form.get("amount"):
+            params["amount"] = int(amount)
         with self._store.transaction():
-            given = {"amount": int(amount)} if amount else {}
-            after_paying.refund(self._call(), {"payment_intent": id, **given})
-        return self._done(f"payments/{id}")
+            refunds_disputes.create_refund(self._context(), params)
+        return self._redirect(f"payments/{id}")
 
-    def _dispute(self, id: str) -> Answer:
+    def _dispute(self, id: str) -> Response:
         reason = request.form.get("reason", "")
-        if reason not in _REASONS:
+        if reason not in _DISPUTE_REASONS:
             raise ValueError("no such reason")
         with self._store.transaction():
-            charge = self._found(id, "payment_intent")["latest_charge"]
-            after_paying.open_dispute(self._call(), str(charge), reason)
-        return self._done(f"payments/{id}")
+            charge = self._get_or_404(id, "payment_intent")["latest_charge"]
+            refunds_disputes.open_dispute(self._context(), str(charge), reason)
+        return self._redirect(f"payments/{id}")
 
-    def _decide(self, id: str) -> Answer:
+    def _decide(self, id: str) -> Response:
         verdict = "won" if request.form.get("verdict") == "won" else "lost"
         with self._store.transaction():
-            dispute = after_paying.decide(self._call(), id, verdict)
-        return self._done(f"payments/{dispute['payment_intent']}")
+            dispute = refunds_disputes.decide_dispute(self._context(), id, verdict)
+        return self._redirect(f"payments/{dispute['payment_intent']}")
 
-    def _endpoint(self, id: str) -> Answer:
+    def _event(self, id: str) -> Response:
+        return _page("event", event=self._get_or_404(id, "event"))
+
+    def _resend(self, id: str, endpoint: str) -> Response:
+        self._get_or_404(id, "event")
+        self._get_or_404(endpoint, "webhook_endpoint")
+        webhooks.resend(self._store, id, endpoint)
+        return self._redirect(f"events/{id}")
+
+    def _change_endpoint(self, id: str) -> Response:
         action = request.form.get("action")
         with self._store.transaction():
             if action == "roll":
-                secret = webhooks.roll(self._call(), id)
-                return _told(200, f"The new signing secret is {secret}; the old one ends in a day.")
-            webhooks.update(self._call(), {"disabled": action == "disable"}, id)
-        return self._done("events")
+                secret = webhooks.roll_secret(self._context(), id)
+                message = f"The new signing secret is {secret}; the old one ends in a day."
+                return _message(200, message)
+            webhooks.update_endpoint(self._context(), {"disabled": action == "disable"}, id)
+        return self._redirect("events")
 
-    def _move(self) -> Answer:
-        self._advance(span(str(_given().get("advance", ""))))
-        return self._done("clock")
+    def _clock(self) -> Response:
+        if _wants_json():
+            return jsonify(now=self._store.now(), ahead=self._store.ahead())
+        return _page("clock")
 
-    def _order(self) -> Answer:
-        given = {name: value for name, value in _given().items() if value not in ("", None)}
-        kind, match = str(given.pop("kind", "")), str(given.pop("match", "*"))
-        times, share = given.pop("times", 1), float(given.pop("share", 1))
-        given |= {"seconds": float(given["seconds"])} if "seconds" in given else {}
-        self._faults.arm(kind, match, None if times == "always" else int(times), share, **given)
-        return self._done("faults")
+    def _advance_clock(self) -> Response:
+        self._advance(parse_duration(str(_request_data().get("advance", ""))))
+        return self._clock() if _wants_json() else self._redirect("clock")
 
-    def _clear(self) -> Answer:
-        self._faults.clear(int(_given().get("id", 0)))
-        return self._done("faults")
+    def _list_faults(self) -> Response:
+        return jsonify(self._faults.armed()) if _wants_json() else _page("faults")
 
-    def _call(self) -> Call:
-        return Call(self._store, int(self._store.now()), request.host_url.rstrip("/"))
+    def _arm_fault(self) -> Response:
+        data = {name: value for name, value in _request_data().items() if value not in ("", None)}
+        kind, match = str(data.pop("kind", "")), str(data.pop("match", "*"))
+        times, share = data.pop("times", 1), float(data.pop("share", 1))
+        if "seconds" in data:
+            data["seconds"] = float(data["seconds"])
+        self._faults.arm(kind, match, None if times == "always" else int(times), share, **data)
+        return self._list_faults() if _wants_json() else self._redirect("faults")
 
-    def _found(self, id: str, kind: str) -> Json:
+    def _clear_faults(self) -> Response:
+        self._faults.clear(int(_request_data().get("id", 0)))
+        return self._list_faults() if _wants_json() else self._redirect("faults")
+
+    def _context(self) -> RequestContext:
+        return RequestContext(self._store, int(self._store.now()), request.host_url.rstrip("/"))
+
+    def _get_or_404(self, id: str, kind: str) -> Json:
         body = self._store.get(id, kind)
         return body if body is not None else abort(404)
 
-    def _done(self, path: str) -> Answer:
-        if _wants_json() and "/" not in path:
-            return self._show(path)
+    def _redirect(self, path: str) -> Response:
         return redirect(f"{request.script_root}/{path}", 303)
 
 
-def _given() -> Json:
-    given = request.get_json(silent=True) if request.is_json else request.form.to_dict()
-    return given if isinstance(given, dict) else {}
+def _request_data() -> Json:
+    data = request.get_json(silent=True) if request.is_json else request.form.to_dict()
+    return data if isinstance(data, dict) else {}
 
 
 def _wants_json() -> bool:
     return "text/html" not in request.headers.get("Accept", "")
 
 
-def _told(status: int, message: str) -> Answer:
+def _message(status: int, message: str) -> Response:
     if _wants_json():
         return make_response(jsonify(message=message), status)
     return _page("message", status, message=message)
 
 
-def _page(page: str, status: int = 200, **values: object) -> Answer:
-    answer = make_response(render_template(f"{page}.html", **values), status)
-    answer.headers["Content-Security-Policy"] = _POLICY
-    answer.headers["Cache-Control"] = "no-store"
-    return answer
+def _page(page: str, status: int = 200, **values: object) -> Response:
+    response = make_response(render_template(f"{page}.html", **values), status)
+    response.headers["Content-Security-Policy"] = _POLICY
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
-def _moment(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"

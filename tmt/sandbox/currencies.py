@@ -1,35 +1,40 @@
-"""The currencies that can be charged, and how little and how much."""
+"""The currencies that can be charged, and the smallest and largest amounts."""
 
 from __future__ import annotations
 
-from tmt.sandbox.errors import problem
-from tmt.sandbox.shape import known, names
+from tmt.sandbox.errors import api_error
+from tmt.sandbox.objects import load_table, split_words
 
 
 def check_currency(currency: str, param: str) -> None:
-    """Refuse a currency that Stripe does not know. Raises ApiError (400)."""
-    supported = names(known("currencies")["supported"])
+    """Raises ApiError (400) for a currency that Stripe does not support."""
+    supported = split_words(load_table("currencies")["supported"])
     if currency not in supported:
-        raise problem("invalid_currency", param, currency=currency, listed=", ".join(supported))
+        listed = ", ".join(supported)
+        raise api_error("invalid_currency", param, currency=currency, listed=listed)
 
 
-def spelled(amount: int, currency: str) -> str:
-    """The amount as Stripe's messages write it: `$0.50`, or `50 jpy`."""
-    if currency in names(known("currencies")["zero_decimal"]):
+def format_amount(amount: int, currency: str) -> str:
+    """The amount (minor units) as Stripe's messages write it: `$0.50`, or `50 jpy`."""
+    if currency in split_words(load_table("currencies")["zero_decimal"]):
         return f"{amount} {currency}"
-    plain = f"{amount / 100:,.2f}"
-    return f"${plain}" if currency == "usd" else f"{plain} {currency}"
+    decimal = f"{amount / 100:,.2f}"
+    return f"${decimal}" if currency == "usd" else f"{decimal} {currency}"
 
 
 def check_amount(amount: int, currency: str) -> None:
-    """Refuse an amount (minor units) that cannot be charged. Raises ApiError (400)."""
-    table = known("currencies")
-    least = next((low for listed, low in table["minimum"].items() if currency in names(listed)), 1)
+    """Raises ApiError (400) for an amount (minor units) that cannot be charged."""
+    table = load_table("currencies")
+    minimum = 1
+    for currencies, listed_minimum in table["minimum"].items():
+        if currency in split_words(currencies):
+            minimum = listed_minimum
     if amount < 1:
-        raise problem("too_low", "amount")
-    if amount < least:
-        raise problem("amount_too_small", "amount", least=spelled(least, currency))
+        raise api_error("too_low", "amount")
+    if amount < minimum:
+        raise api_error("amount_too_small", "amount", least=format_amount(minimum, currency))
     if amount > table["maximum"]:
-        raise problem("amount_too_large", "amount", most=spelled(table["maximum"], currency))
-    if currency in names(table["whole_units"]) and amount % 100:
-        raise problem("whole_units", "amount", currency=currency)
+        most = format_amount(table["maximum"], currency)
+        raise api_error("amount_too_large", "amount", most=most)
+    if currency in split_words(table["whole_units"]) and amount % 100:
+        raise api_error("whole_units", "amount", currency=currency)

@@ -1,192 +1,237 @@
-"""PaymentIntents and SetupIntents: what may be asked of them, and when.
+"""PaymentIntents and SetupIntents: created, updated, confirmed, canceled and captured.
 
-How one is paid, or a payment method is saved, is in attempts.py.
+What confirming does is in confirmation.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tmt.sandbox import attempts, saved
-from tmt.sandbox.call import Call
-from tmt.sandbox.currencies import check_amount, spelled
-from tmt.sandbox.errors import problem
-from tmt.sandbox.params import changes
-from tmt.sandbox.shape import Json, known, names, new, part, token
+from tmt.sandbox import payment_methods
+from tmt.sandbox.confirmation import Confirmation, capture_charge
+from tmt.sandbox.currencies import check_amount, format_amount
+from tmt.sandbox.errors import api_error
+from tmt.sandbox.objects import Json, load_table, new, split_words, token
+from tmt.sandbox.params import field_changes
+from tmt.sandbox.registry import route, timer_action
+from tmt.sandbox.request_context import RequestContext
 
 _OPEN = ("requires_payment_method", "requires_confirmation", "requires_action")
 _CANCELABLE = ("requires_payment_method", "requires_capture", *_OPEN[1:], "processing")
 _ALWAYS_EDITABLE = {"description", "metadata", "receipt_email", "transfer_group"}
-# Since this version, nothing said means every method of the Dashboard.
+# Parameters that need `confirm`.
+_ONLY_WITH_CONFIRM = (
+    "error_on_requires_action",
+    "mandate",
+    "mandate_data",
+    "off_session",
+    "return_url",
+)
+# Since this version, an intent without a choice takes every method of the Dashboard.
 _DYNAMIC_SINCE = "2023-08-16"
 
 
-def create(call: Call, p: Json, kind: str) -> Json:
-    """POST /v1/payment_intents, POST /v1/setup_intents."""
-    for name in known("api")["confirm_only"]:
-        if name in p and not p.get("confirm"):
-            raise problem("confirm_only", name)
-    intent = new(kind, call.now)
+@route("POST /v1/payment_intents", kind="payment_intent")
+@route("POST /v1/setup_intents", kind="setup_intent")
+def create_intent(context: RequestContext, params: Json, kind: str) -> Json:
+    """Create an intent, and confirm it if `confirm` says so."""
+    for name in _ONLY_WITH_CONFIRM:
+        if name in params and not params.get("confirm"):
+            raise api_error("confirm_only", name)
+    intent = new(kind, context.now)
     intent["client_secret"] = f"{intent['id']}_secret_{token(25)}"
-    _settle(call, intent, p, fresh=True)
-    # Created comes first: what confirming makes of it is told by the events that follow.
-    begun = {"payment_method": None, "status": _OPEN[0]} if p.get("confirm") else {}
-    call.emit(f"{kind}.created", {**intent, **begun})
-    return attempts.of(call, intent).confirm(p) if p.get("confirm") else call.save(intent)
+    _apply_params(context, intent, params, is_new=True)
+    # The event shows the intent before it is confirmed; events about that follow.
+    unconfirmed = {"payment_method": None, "status": _OPEN[0]} if params.get("confirm") else {}
+    context.emit(f"{kind}.created", {**intent, **unconfirmed})
+    if params.get("confirm"):
+        return Confirmation.of(context, intent).start(params)
+    return context.save(intent)
 
 
-def update(call: Call, p: Json, id: str, kind: str) -> Json:
-    """POST /v1/payment_intents/:id, POST /v1/setup_intents/:id."""
-    intent = call.fetch(kind, id)
-    if fixed := sorted(set(p) - _ALWAYS_EDITABLE):
-        _need_status(call, intent, _OPEN, "update", fixed[0])
+@route("POST /v1/payment_intents/<id>", kind="payment_intent")
+@route("POST /v1/setup_intents/<id>", kind="setup_intent")
+def update_intent(context: RequestContext, params: Json, id: str, kind: str) -> Json:
+    """Update an intent."""
+    intent = context.fetch(kind, id)
+    if restricted := sorted(set(params) - _ALWAYS_EDITABLE):
+        _check_status(context, intent, _OPEN, "update", restricted[0])
     if kind == "payment_intent":
         intent["last_payment_error"] = None
-    _settle(call, intent, p)
-    return call.save(intent)
+    _apply_params(context, intent, params)
+    return context.save(intent)
 
 
-def confirm(call: Call, p: Json, id: str, kind: str) -> Json:
-    """POST /v1/payment_intents/:id/confirm, POST /v1/setup_intents/:id/confirm."""
-    intent = call.fetch(kind, id)
-    call.check_secret(intent, p)
+@route("POST /v1/payment_intents/<id>/confirm", publishable=True, kind="payment_intent")
+@route("POST /v1/setup_intents/<id>/confirm", publishable=True, kind="setup_intent")
+def confirm_intent(context: RequestContext, params: Json, id: str, kind: str) -> Json:
+    """Confirm an intent."""
+    intent = context.fetch(kind, id)
+    context.check_client_secret(intent, params)
     if intent["status"] == "succeeded":
-        raise call.about("already_succeeded", intent)
-    _need_status(call, intent, _OPEN, "confirm")
-    if call.publishable and intent.get("confirmation_method") == "manual":
-        raise call.about("manual_confirmation", intent)
-    if "amount_to_confirm" in p and p["amount_to_confirm"] != intent["amount"]:
-        raise problem("wrong_amount_to_confirm")
-    _settle(call, intent, p)
-    return attempts.of(call, intent).confirm(p)
+        raise context.intent_error("already_succeeded", intent)
+    _check_status(context, intent, _OPEN, "confirm")
+    if context.publishable and intent.get("confirmation_method") == "manual":
+        raise context.intent_error("manual_confirmation", intent)
+    if "amount_to_confirm" in params and params["amount_to_confirm"] != intent["amount"]:
+        raise api_error("wrong_amount_to_confirm")
+    _apply_params(context, intent, params)
+    return Confirmation.of(context, intent).start(params)
 
 
-def cancel(call: Call, p: Json, id: str, kind: str) -> Json:
-    """POST /v1/payment_intents/:id/cancel, POST /v1/setup_intents/:id/cancel."""
-    intent = call.fetch(kind, id)
-    _need_status(call, intent, _CANCELABLE if kind == "payment_intent" else _OPEN, "cancel")
-    return _cancel(call, intent, p.get("cancellation_reason"))
+@route("POST /v1/payment_intents/<id>/cancel", kind="payment_intent")
+@route("POST /v1/setup_intents/<id>/cancel", kind="setup_intent")
+def cancel_intent(context: RequestContext, params: Json, id: str, kind: str) -> Json:
+    """Cancel an intent that has not succeeded."""
+    intent = context.fetch(kind, id)
+    cancelable = _CANCELABLE if kind == "payment_intent" else _OPEN
+    _check_status(context, intent, cancelable, "cancel")
+    return _cancel(context, intent, params.get("cancellation_reason"))
 
 
-def _cancel(call: Call, intent: Json, reason: str | None) -> Json:
-    """End an intent that has not succeeded; a held amount is released."""
-    before, id = intent["status"], intent.get("latest_charge")
+@timer_action("expire_hold")
+def expire_hold(context: RequestContext, id: str) -> None:
+    """An uncaptured payment is canceled after seven days."""
+    intent = context.fetch("payment_intent", id)
+    if intent["status"] == "requires_capture":
+        _cancel(context, intent, "automatic")
+
+
+def _cancel(context: RequestContext, intent: Json, reason: str | None) -> Json:
+    """Cancel the intent; a held amount is released, and a debit in processing fails."""
+    status, charge_id = intent["status"], intent.get("latest_charge")
     intent |= {"status": "canceled", "cancellation_reason": reason}
     intent |= {"next_action": None, "_challenge": None}
     if intent["object"] == "payment_intent":
-        intent |= {"canceled_at": call.now, "amount_capturable": 0}
-    if id and before in ("requires_capture", "processing"):
-        charge, told = call.fetch("charge", id), "charge.failed"
-        if before == "processing":
+        intent |= {"canceled_at": context.now, "amount_capturable": 0}
+    if charge_id and status in ("requires_capture", "processing"):
+        charge, event_type = context.fetch("charge", charge_id), "charge.failed"
+        if status == "processing":
             charge |= {"status": "failed", "failure_code": "payment_canceled", "captured": False}
         else:
             charge |= {"refunded": True, "amount_refunded": charge["amount"]}
-            told = "charge.expired" if reason == "automatic" else "charge.refunded"
-        call.tell(charge, told)
-    return call.tell(intent, f"{intent['object']}.canceled")
+            event_type = "charge.expired" if reason == "automatic" else "charge.refunded"
+        context.save_and_emit(charge, event_type)
+    return context.save_and_emit(intent, f"{intent['object']}.canceled")
 
 
-def expire_hold(call: Call, id: str) -> None:
-    """Timer: an uncaptured payment ends after seven days."""
-    intent = call.fetch("payment_intent", id)
-    if intent["status"] == "requires_capture":
-        _cancel(call, intent, "automatic")
+@route("POST /v1/payment_intents/<id>/capture")
+def capture_intent(context: RequestContext, params: Json, id: str) -> Json:
+    """Take some of a held payment and release the rest."""
+    intent = context.fetch("payment_intent", id)
+    _check_status(context, intent, ("requires_capture",), "capture")
+    capturable: int = intent["amount_capturable"]
+    amount = params.get("amount_to_capture", capturable)
+    if not 0 < amount <= capturable:
+        raise api_error("amount_to_capture", most=format_amount(capturable, intent["currency"]))
+    _copy_fields(intent, params)
+    charge = context.fetch("charge", intent["latest_charge"])
+    return capture_charge(context, intent, charge, amount, "charge.captured")
 
 
-def capture(call: Call, p: Json, id: str) -> Json:
-    """POST /v1/payment_intents/:id/capture: take some of a held payment and release the rest."""
-    intent = call.fetch("payment_intent", id)
-    _need_status(call, intent, ("requires_capture",), "capture")
-    left: int = intent["amount_capturable"]
-    amount = p.get("amount_to_capture", left)
-    if not 0 < amount <= left:
-        raise problem("amount_to_capture", most=spelled(left, intent["currency"]))
-    _apply(intent, p)
-    charge = call.fetch("charge", intent["latest_charge"])
-    return attempts.captured(call, intent, charge, amount, "captured")
-
-
-def _need_status(
-    call: Call, intent: Json, allowed: Sequence[str], doing: str, field: str = ""
+def _check_status(
+    context: RequestContext,
+    intent: Json,
+    allowed: Sequence[str],
+    operation: str,
+    field: str = "",
 ) -> None:
     if intent["status"] not in allowed:
-        said = {"status": intent["status"], "allowed": ", ".join(allowed), "field": field}
-        raise call.about(f"cannot_{doing}", intent, **said)
+        raise context.intent_error(
+            f"cannot_{operation}",
+            intent,
+            status=intent["status"],
+            allowed=", ".join(allowed),
+            field=field,
+        )
 
 
-def _apply(intent: Json, p: Json) -> None:
-    if len(p.get("statement_descriptor_suffix") or "") > 22:
-        raise problem("descriptor_suffix")
-    intent |= changes(intent, p)
+def _copy_fields(intent: Json, params: Json) -> None:
+    if len(params.get("statement_descriptor_suffix") or "") > 22:
+        raise api_error("descriptor_suffix")
+    intent |= field_changes(intent, params)
 
 
-def _settle(call: Call, intent: Json, p: Json, fresh: bool = False) -> None:
+def _apply_params(
+    context: RequestContext, intent: Json, params: Json, is_new: bool = False
+) -> None:
     """Put the parameters of create, update or confirm on the intent, its payment method too."""
-    if p.get("customer"):
-        call.fetch("customer", p["customer"], "customer")
-    _apply(intent, p)
+    if params.get("customer"):
+        context.fetch("customer", params["customer"], "customer")
+    _copy_fields(intent, params)
     if intent["object"] == "payment_intent":
         check_amount(intent["amount"], intent["currency"])
-    if "amount_details" in p:
-        intent["amount_details"] = {"tip": {}, **p["amount_details"]}
-    _settle_types(call, intent, p, fresh)
-    options, given = intent["payment_method_options"], p.get("payment_method_options") or {}
+    if "amount_details" in params:
+        intent["amount_details"] = {"tip": {}, **(params["amount_details"] or {})}
+    _choose_method_types(context, intent, params, is_new)
+    kinds = load_table("simulated_methods")["kinds"]
+    options, changes = intent["payment_method_options"], params.get("payment_method_options") or {}
     for kind in intent["payment_method_types"]:
-        options[kind] = {**part(f"options_{kind}"), **options.get(kind, {}), **given.get(kind, {})}
-    _choose(call, intent, p)
+        defaults = kinds[kind]["options"]
+        options[kind] = {**defaults, **options.get(kind, {}), **changes.get(kind, {})}
+    if "payment_method" in params and params["payment_method"] is None:
+        intent |= {"payment_method": None, "status": "requires_payment_method", "next_action": None}
+    method = payment_methods.from_params(context, params, intent["customer"])
+    if method is not None:
+        if method["type"] not in intent["payment_method_types"]:
+            raise api_error("wrong_method_type", type=method["type"])
+        context.save(method)
+        # With another method it has to be confirmed (again).
+        intent |= {"payment_method": method["id"], "status": "requires_confirmation"}
+        intent |= {"next_action": None, "_challenge": None, "_authenticated": None}
 
 
-def _settle_types(call: Call, intent: Json, p: Json, fresh: bool) -> None:
-    given = "allowed_payment_method_types", "excluded_payment_method_types"
-    allowed, excluded = (p.get(name) for name in given)
-    for rival in (given[1], "automatic_payment_methods", "payment_method_configuration"):
-        if allowed and rival in p:
-            raise problem("only_one", given[0], both=f"{given[0]}, {rival}")
-    older = p.get("payment_method_types")
-    if fresh and not allowed and not older:
-        asked = p.get("automatic_payment_methods")
-        if asked or call.version >= _DYNAMIC_SINCE:
-            automatic = {"allow_redirects": "always", "enabled": True} | (asked or {})
-            intent["automatic_payment_methods"] = automatic
+def _choose_method_types(context: RequestContext, intent: Json, params: Json, is_new: bool) -> None:
+    """Set `payment_method_types`: what the parameters allow and the currency and purpose permit."""
+    allowed = params.get("allowed_payment_method_types")
+    excluded = params.get("excluded_payment_method_types")
+    for rival in (
+        "excluded_payment_method_types",
+        "automatic_payment_methods",
+        "payment_method_configuration",
+    ):
+        if allowed and rival in params:
+            both = f"allowed_payment_method_types, {rival}"
+            raise api_error("only_one", "allowed_payment_method_types", both=both)
+    # The parameter of older versions.
+    listed = params.get("payment_method_types")
+    if is_new and not allowed and not listed:
+        automatic = params.get("automatic_payment_methods")
+        if automatic or context.version >= _DYNAMIC_SINCE:
+            defaults = {"allow_redirects": "always", "enabled": True}
+            intent["automatic_payment_methods"] = defaults | (automatic or {})
     if allowed:
         intent |= {"allowed_payment_method_types": allowed, "automatic_payment_methods": None}
-    if excluded:
+    if "excluded_payment_method_types" in params:
         intent["excluded_payment_method_types"] = excluded
-    wanted = older or intent["allowed_payment_method_types"]
-    if not wanted and not (intent["automatic_payment_methods"] or {}).get("enabled"):
-        wanted = intent["payment_method_types"] or ["card"]
-    without = intent["excluded_payment_method_types"] or ()
-    types = [kind for kind in _possible(intent) if kind in (wanted or (kind,))]
-    intent["payment_method_types"] = [kind for kind in types if kind not in without]
+    chosen = listed or intent["allowed_payment_method_types"]
+    if not chosen and not (intent["automatic_payment_methods"] or {}).get("enabled"):
+        chosen = intent["payment_method_types"] or ["card"]
+    refused = intent["excluded_payment_method_types"] or ()
+    intent["payment_method_types"] = [
+        kind
+        for kind in _possible_method_types(intent)
+        if kind in (chosen or (kind,)) and kind not in refused
+    ]
     if not intent["payment_method_types"]:
-        blamed = "payment_method_types" if older else given[0] if allowed else given[1]
-        raise call.about("no_method_type", intent, param=blamed)
+        param = "excluded_payment_method_types"
+        if listed:
+            param = "payment_method_types"
+        elif allowed:
+            param = "allowed_payment_method_types"
+        raise context.intent_error("no_method_type", intent, param=param)
 
 
-def _possible(intent: Json) -> list[str]:
-    """The kinds of payment method that the intent's currency, capture and purpose leave."""
-    currency, setup = intent.get("currency"), intent["object"] == "setup_intent"
-    held = intent.get("capture_method") == "manual"
+def _possible_method_types(intent: Json) -> list[str]:
+    """The kinds of payment method for the intent's currency, capture method and purpose."""
+    currency, is_setup = intent.get("currency"), intent["object"] == "setup_intent"
+    is_manual = intent.get("capture_method") == "manual"
     no_redirects = (intent["automatic_payment_methods"] or {}).get("allow_redirects") == "never"
     return [
         kind
-        for kind, row in known("methods")["kinds"].items()
-        if (not currency or currency in names(row.get("currencies", currency)))
-        and (row.get("capture") or not held)
-        and (row.get("setup") or not setup)
+        for kind, row in load_table("simulated_methods")["kinds"].items()
+        if (not currency or currency in split_words(row.get("currencies", currency)))
+        and (row.get("capture") or not is_manual)
+        and (row.get("setup") or not is_setup)
         and not (kind == "ideal" and no_redirects)
     ]
-
-
-def _choose(call: Call, intent: Json, p: Json) -> None:
-    """Put the given payment method on the intent; it then has to be confirmed (again)."""
-    if "payment_method" in p and p["payment_method"] is None:
-        intent |= {"payment_method": None, "status": "requires_payment_method", "next_action": None}
-    method = saved.chosen(call, p, intent["customer"])
-    if method is None:
-        return
-    if method["type"] not in intent["payment_method_types"]:
-        raise problem("wrong_method_type", type=method["type"])
-    call.save(method)
-    intent |= {"payment_method": method["id"], "status": "requires_confirmation"}
-    intent |= {"next_action": None, "_challenge": None, "_authenticated": None}

@@ -16,113 +16,125 @@ from flask import (
     request,
     send_from_directory,
 )
-from werkzeug.wrappers import Response as Answer
+from werkzeug.wrappers import Response as WerkzeugResponse
 
-from tmt.sandbox import attempts
-from tmt.sandbox.call import Call
-from tmt.sandbox.currencies import spelled
+from tmt.sandbox.confirmation import Confirmation, fetch_challenged_intent
+from tmt.sandbox.currencies import format_amount
 from tmt.sandbox.errors import ApiError
-from tmt.sandbox.shape import Json, known, names, token
+from tmt.sandbox.objects import Json, load_table, split_words, token
+from tmt.sandbox.request_context import RequestContext
 from tmt.sandbox.store import Store
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self';"
     " base-uri 'none'; form-action 'self' http: https:; frame-ancestors *"
 )
-# Babel's territories that are no country of an address at Stripe.
-_NO_COUNTRIES = names("""AC AQ AS BV CC CP CQ CU CX DG EA EH EU EZ FM GS GU HM IC IO IR KP MH MP NF
+# Territories of Babel that Stripe does not offer as the country of an address.
+_NOT_OFFERED = split_words("""
+    AC AQ AS BV CC CP CQ CU CX DG EA EH EU EZ FM GS GU HM IC IO IR KP MH MP NF
     PW QO SD SY TA TF UM UN VI XA XB ZZ""")
 
 
 def pages(store: Store) -> Blueprint:
-    """The views; `store` is read and written through the same calls as the API's."""
+    """The views; those of the bank's page read and write the store."""
     views = Blueprint("pages", __name__)
-    views.add_url_rule("/stripe.js", "script", lambda: _file("stripe.js"))
-    views.add_url_rule("/static/<name>", "file", _file)
-    views.add_url_rule("/texts/<language>", "texts", _texts)
-    views.add_url_rule("/elements/payment", "element", _element)
-    views.add_url_rule("/elements/expressCheckout", "express", lambda: _page("express.html"))
-    views.add_url_rule("/elements/wallet", "wallet", _wallet)
-    path = "/3ds/<id>/<secret>"
-    views.add_url_rule(path, "ask", lambda **ids: _ask(store, **ids))
-    views.add_url_rule(path, "answer", lambda **ids: _answer(store, **ids), methods=["POST"])
+    _add_challenge_views(views, store)
+
+    @views.get("/stripe.js")
+    def script() -> Response:
+        return _static_file("stripe.js")
+
+    @views.get("/static/<name>")
+    def file(name: str) -> Response:
+        return _static_file(name)
+
+    @views.get("/texts/<language>")
+    def texts(language: str) -> Response:
+        response = jsonify(load_table("texts").get(language, {}).get("errors", {}))
+        response.headers["Access-Control-Allow-Origin"] = "*"
+        return response
+
+    @views.get("/elements/payment")
+    def payment_element() -> Response:
+        territories = Locale(_language()).territories.items()
+        offered = [row for row in territories if row[0].isalpha() and row[0] not in _NOT_OFFERED]
+        countries = sorted(offered, key=lambda row: unicodedata.normalize("NFKD", row[1]))
+        methods = load_table("simulated_methods")
+        return _page("element.html", methods=methods, countries=countries)
+
+    @views.get("/elements/expressCheckout")
+    def express_checkout_element() -> Response:
+        return _page("express.html")
+
+    @views.get("/elements/wallet")
+    def wallet() -> Response:
+        amount, currency = request.args.get("amount", type=int), request.args.get("currency", "")
+        formatted = format_amount(amount, currency.lower()[:3]) if amount else None
+        return _page("wallet.html", amount=formatted)
+
     return views
 
 
-def _file(name: str) -> Response:
-    answer = send_from_directory("static", name, max_age=0)
-    answer.headers["X-Content-Type-Options"] = "nosniff"
-    answer.headers["Access-Control-Allow-Origin"] = "*"
-    return answer
+def _add_challenge_views(views: Blueprint, store: Store) -> None:
+    @views.get("/3ds/<id>/<secret>")
+    def show_challenge(id: str, secret: str) -> Response:
+        try:
+            intent = fetch_challenged_intent(_context(store), id, secret)
+        except ApiError:
+            return _page("challenge.html", 404, open=False)
+        amount = None
+        if "amount" in intent:
+            amount = format_amount(intent["amount"], intent["currency"])
+        return _page("challenge.html", open=True, amount=amount)
+
+    @views.post("/3ds/<id>/<secret>")
+    def answer_challenge(id: str, secret: str) -> WerkzeugResponse:
+        context = _context(store)
+        try:
+            with store.transaction():
+                intent = fetch_challenged_intent(context, id, secret)
+                return_url = intent["_challenge"]["return_url"]
+                passed = request.form.get("outcome") == "complete"
+                Confirmation.of(context, intent).answer_challenge(passed)
+        except ApiError:
+            return _page("challenge.html", 404, open=False)
+        if return_url:
+            return redirect(_complete_return_url(return_url, intent), 303)
+        response = Response(status=204)
+        response.headers["Access-Control-Allow-Origin"] = "*"
+        return response
 
 
-def _texts(language: str) -> Response:
-    answer = jsonify(known("texts").get(language, {}).get("errors", {}))
-    answer.headers["Access-Control-Allow-Origin"] = "*"
-    return answer
+def _static_file(name: str) -> Response:
+    response = send_from_directory("static", name, max_age=0)
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Access-Control-Allow-Origin"] = "*"
+    return response
 
 
 def _language() -> str:
-    texts = known("texts")
-    asked = request.args.get("locale") or request.accept_languages.best_match(texts) or "en"
-    return asked if asked in texts else "en"
-
-
-def _element() -> Response:
-    every = Locale(_language()).territories.items()
-    listed = [row for row in every if row[0].isalpha() and row[0] not in _NO_COUNTRIES]
-    countries = sorted(listed, key=lambda row: unicodedata.normalize("NFKD", row[1]))
-    return _page("element.html", methods=known("methods"), countries=countries)
-
-
-def _wallet() -> Response:
-    amount, currency = request.args.get("amount", type=int), request.args.get("currency", "")
-    shown = spelled(amount, currency.lower()[:3]) if amount else None
-    return _page("wallet.html", amount=shown)
+    texts = load_table("texts")
+    language = request.args.get("locale") or request.accept_languages.best_match(texts) or "en"
+    return language if language in texts else "en"
 
 
 def _page(template: str, status: int = 200, **values: object) -> Response:
     language = _language()
-    html = render_template(template, lang=language, t=known("texts")[language], **values)
-    answer = make_response(html, status)
-    answer.headers["Content-Security-Policy"] = _POLICY
-    answer.headers["Cache-Control"] = "no-store"
-    answer.headers["Referrer-Policy"] = "no-referrer"
-    return answer
+    html = render_template(template, lang=language, t=load_table("texts")[language], **values)
+    response = make_response(html, status)
+    response.headers["Content-Security-Policy"] = _POLICY
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
 
 
-def _call(store: Store) -> Call:
+def _context(store: Store) -> RequestContext:
     root = request.host_url.rstrip("/") + request.script_root
-    return Call(store, int(store.now()), root, f"req_{token(14)}")
+    return RequestContext(store, int(store.now()), root, f"req_{token(14)}")
 
 
-def _ask(store: Store, id: str, secret: str) -> Response:
-    try:
-        intent = attempts.challenged(_call(store), id, secret)
-    except ApiError:
-        return _page("challenge.html", 404, open=False)
-    paying = "amount" in intent
-    amount = spelled(intent["amount"], intent["currency"]) if paying else None
-    return _page("challenge.html", open=True, amount=amount)
-
-
-def _answer(store: Store, id: str, secret: str) -> Answer:
-    call = _call(store)
-    try:
-        with store.transaction():
-            intent = attempts.challenged(call, id, secret)
-            return_url = intent["_challenge"]["return_url"]
-            intent = attempts.answer(call, intent, request.form.get("outcome") == "complete")
-    except ApiError:
-        return _page("challenge.html", 404, open=False)
-    if return_url:
-        return redirect(_returning(return_url, intent), 303)
-    answer = Response(status=204)
-    answer.headers["Access-Control-Allow-Origin"] = "*"
-    return answer
-
-
-def _returning(url: str, intent: Json) -> str:
+def _complete_return_url(url: str, intent: Json) -> str:
+    """The URL to which a buyer returns, with the parameters that Stripe adds."""
     parts, kind = urlsplit(url), intent["object"]
     failed = intent["status"] == "requires_payment_method"
     query = [

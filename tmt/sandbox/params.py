@@ -1,18 +1,61 @@
-"""Form-encoded parameters to the typed values that data/api.yaml describes; unset ones are None."""
+"""Form-encoded parameters, parsed to the types of data/parameters.yaml; a cleared one is None."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from tmt.sandbox.currencies import check_currency
-from tmt.sandbox.errors import problem
-from tmt.sandbox.shape import Json, known, names
+from tmt.sandbox.errors import api_error
+from tmt.sandbox.objects import Json, load_table, split_words
 
 _NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
-_PART = re.compile(r"\[([^\[\]]*)\]")
-_RANGE = dict.fromkeys(("gt", "gte", "lt", "lte"), "int")
+_BRACKETS = re.compile(r"\[([^\[\]]*)\]")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What a parameter may be; an empty string clears one that is `clearable`.
+
+    The elements of an array are `items`. A hash without `fields` is stored as it was sent.
+    """
+
+    type: str
+    required: bool = False
+    clearable: bool = False
+    enum: tuple[str, ...] = ()
+    items: Parameter | None = None
+    fields: Mapping[str, Parameter] | None = None
+
+
+STRING, INTEGER = Parameter("string"), Parameter("integer")
+STRINGS = Parameter("array", items=STRING)
+_RANGE = dict.fromkeys(("gt", "gte", "lt", "lte"), INTEGER)
+
+
+def method_parameters(rule: str) -> dict[str, Parameter]:
+    """The parameters of a method of the API, such as `POST /v1/refunds`."""
+    return _parse_fields(load_table("parameters")[rule])
+
+
+def _parse_fields(rows: Mapping[str, Json | str]) -> dict[str, Parameter]:
+    return {name: _parse_parameter(row) for name, row in rows.items()}
+
+
+def _parse_parameter(row: Json | str) -> Parameter:
+    """A row of the table: the type alone, or a mapping of the fields of Parameter."""
+    if isinstance(row, str):
+        return Parameter(row)
+    return Parameter(
+        type=row.get("type", "hash" if "fields" in row else "string"),
+        required=row.get("required", False),
+        clearable=row.get("clearable", False),
+        enum=tuple(row.get("enum", ())),
+        items=_parse_parameter(row["items"]) if "items" in row else None,
+        fields=_parse_fields(row["fields"]) if "fields" in row else None,
+    )
 
 
 def nest(pairs: Iterable[tuple[str, str]]) -> Json:
@@ -21,114 +64,128 @@ def nest(pairs: Iterable[tuple[str, str]]) -> Json:
     for name, value in pairs:
         match = _NAME.fullmatch(name)
         if match is None:
-            raise problem("malformed_name", name[:80])
+            raise api_error("malformed_name", name[:80])
         node = tree
-        *path, last = [match[1], *_PART.findall(match[2])]
-        for part in path:
-            node = node.setdefault(part or str(len(node)), {})
+        *path, last = [match[1], *_BRACKETS.findall(match[2])]
+        for key in path:
+            node = node.setdefault(key or str(len(node)), {})
             if not isinstance(node, dict):
-                raise problem("conflicting", name)
+                raise api_error("conflicting", name)
         last = last or str(len(node))
         if last in node:
-            raise problem("given_twice", name)
+            raise api_error("repeated", name)
         node[last] = value
     return tree
 
 
-def read(tree: Json, takes: Json, prefix: str = "") -> Json:
-    """The typed parameters. Raises ApiError (400) naming the first wrong one."""
+def parse(tree: Json, fields: Mapping[str, Parameter], prefix: str = "") -> Json:
+    """The typed values of nested parameters. Raises ApiError (400) for the first wrong one."""
     values: Json = {}
     for key, raw in tree.items():
         name = f"{prefix}[{key}]" if prefix else key
-        if name.startswith("payment_method_types") and key not in takes:
-            raise problem("payment_method_types_no_longer_supported")
-        if key not in takes or not key:
-            raise problem("parameter_unknown", name)
-        values[key] = _value(raw, takes[key], name)
-    for key, kind in takes.items():
-        if key not in values and isinstance(kind, str) and kind.endswith("!"):
-            raise problem("parameter_missing", f"{prefix}[{key}]" if prefix else key)
+        if name.startswith("payment_method_types") and key not in fields:
+            raise api_error("payment_method_types_no_longer_supported")
+        if key not in fields:
+            raise api_error("parameter_unknown", name)
+        values[key] = _parse_value(raw, fields[key], name)
+    for key, parameter in fields.items():
+        if parameter.required and key not in values:
+            raise api_error("parameter_missing", f"{prefix}[{key}]" if prefix else key)
     return values
 
 
-def _value(raw: Any, kind: Any, name: str) -> Any:
+def _parse_value(raw: Any, parameter: Parameter, name: str) -> Any:
     if raw == "":
-        if kind == "meta" or (kind.endswith("~") if isinstance(kind, str) else "" in kind):
+        if parameter.clearable:
             return None
-        raise problem("parameter_invalid_empty", name)
-    if isinstance(kind, dict):
-        return read(_hash(raw, name), kind, name)
-    if isinstance(kind, list):
-        words = [word for word in kind if word]
-        if raw not in words:
-            listed = ", ".join([*words[:-1], "or " * (len(words) > 1) + words[-1]])
-            raise problem("not_a_word", name, words=listed)
+        raise api_error("parameter_invalid_empty", name)
+    if raw in parameter.enum:
         return raw
-    return _READERS[kind.rstrip("!~")](raw, name)
+    if parameter.enum and parameter.type == "string":
+        *others, last = parameter.enum
+        listed = ", ".join([*others, f"or {last}" if others else last])
+        raise api_error("not_in_enum", name, values=listed)
+    if parameter.type == "array":
+        items = _check_hash(raw, name, "array")
+        element = parameter.items or STRING
+        in_order = sorted(items, key=int)
+        return [_parse_value(items[key], element, f"{name}[{key}]") for key in in_order]
+    if parameter.fields is not None:
+        return parse(_check_hash(raw, name), parameter.fields, name)
+    return _PARSERS[parameter.type](raw, name)
 
 
-def _text(raw: Any, name: str) -> str:
+def _parse_string(raw: Any, name: str) -> str:
     if not isinstance(raw, str) or len(raw) > 5000:
-        raise problem("invalid_value", name, kind="string", value=str(raw)[:80])
+        raise api_error("invalid_value", name, kind="string", value=str(raw)[:80])
     return raw
 
 
-def _integer(raw: Any, name: str) -> int:
+def _parse_integer(raw: Any, name: str) -> int:
     if not isinstance(raw, str) or not re.fullmatch(r"-?[0-9]{1,18}", raw):
-        raise problem("parameter_invalid_integer", name, value=raw)
+        raise api_error("parameter_invalid_integer", name, value=raw)
     return int(raw)
 
 
-def _boolean(raw: Any, name: str) -> bool:
+def _parse_number(raw: Any, name: str) -> float:
+    if not isinstance(raw, str) or not re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]{1,12})?", raw):
+        raise api_error("invalid_value", name, kind="decimal", value=raw)
+    return float(raw)
+
+
+def _parse_boolean(raw: Any, name: str) -> bool:
     if raw not in ("true", "false"):
-        raise problem("invalid_value", name, kind="boolean", value=raw)
+        raise api_error("invalid_value", name, kind="boolean", value=raw)
     return bool(raw == "true")
 
 
-def _hash(raw: Any, name: str, kind: str = "object") -> Json:
+def _check_hash(raw: Any, name: str, kind: str = "object") -> Json:
     if not isinstance(raw, dict) or (kind == "array" and not all(map(str.isdigit, raw))):
-        raise problem("invalid_value", name, kind=kind, value=raw)
+        raise api_error("invalid_value", name, kind=kind, value=raw)
     return raw
 
 
-def _array(raw: Any, name: str) -> list[str]:
-    items = _hash(raw, name, "array")
-    return [_text(items[key], f"{name}[{key}]") for key in sorted(items, key=int)]
+def _parse_range(raw: Any, name: str) -> Json:
+    return parse(raw, _RANGE, name) if isinstance(raw, dict) else {"eq": _parse_integer(raw, name)}
 
 
-def _range(raw: Any, name: str) -> Json:
-    return read(raw, _RANGE, name) if isinstance(raw, dict) else {"eq": _integer(raw, name)}
-
-
-def _currency(raw: Any, name: str) -> str:
-    code = _text(raw, name).lower()
+def _parse_currency(raw: Any, name: str) -> str:
+    code = _parse_string(raw, name).lower()
     check_currency(code, name)
     return code
 
 
-def _metadata(raw: Any, name: str) -> dict[str, str]:
-    values = {key: _text(value, f"{name}[{key}]") for key, value in _hash(raw, name).items()}
+def _parse_metadata(raw: Any, name: str) -> dict[str, str]:
+    metadata = _check_hash(raw, name)
+    values = {key: _parse_string(value, f"{name}[{key}]") for key, value in metadata.items()}
     for key, value in values.items():
         if len(key) > 40:
-            raise problem("metadata_key", name, value=key[:40])
+            raise api_error("metadata_key", name, value=key[:40])
         if len(value) > 500:
-            raise problem("metadata_value", f"{name}[{key}]", key=key, length=len(value))
+            raise api_error("metadata_value", f"{name}[{key}]", key=key, length=len(value))
     return values
 
 
-_READERS: dict[str, Callable[[Any, str], Any]] = {
-    "str": _text, "int": _integer, "bool": _boolean, "list": _array, "hash": _hash,
-    "range": _range, "currency": _currency, "meta": _metadata,
-}  # fmt: skip
+_PARSERS: dict[str, Callable[[Any, str], Any]] = {
+    "string": _parse_string,
+    "integer": _parse_integer,
+    "number": _parse_number,
+    "boolean": _parse_boolean,
+    "hash": _check_hash,
+    "range": _parse_range,
+    "currency": _parse_currency,
+    "metadata": _parse_metadata,
+}
 
 
-def changes(body: Json, p: Json) -> Json:
-    """What the given parameters change on an object: its `_set` fields and its metadata."""
-    told = {name: p[name] for name in names(known("objects")[body["object"]]["_set"]) if name in p}
-    if "metadata" in p:
+def field_changes(body: Json, params: Json) -> Json:
+    """The fields of an object that parameters of the same name set, and its merged metadata."""
+    copied = split_words(load_table("defaults")["objects"][body["object"]]["copied_parameters"])
+    changes: Json = {name: params[name] for name in copied if name in params}
+    if "metadata" in params:
         # An empty value removes its key; an empty hash (None) removes them all.
-        merged = {} if p["metadata"] is None else {**body["metadata"], **p["metadata"]}
-        told["metadata"] = {key: value for key, value in merged.items() if value}
-        if len(told["metadata"]) > 50:
-            raise problem("metadata_many", "metadata")
-    return told
+        metadata = {} if params["metadata"] is None else body["metadata"] | params["metadata"]
+        changes["metadata"] = {key: value for key, value in metadata.items() if value}
+        if len(changes["metadata"]) > 50:
+            raise api_error("metadata_many", "metadata")
+    return changes

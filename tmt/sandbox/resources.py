@@ -1,133 +1,185 @@
-"""What all objects have in common: retrieved, listed, updated, deleted, and shown expanded."""
+"""What all kinds of objects share: retrieved, listed, updated, deleted, and shown expanded."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from tmt.sandbox.call import EVENTS_KEPT_SECONDS, Call
-from tmt.sandbox.errors import problem
-from tmt.sandbox.params import changes
-from tmt.sandbox.shape import Json, known, names
+from tmt.sandbox.errors import api_error
+from tmt.sandbox.objects import Json, load_table
+from tmt.sandbox.params import field_changes
+from tmt.sandbox.registry import route
+from tmt.sandbox.request_context import EVENT_RETENTION_SECONDS, RequestContext
 
 _DEPTH = 4
-_COMPARE = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<=", "eq": "="}
+_COMPARISONS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<=", "eq": "="}
 _CURSORS = {
     "starting_after": "seq < (SELECT seq FROM objects AS cursor WHERE cursor.id = ?)",
     "ending_before": "seq > (SELECT seq FROM objects AS cursor WHERE cursor.id = ?)",
 }
-_PENDING = "EXISTS (SELECT 1 FROM deliveries WHERE event = objects.id AND delivered = 0)"
+_UNDELIVERED = "EXISTS (SELECT 1 FROM deliveries WHERE event = objects.id AND delivered = 0)"
 _TYPE = "json_extract(body, '$.type') GLOB ?"
-_HIDDEN = {"payout": "_payout"}
+# Filters by a field that is not shown.
+_INTERNAL_FIELDS = {"payout": "_payout"}
 Where = list[tuple[str, list[Any]]]
 
 
-def retrieve(call: Call, p: Json, id: str, kind: str) -> Json:
-    """GET /v1/<kind>/:id; of a deleted object only that it is deleted."""
-    body = call.store.get(id, kind) or {}
+@route("GET /v1/balance_transactions/<id>", kind="balance_transaction")
+@route("GET /v1/charges/<id>", kind="charge")
+@route("GET /v1/customers/<id>", kind="customer")
+@route("GET /v1/disputes/<id>", kind="dispute")
+@route("GET /v1/events/<id>", kind="event")
+@route("GET /v1/mandates/<id>", kind="mandate")
+@route("GET /v1/payment_intents/<id>", kind="payment_intent", publishable=True)
+@route("GET /v1/payment_method_configurations/<id>", kind="payment_method_configuration")
+@route("GET /v1/payment_methods/<id>", kind="payment_method")
+@route("GET /v1/payouts/<id>", kind="payout")
+@route("GET /v1/radar/early_fraud_warnings/<id>", kind="radar.early_fraud_warning")
+@route("GET /v1/refunds/<id>", kind="refund")
+@route("GET /v1/setup_intents/<id>", kind="setup_intent", publishable=True)
+@route("GET /v1/test_helpers/test_clocks/<id>", kind="test_helpers.test_clock")
+@route("GET /v1/webhook_endpoints/<id>", kind="webhook_endpoint")
+def retrieve(context: RequestContext, params: Json, id: str, kind: str) -> Json:
+    """An object; of a deleted one, that it is deleted."""
+    body = context.store.get(id, kind) or {}
     if not body.get("deleted"):
-        body = call.fetch(kind, id)
+        body = context.fetch(kind, id)
     if "client_secret" in body:
-        call.check_secret(body, p)
+        context.check_client_secret(body, params)
     return body
 
 
-def only(call: Call, p: Json, kind: str) -> Json:
-    """GET /v1/<kind> of which there is one."""
-    return call.store.select(kind)[0]
+@route("GET /v1/account", kind="account")
+def retrieve_only(context: RequestContext, params: Json, kind: str) -> Json:
+    """The object of a kind of which there is one."""
+    return context.store.select(kind)[0]
 
 
-def update(call: Call, p: Json, id: str, kind: str, tells: Sequence[str]) -> Json:
-    """POST /v1/<kind>/:id, where every parameter is simply the new value of its field."""
-    body = call.fetch(kind, id)
-    return call.change(body, changes(body, p), *tells) if p else body
+@route("POST /v1/charges/<id>", kind="charge", event_types=["charge.updated"])
+@route(
+    "POST /v1/refunds/<id>", kind="refund", event_types=["refund.updated", "charge.refund.updated"]
+)
+def update(
+    context: RequestContext, params: Json, id: str, kind: str, event_types: Sequence[str]
+) -> Json:
+    """Update an object whose parameters are new values of fields and nothing else."""
+    body = context.fetch(kind, id)
+    return context.update(body, field_changes(body, params), *event_types) if params else body
 
 
-def delete(call: Call, p: Json, id: str, kind: str, tells: Sequence[str] = ()) -> Json:
-    """DELETE /v1/<kind>/:id."""
-    body = call.fetch(kind, id)
-    call.store.execute("DELETE FROM objects WHERE id = ?", (id,))
-    for event in tells:
-        call.emit(event, body)
+@route(
+    "DELETE /v1/test_helpers/test_clocks/<id>",
+    kind="test_helpers.test_clock",
+    event_types=["test_helpers.test_clock.deleted"],
+)
+@route("DELETE /v1/webhook_endpoints/<id>", kind="webhook_endpoint")
+def delete(
+    context: RequestContext, params: Json, id: str, kind: str, event_types: Sequence[str] = ()
+) -> Json:
+    """Delete an object."""
+    body = context.fetch(kind, id)
+    context.store.execute("DELETE FROM objects WHERE id = ?", (id,))
+    for event_type in event_types:
+        context.emit(event_type, body)
     return {"id": id, "object": kind, "deleted": True}
 
 
-def page(call: Call, p: Json, kind: str, url: str | None = None) -> Json:
-    """GET /v1/<kind>: a page of a list, newest first, with Stripe's filters and cursors.
+@route("GET /v1/balance_transactions", kind="balance_transaction")
+@route("GET /v1/charges", kind="charge")
+@route("GET /v1/customers", kind="customer")
+@route("GET /v1/disputes", kind="dispute")
+@route("GET /v1/events", kind="event")
+@route("GET /v1/payment_intents", kind="payment_intent")
+@route("GET /v1/payment_method_configurations", kind="payment_method_configuration")
+@route("GET /v1/payment_methods", kind="payment_method")
+@route("GET /v1/payouts", kind="payout")
+@route("GET /v1/radar/early_fraud_warnings", kind="radar.early_fraud_warning")
+@route("GET /v1/refunds", kind="refund")
+@route("GET /v1/setup_intents", kind="setup_intent")
+@route("GET /v1/test_helpers/test_clocks", kind="test_helpers.test_clock")
+@route("GET /v1/webhook_endpoints", kind="webhook_endpoint")
+def list_objects(context: RequestContext, params: Json, kind: str, url: str | None = None) -> Json:
+    """A page of a list, newest first, with Stripe's filters and cursors.
 
     Every parameter that is not a cursor filters by the object's field of that name.
     """
-    limit = p.get("limit", 10)
+    limit = params.get("limit", 10)
     if not 1 <= limit <= 100:
-        raise problem("out_of_range", "limit")
-    if "starting_after" in p and "ending_before" in p:
-        raise problem("only_one", "ending_before", both="ending_before, starting_after")
+        raise api_error("out_of_range", "limit")
+    if "starting_after" in params and "ending_before" in params:
+        raise api_error("only_one", "ending_before", both="ending_before, starting_after")
     where: Where = [("json_extract(body, '$.deleted') IS NULL", [])]
     if kind == "event":
-        where.append(("created >= ?", [call.now - EVENTS_KEPT_SECONDS]))
-    for name, value in p.items():
+        where.append(("created >= ?", [context.now - EVENT_RETENTION_SECONDS]))
+    for name, value in params.items():
         if name in _CURSORS:
-            call.fetch(kind, value, name)
+            context.fetch(kind, value, name)
             where.append((_CURSORS[name], [value]))
         elif name != "limit" and value is not None:
-            where += _filter(kind, name, value)
-    backwards = "ending_before" in p
-    found = call.store.select(kind, where, "ASC" if backwards else "DESC", limit + 1)
-    data = found[:limit][::-1] if backwards else found[:limit]
-    shown = [_shown(call, body) for body in data]
+            where += _filter_conditions(kind, name, value)
+    backwards = "ending_before" in params
+    rows = context.store.select(kind, where, "ASC" if backwards else "DESC", limit + 1)
+    page = rows[:limit][::-1] if backwards else rows[:limit]
     return {
         "object": "list",
-        "url": url or call.path,
-        "has_more": len(found) > limit,
-        "data": shown,
+        "url": url or context.path,
+        "has_more": len(rows) > limit,
+        "data": [_visible(context, body) for body in page],
     }
 
 
-def _filter(kind: str, name: str, value: Any) -> Where:
-    field = f"json_extract(body, '$.{_HIDDEN.get(name, name)}')"
+def _filter_conditions(kind: str, name: str, value: Any) -> Where:
+    field = f"json_extract(body, '$.{_INTERNAL_FIELDS.get(name, name)}')"
     if isinstance(value, dict):
-        return [(f"{field} {_COMPARE[compare]} ?", [edge]) for compare, edge in value.items()]
+        return [(f"{field} {_COMPARISONS[name]} ?", [limit]) for name, limit in value.items()]
     if name == "delivery_success":
-        return [(f"NOT {_PENDING}" if value else _PENDING, [])]
+        return [(f"NOT {_UNDELIVERED}" if value else _UNDELIVERED, [])]
     if kind == "event":
         types = value if isinstance(value, list) else [value]
         return [("(" + " OR ".join([_TYPE] * len(types)) + ")", types)]
     return [(f"{field} = ?", [value])]
 
 
-def _shown(call: Call, body: Json) -> Json:
-    shown = call.shown(body)
-    if shown["object"] == "event":
-        sql = "SELECT COUNT(*) FROM deliveries WHERE event = ? AND delivered = 0"
-        shown["pending_webhooks"] = call.store.rows(sql, (shown["id"],))[0][0]
-    return shown
-
-
-def render(call: Call, body: Json, paths: list[str]) -> Json:
-    """The JSON of an object or list, with the wanted ids replaced by their objects."""
-    shown = _shown(call, body)
+def render(context: RequestContext, body: Json, paths: list[str]) -> Json:
+    """The JSON of an object or list; `paths` lead to the ids that are replaced by their objects."""
+    visible = _visible(context, body)
     for path in paths:
-        parts = path.split(".")
-        if len(parts) > _DEPTH:
-            raise problem("too_deep", "expand", most=_DEPTH)
-        _expand(call, shown, parts, path)
-    return shown
+        names = path.split(".")
+        if len(names) > _DEPTH:
+            raise api_error("too_deep", "expand", most=_DEPTH)
+        _expand(context, visible, body["object"], names, path)
+    return visible
 
 
-def _expand(call: Call, node: Any, parts: list[str], path: str) -> None:
-    name, rest = parts[0], parts[1:]
+def _visible(context: RequestContext, body: Json) -> Json:
+    visible = context.visible(body)
+    if visible["object"] == "event":
+        sql = "SELECT COUNT(*) FROM deliveries WHERE event = ? AND delivered = 0"
+        visible["pending_webhooks"] = context.store.rows(sql, (visible["id"],))[0][0]
+    return visible
+
+
+def _expand(context: RequestContext, node: Any, part: str, names: list[str], path: str) -> None:
+    """Expand the first of the names in a node, and the others in what is then there.
+
+    `part` is the node's kind of object or, as in data/objects.yaml, the part of one that it is.
+    """
+    name, rest = names[0], names[1:]
     if isinstance(node, dict) and node.get("object") == "list" and name == "data":
         for item in node["data"]:
-            _expand(call, item, rest, path)
+            _expand(context, item, item["object"], rest, path)
         return
-    hidden = call.publishable and name != "payment_method"
-    plain = rest and isinstance(node.get(name), dict) and "object" not in node[name]
-    if hidden or name not in node or not (plain or name in names(known("objects")["expandable"])):
-        raise problem("not_expandable", "expand", path=path)
+    field = load_table("objects").get(part, {}).get(name, "")
+    is_expandable = "expandable" in field or (part, name) == ("charge", "refunds")
+    is_on_the_way = rest and isinstance(node.get(name), dict) and "object" not in node[name]
+    is_hidden = context.publishable and name != "payment_method"
+    if is_hidden or name not in node or not (is_on_the_way or is_expandable):
+        raise api_error("not_expandable", "expand", path=path)
     if name == "refunds":
         url = f"/v1/charges/{node['id']}/refunds"
-        node[name] = page(call, {"charge": node["id"]}, "refund", url)
-    elif isinstance(node[name], str) and (found := call.store.get(node[name])):
-        node[name] = _shown(call, found)
+        node[name] = list_objects(context, {"charge": node["id"]}, "refund", url)
+    elif isinstance(node[name], str) and (body := context.store.get(node[name])):
+        node[name] = _visible(context, body)
     if rest and isinstance(node[name], dict):
-        _expand(call, node[name], rest, path)
+        inner = node[name].get("object", f"{part}.{name}")
+        _expand(context, node[name], inner, rest, path)

@@ -25,7 +25,9 @@ def main() -> None:
     """Serve as the command line says."""
     parser = argparse.ArgumentParser(prog="python -m tmt.sandbox", description=__doc__)
     parser.add_argument("--port", type=int, default=12111, help="port on 127.0.0.1")
-    parser.add_argument("--store", default="sandbox.sqlite", help="SQLite file that keeps it all")
+    parser.add_argument(
+        "--store", default="sandbox.sqlite", help="SQLite file that stores everything"
+    )
     parser.add_argument("--webhook", metavar="URL", help="where events are sent")
     serve(**vars(parser.parse_args()))
 
@@ -36,16 +38,16 @@ def serve(
     webhook: str | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Serve on 127.0.0.1 until interrupted. The keys are made once and kept beside the store."""
-    secret_key, publishable_key, signing = _keys(Path(store + ".keys"))
-    endpoints = [Endpoint(webhook, signing)] if webhook else []
+    """Serve on 127.0.0.1 until interrupted. The keys are created once and stored beside `store`."""
+    secret_key, publishable_key, signing_secret = _read_keys(Path(store + ".keys"))
+    endpoints = [Endpoint(webhook, signing_secret)] if webhook else []
     box = Sandbox(store, secret_key, publishable_key, endpoints)
     server = make_server("127.0.0.1", port, box.wsgi, threaded=True, request_handler=_Handler)
     box.start()
     say(f"Sandbox          http://127.0.0.1:{server.port}")
     say(f"Secret key       {secret_key}")
     say(f"Publishable key  {publishable_key}")
-    say(f"Webhook secret   {signing}")
+    say(f"Webhook secret   {signing_secret}")
     try:
         server.serve_forever()
     except KeyboardInterrupt:
@@ -55,10 +57,10 @@ def serve(
         box.close()
 
 
-def _keys(file: Path) -> tuple[str, str, str]:
+def _read_keys(file: Path) -> tuple[str, str, str]:
     if not file.exists():
-        made = (start + secrets.token_hex(16) for start in ("sk_test_", "pk_test_", "whsec_"))
+        prefixes = ("sk_test_", "pk_test_", "whsec_")
         file.touch(mode=0o600)
-        file.write_text("\n".join(made) + "\n")
-    secret, publishable, signing = file.read_text().split()
-    return secret, publishable, signing
+        file.write_text("".join(f"{prefix}{secrets.token_hex(16)}\n" for prefix in prefixes))
+    secret_key, publishable_key, signing_secret = file.read_text().split()
+    return secret_key, publishable_key, signing_secret

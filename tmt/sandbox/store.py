@@ -1,4 +1,4 @@
-"""Everything the sandbox knows, and what time it is there, in one SQLite file that outlives it."""
+"""Everything that the sandbox stores, its clock included, in one SQLite file."""
 
 from __future__ import annotations
 
@@ -10,13 +10,31 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tmt.sandbox.shape import Json, read_data
+from tmt.sandbox.objects import Json, read_data
 
-_LAYOUT = 3
+_LAYOUT = 4
+# The timers of layout 3 named modules and functions; now they name registered actions.
+_LAYOUT_3_ACTIONS = {
+    "after_paying.decide": "decide_dispute",
+    "after_paying.escalate": "escalate_inquiry",
+    "after_paying.fail_refund": "fail_refund",
+    "after_paying.land_refund": "complete_refund",
+    "after_paying.open_dispute": "open_dispute",
+    "after_paying.pay_waiting_refunds": "pay_waiting_refunds",
+    "after_paying.unanswered": "lose_unanswered_dispute",
+    "after_paying.warn_of_fraud": "create_fraud_warning",
+    "attempts.book_charge": "record_charge",
+    "attempts.expire_redirect": "expire_redirect",
+    "attempts.settle_debit": "settle_debit",
+    "clocks.test_clock_ready": "finish_test_clock",
+    "intents.expire_hold": "expire_hold",
+    "money.midnight": "close_day",
+    "money.payout_arrives": "complete_payout",
+}
 
 
 class Store:
-    """One connection, used by one thread at a time. A file of another layout is emptied.
+    """One connection, used by one thread at a time. A file of an older layout than 3 is emptied.
 
     WAL with `synchronous=NORMAL` survives a killed process (not a power cut), which is enough
     for play money and keeps a payment to a few milliseconds.
@@ -30,15 +48,30 @@ class Store:
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute("PRAGMA foreign_keys = ON")
         self._queued = False
-        self.on_work: Callable[[], None] = lambda: None
+        self.on_queued: Callable[[], None] = lambda: None
         with self.transaction():
-            if self.rows("PRAGMA user_version")[0][0] != _LAYOUT:
+            layout = self.rows("PRAGMA user_version")[0][0]
+            if layout == 3:
+                self._upgrade_timers()
+            elif layout != _LAYOUT:
                 for row in self.rows("SELECT name FROM sqlite_master WHERE type = 'table'"):
                     if not row["name"].startswith("sqlite_"):
                         self.execute(f'DROP TABLE "{row["name"]}"')
+            if layout != _LAYOUT:
                 self.execute(f"PRAGMA user_version = {_LAYOUT}")
             for statement in read_data("schema.sql").split(";")[:-1]:
                 self.execute(statement)
+
+    def _upgrade_timers(self) -> None:
+        """From layout 3: the argument stood behind the action or, of a redirect, the object."""
+        self.execute("ALTER TABLE timers ADD COLUMN argument TEXT NOT NULL DEFAULT ''")
+        for row in self.rows("SELECT * FROM timers"):
+            action, _, argument = row["action"].partition(":")
+            object, _, secret = row["object"].partition("/")
+            self.execute(
+                "UPDATE timers SET action = ?, object = ?, argument = ? WHERE id = ?",
+                (_LAYOUT_3_ACTIONS.get(action, action), object, argument or secret, row["id"]),
+            )
 
     def close(self) -> None:
         """Close the file; the store cannot be used afterwards."""
@@ -54,12 +87,12 @@ class Store:
         return time.time() + self.ahead()
 
     def move_clock(self, ahead: float) -> None:
-        """Have the sandbox's clock be so many seconds ahead, unless it is more already."""
+        """Put the sandbox's clock so many seconds ahead, unless it is further already."""
         self.execute("UPDATE clock SET ahead = MAX(ahead, ?)", (ahead,))
 
     @contextmanager
     def transaction(self, write: bool = True) -> Iterator[None]:
-        """All or nothing. `on_work` is called after a commit that queued something to do."""
+        """All or nothing. `on_queued` is called after a commit that queued something to do."""
         with self._lock:
             if self._db.in_transaction:
                 yield
@@ -74,16 +107,16 @@ class Store:
                 raise
             wake, self._queued = self._queued, False
         if wake:
-            self.on_work()
+            self.on_queued()
 
     @contextmanager
-    def part(self) -> Iterator[None]:
-        """A part of a transaction, undone alone when it raises (unless the error has `keep`)."""
+    def savepoint(self) -> Iterator[None]:
+        """A part of a transaction that an error undoes, unless the error says `keep_changes`."""
         self.execute("SAVEPOINT part")
         try:
             yield
         except BaseException as error:
-            if not getattr(error, "keep", False):
+            if not getattr(error, "keep_changes", False):
                 self.execute("ROLLBACK TO part")
             raise
         finally:
@@ -100,18 +133,18 @@ class Store:
             return self._db.execute(sql, values).fetchall()
 
     def table(self, name: str, **equal: Any) -> list[sqlite3.Row]:
-        """The rows of one of the sandbox's own tables whose columns are so, oldest first."""
+        """The rows of one of the sandbox's own tables with these values, oldest first."""
         conditions = " AND ".join(["1", *(f"{column} = ?" for column in equal)])
         sql = f"SELECT * FROM {name} WHERE {conditions} ORDER BY rowid"  # noqa: S608 - no client's
         return self.rows(sql, [*equal.values()])
 
     def queue(self, sql: str, values: Sequence[Any]) -> None:
-        """Run one statement that makes work for the background threads."""
+        """Run one statement that adds work for the background threads."""
         self.execute(sql, values)
         self._queued = True
 
     def put(self, body: Json) -> None:
-        """Insert the object, or replace it where its id is known."""
+        """Insert the object, or replace the one with its id."""
         self.execute(
             "INSERT INTO objects (id, kind, created, body) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (id) DO UPDATE SET body = excluded.body",
@@ -120,21 +153,26 @@ class Store:
 
     def get(self, id: str, kind: str | None = None) -> Json | None:
         """The object with this id (and kind), or None."""
-        found = self.rows("SELECT kind, body FROM objects WHERE id = ?", (id,))
-        if not found or (kind and found[0]["kind"] != kind):
-            return None
-        body: Json = json.loads(found[0]["body"])
-        return body
+        for row in self.rows("SELECT kind, body FROM objects WHERE id = ?", (id,)):
+            if kind is None or row["kind"] == kind:
+                body: Json = json.loads(row["body"])
+                return body
+        return None
 
     def select(
-        self, kind: str, where: Sequence[tuple[str, Sequence[Any]]] = (), order: str = "DESC",
-        limit: int = -1, **equal: Any,
-    ) -> list[Json]:  # fmt: skip
-        """Objects of a kind whose fields are so, newest first unless `order` is ASC.
+        self,
+        kind: str,
+        where: Sequence[tuple[str, Sequence[Any]]] = (),
+        order: str = "DESC",
+        limit: int = -1,
+        **equal: Any,
+    ) -> list[Json]:
+        """Objects of a kind with these values, newest first unless `order` is ASC.
 
         `where` holds SQL conditions of this package (never of a client) with their values.
         """
-        where = [*where, *((f"json_extract(body, '$.{n}') = ?", [v]) for n, v in equal.items())]
+        fields = [(f"json_extract(body, '$.{name}') = ?", [equal[name]]) for name in equal]
+        where = [*where, *fields]
         conditions = " AND ".join(["kind = ?", *(sql for sql, _ in where)])
         values = [kind, *(value for _, some in where for value in some), limit]
         query = ("SELECT body FROM objects WHERE", conditions, "ORDER BY seq", order, "LIMIT ?")

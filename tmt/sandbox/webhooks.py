@@ -1,4 +1,4 @@
-"""Webhook endpoints, and sending them events: signed, at once, again until they are received."""
+"""Webhook endpoints, and delivering events to them: signed, at once, repeated until received."""
 
 from __future__ import annotations
 
@@ -10,75 +10,88 @@ import logging
 import re
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from sqlite3 import Row
 from urllib.parse import urlsplit
 
 from tmt.sandbox import clocks
-from tmt.sandbox.call import Call
-from tmt.sandbox.errors import problem
-from tmt.sandbox.faults import Faults, odd
-from tmt.sandbox.params import changes
-from tmt.sandbox.shape import ACCOUNT_VERSION, API_VERSION, DAY, Json, new, public, token
+from tmt.sandbox.errors import api_error
+from tmt.sandbox.faults import Faults, mangle
+from tmt.sandbox.objects import (
+    ACCOUNT_VERSION,
+    API_VERSION,
+    DAY,
+    Json,
+    new,
+    token,
+    without_internals,
+)
+from tmt.sandbox.params import field_changes
+from tmt.sandbox.registry import route
+from tmt.sandbox.request_context import RequestContext
 from tmt.sandbox.store import Store
 
 log = logging.getLogger(__name__)
-_MOST_ENDPOINTS = 16
-_ROLL_SECONDS = DAY
-_TIMEOUT = 10.0
-_LEASE = 30.0
-_LONGEST_WAIT = 60.0
-_PATIENCE = 5.0
-_ANSWER_KEPT = 2000
+_MAX_ENDPOINTS = 16
+_OLD_SECRET_SECONDS = DAY
+_REQUEST_TIMEOUT = 10.0
+_LEASE_SECONDS = 30.0
+_MAX_WAIT_SECONDS = 60.0
+_FLUSH_TIMEOUT = 5.0
+_MAX_STORED_ANSWER = 2000
 _THREADS = 2
-_DISABLED_AFTER = 3 * DAY
-_WAITS = {"delay": 60.0, "reorder": 1.0}
+_DISABLE_AFTER_SECONDS = 3 * DAY
+_FAULT_DELAYS = {"delay": 60.0, "reorder": 1.0}
 
 
-def create(call: Call, p: Json) -> Json:
-    """POST /v1/webhook_endpoints; the only answer that shows the signing secret."""
-    _check_url(p["url"])
-    if len(call.store.select("webhook_endpoint")) >= _MOST_ENDPOINTS:
-        raise problem("endpoint_limit", most=_MOST_ENDPOINTS)
-    version = p.get("api_version")
+@route("POST /v1/webhook_endpoints")
+def create_endpoint(context: RequestContext, params: Json) -> Json:
+    """Create an endpoint; this answer alone shows the signing secret."""
+    _check_url(params["url"])
+    if len(context.store.select("webhook_endpoint")) >= _MAX_ENDPOINTS:
+        raise api_error("endpoint_limit", most=_MAX_ENDPOINTS)
+    version = params.get("api_version")
     if version and not re.fullmatch(r"20\d\d-\d\d-\d\d(\.[a-z]+)?", version):
-        raise problem("api_version", value=version)
+        raise api_error("api_version", value=version)
     secret = "whsec_" + token(32)
-    endpoint = new("webhook_endpoint", call.now, api_version=version, _secrets=[[secret, None]])
-    return call.save(endpoint | changes(endpoint, p)) | {"secret": secret}
+    endpoint = new("webhook_endpoint", context.now, api_version=version)
+    endpoint |= {"_secrets": [[secret, None]], **field_changes(endpoint, params)}
+    return context.save(endpoint) | {"secret": secret}
 
 
-def update(call: Call, p: Json, id: str) -> Json:
-    """POST /v1/webhook_endpoints/:id."""
-    endpoint = call.fetch("webhook_endpoint", id)
-    if "url" in p:
-        _check_url(p["url"])
-    if "disabled" in p:
-        status = "disabled" if p["disabled"] else "enabled"
+@route("POST /v1/webhook_endpoints/<id>")
+def update_endpoint(context: RequestContext, params: Json, id: str) -> Json:
+    """Update, disable or enable an endpoint."""
+    endpoint = context.fetch("webhook_endpoint", id)
+    if "url" in params:
+        _check_url(params["url"])
+    if "disabled" in params:
+        status = "disabled" if params["disabled"] else "enabled"
         endpoint |= {"status": status, "_failing_since": None}
-    return call.save(endpoint | changes(endpoint, p))
+    return context.save(endpoint | field_changes(endpoint, params))
 
 
 def _check_url(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise problem("url_invalid")
+        raise api_error("url_invalid")
 
 
-def register(store: Store, now: int, url: str, secret: str) -> None:
-    """Have all events sent to `url`, signed with `secret`; known by its URL."""
-    known = store.select("webhook_endpoint", url=url)
-    endpoint = known[0] if known else new("webhook_endpoint", now, url=url)
-    kept = {"status": "enabled", "enabled_events": ["*"], "_failing_since": None}
-    store.put(endpoint | kept | {"_secrets": [[secret, None]]})
+def register_endpoint(store: Store, now: int, url: str, secret: str) -> None:
+    """Have all events sent to `url`, signed with `secret`; the URL identifies the endpoint."""
+    existing = store.select("webhook_endpoint", url=url)
+    endpoint = existing[0] if existing else new("webhook_endpoint", now, url=url)
+    endpoint |= {"status": "enabled", "enabled_events": ["*"], "_failing_since": None}
+    store.put(endpoint | {"_secrets": [[secret, None]]})
 
 
-def roll(call: Call, id: str) -> str:
-    """A new signing secret; the old one signs too, for a day."""
-    endpoint = call.fetch("webhook_endpoint", id)
-    until, secret = call.now + _ROLL_SECONDS, "whsec_" + token(32)
-    old = [[former, min(end or until, until)] for former, end in endpoint["_secrets"]]
-    call.save(endpoint | {"_secrets": [[secret, None], *old]})
+def roll_secret(context: RequestContext, id: str) -> str:
+    """Create a new signing secret; the old one signs too, for a day."""
+    endpoint = context.fetch("webhook_endpoint", id)
+    until, secret = context.now + _OLD_SECRET_SECONDS, "whsec_" + token(32)
+    old_secrets = [[old, min(end or until, until)] for old, end in endpoint["_secrets"]]
+    context.save(endpoint | {"_secrets": [[secret, None], *old_secrets]})
     return secret
 
 
@@ -93,16 +106,19 @@ def resend(store: Store, event: str, endpoint: str) -> None:
 
 
 class Delivery:
-    """The background threads. A delivery is leased while it is sent, so that neither a second
-    thread nor a second process sends it too, and a killed process leaves it to be sent again."""
+    """The background threads that send events.
+
+    A delivery is leased while it is sent, so that neither a second thread nor a second process
+    sends it too, and a killed process leaves it to be sent again.
+    """
 
     def __init__(self, store: Store, faults: Faults, retry_delays: tuple[float, ...]) -> None:
         self._store, self._faults, self._retry_delays = store, faults, retry_delays
-        self._news = threading.Event()
+        self._wake = threading.Event()
         self._advancing = threading.Lock()
         self._stopping = False
         self._threads: list[threading.Thread] = []
-        store.on_work = self._news.set
+        store.on_queued = self._wake.set
 
     def start(self) -> None:
         """Start sending. A second call does nothing."""
@@ -116,157 +132,167 @@ class Delivery:
         self._stopping = True
         for thread in self._threads:
             while thread.is_alive():
-                self._news.set()
+                self._wake.set()
                 thread.join(0.05)
 
     def advance(self, seconds: float) -> None:
-        """Move the sandbox's clock on; there is no way back.
+        """Move the sandbox's clock forward; it cannot be moved back.
 
         What is due in between is done before this returns, in order, while the threads rest: debits
-        and refunds settle, holds run out, disputes are decided, events are delivered (again).
+        settle, refunds complete, holds expire, disputes are decided, events are delivered (again).
         """
         with self._advancing:
             clocks.advance(self._store, seconds, self.flush)
-        self._news.set()
+        self._wake.set()
 
     def flush(self) -> None:
         """Send what is due, and wait a while for what other threads are sending."""
-        end = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _FLUSH_TIMEOUT
         sql = "SELECT 1 FROM deliveries WHERE due <= ? LIMIT 1"
         while self._threads and self._store.rows(sql, (self._store.now(),)):
             if self._send_one():
-                end = time.monotonic() + _PATIENCE
-            elif time.monotonic() > end:
+                deadline = time.monotonic() + _FLUSH_TIMEOUT
+            elif time.monotonic() > deadline:
                 return
             else:
                 time.sleep(0.002)
 
     def _work(self) -> None:
         while not self._stopping:
-            self._news.clear()
+            self._wake.clear()
             try:
                 sent = not self._advancing.locked() and self._send_one()
                 due = clocks.next_due(self._store)
-                pause = _LONGEST_WAIT if due is None else due - self._store.now()
+                pause = _MAX_WAIT_SECONDS if due is None else due - self._store.now()
             except Exception:
-                log.exception("The sandbox's delivery failed; it goes on in a moment")
+                log.exception("The sandbox's delivery failed; it continues in a moment")
                 sent, pause = False, 1.0
             if not sent:
-                self._news.wait(min(max(pause, 0.05), _LONGEST_WAIT))
+                self._wake.wait(min(max(pause, 0.05), _MAX_WAIT_SECONDS))
 
     def _send_one(self) -> bool:
-        """Whether there was something to send."""
-        clocks.run_due(self._store)
-        if row := self._claim():
-            # The others may find more meanwhile.
-            self._news.set()
-            self._send(row)
-        return row is not None
-
-    def _claim(self) -> Row | None:
+        """Send the delivery that is due first; returns whether there was one."""
+        clocks.run_due_timers(self._store)
         with self._store.transaction():
-            found = self._store.rows(
+            due = self._store.rows(
                 "SELECT deliveries.* FROM deliveries JOIN objects ON objects.id = event"
                 " WHERE due <= ? AND leased < ? ORDER BY due, objects.seq LIMIT 1",
                 (self._store.now(), time.time()),
             )
-            for row in found:
+            for row in due:
                 sql = "UPDATE deliveries SET leased = ? WHERE event = ? AND endpoint = ?"
-                self._store.execute(sql, (time.time() + _LEASE, row["event"], row["endpoint"]))
-        return found[0] if found else None
+                lease = time.time() + _LEASE_SECONDS
+                self._store.execute(sql, (lease, row["event"], row["endpoint"]))
+        for row in due:
+            # Other threads may find more in the meantime.
+            self._wake.set()
+            self._send(row)
+        return bool(due)
 
     def _send(self, row: Row) -> None:
         event, endpoint = self._store.get(row["event"]), self._store.get(row["endpoint"])
         if not event or not endpoint or endpoint["status"] != "enabled":
-            self._settle(row, None, False)
+            self._finish(row, due=None, received=False)
             return
         if not row["delayed"]:
             for kind, details in self._faults.take(event["type"], "webhook_time").items():
-                late = float(details.get("seconds", _WAITS[kind]))
-                self._settle(row, self._store.now() + late, False, tried=0)
+                seconds = float(details.get("seconds", _FAULT_DELAYS[kind]))
+                self._delay(row, self._store.now() + seconds)
                 return
-        trouble = self._faults.take(event["type"], "webhook_sent")
-        if "drop" in trouble:
-            self._record(row, self._store.now(), None, "Dropped: a fault was ordered.", 0.0)
-            self._settle(row, None, False)
+        faults = self._faults.take(event["type"], "webhook_sent")
+        if "drop" in faults:
+            self._record_attempt(row, self._store.now(), None, "Dropped by a fault.", 0.0)
+            self._finish(row, due=None, received=False)
             return
-        for _ in range(2 if "double" in trouble else 1):
-            received = self._attempt(row, event, endpoint, trouble)
-        self._after(row, endpoint, received)
+        received = False
+        for _ in range(2 if "double" in faults else 1):
+            now, started = self._store.now(), time.monotonic()
+            body, signature = _sign(event, endpoint, now, faults)
+            status, answer = _post(endpoint["url"], body, signature)
+            self._record_attempt(row, now, status, answer, time.monotonic() - started)
+            received = status is not None and 200 <= status < 300
+        self._plan_retry(row, endpoint, received)
 
-    def _attempt(self, row: Row, event: Json, endpoint: Json, trouble: dict[str, Json]) -> bool:
-        now, started = self._store.now(), time.monotonic()
-        status, answer = _post(endpoint["url"], *_message(event, endpoint, now, trouble))
-        self._record(row, now, status, answer, time.monotonic() - started)
-        return status is not None and 200 <= status < 300
-
-    def _record(
+    def _record_attempt(
         self, row: Row, at: float, status: int | None, answer: str, duration: float
     ) -> None:
-        sql = "INSERT INTO attempts (event, endpoint, at, status, answer, duration)"
-        values = (row["event"], row["endpoint"], at, status, answer, duration)
-        self._store.execute(f"{sql} VALUES (?, ?, ?, ?, ?, ?)", values)
+        self._store.execute(
+            "INSERT INTO attempts (event, endpoint, at, status, answer, duration)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (row["event"], row["endpoint"], at, status, answer, duration),
+        )
 
-    def _after(self, row: Row, endpoint: Json, received: bool) -> None:
-        """Plan the next attempt; an endpoint that has failed for days is told nothing more."""
+    def _plan_retry(self, row: Row, endpoint: Json, received: bool) -> None:
+        """Plan the next attempt; an endpoint that has failed for days is disabled."""
         with self._store.transaction():
-            now = self._store.now()
-            done = received or row["attempts"] >= len(self._retry_delays)
-            self._settle(row, None if done else now + self._retry_delays[row["attempts"]], received)
-            since = endpoint.get("_failing_since")
-            if (since is None) != received:
-                fresh = self._store.get(endpoint["id"]) or endpoint
-                self._store.put(fresh | {"_failing_since": None if received else now})
-            elif since is not None and now - since >= _DISABLED_AFTER:
+            now, attempts = self._store.now(), row["attempts"]
+            due = None
+            if not received and attempts < len(self._retry_delays):
+                due = now + self._retry_delays[attempts]
+            self._finish(row, due, received)
+            failing_since = endpoint.get("_failing_since")
+            if (failing_since is None) != received:
+                current = self._store.get(endpoint["id"]) or endpoint
+                self._store.put(current | {"_failing_since": None if received else now})
+            elif failing_since is not None and now - failing_since >= _DISABLE_AFTER_SECONDS:
                 self._store.put(endpoint | {"status": "disabled"})
 
-    def _settle(self, row: Row, due: float | None, received: bool, tried: int = 1) -> None:
+    def _finish(self, row: Row, due: float | None, received: bool) -> None:
+        """End an attempt; the next one is `due` then, or never."""
         self._store.execute(
-            "UPDATE deliveries SET due = ?, attempts = attempts + ?, delayed = ?, leased = 0,"
+            "UPDATE deliveries SET due = ?, attempts = attempts + 1, delayed = 0, leased = 0,"
             " delivered = delivered OR ? WHERE event = ? AND endpoint = ?",
-            (due, tried, not tried, received, row["event"], row["endpoint"]),
+            (due, received, row["event"], row["endpoint"]),
+        )
+
+    def _delay(self, row: Row, due: float) -> None:
+        """Leave a delivery for later without an attempt."""
+        self._store.execute(
+            "UPDATE deliveries SET due = ?, delayed = 1, leased = 0"
+            " WHERE event = ? AND endpoint = ?",
+            (due, row["event"], row["endpoint"]),
         )
 
 
-def _message(
-    event: Json, endpoint: Json, now: float, trouble: dict[str, Json]
-) -> tuple[bytes, str]:
-    """The body and its Stripe-Signature header: one v1 for each secret that signs at this time."""
+def _sign(event: Json, endpoint: Json, now: float, faults: Mapping[str, Json]) -> tuple[bytes, str]:
+    """The body and its Stripe-Signature header: one v1 for each secret that is valid `now`."""
     version, skew = endpoint["api_version"] or API_VERSION, 0.0
-    if "api_version" in trouble:
-        version = trouble["api_version"].get("version", ACCOUNT_VERSION)
-    told = {**public(event), "api_version": version}
-    body = odd(told) if "odd_json" in trouble else json.dumps(told, indent=2).encode()
+    if "api_version" in faults:
+        version = faults["api_version"].get("version", ACCOUNT_VERSION)
+    content = {**without_internals(event), "api_version": version}
+    body = mangle(content) if "odd_json" in faults else json.dumps(content, indent=2).encode()
     secrets = [secret for secret, end in endpoint["_secrets"] if end is None or end > now]
-    if "wrong_signature" in trouble:
+    if "wrong_signature" in faults:
         secrets = ["whsec_nobody_has_this_one"]
-    elif "old_secret" in trouble:
-        former = [secret for secret, _ in endpoint["_secrets"][1:2]]
-        secrets = former or ["whsec_before_the_last_roll"]
-    elif "clock_skew" in trouble:
-        skew = float(trouble["clock_skew"].get("seconds", -600))
-    # Stamped with the machine's time: by that, receivers tell a fresh signature from a replay.
-    stamp = int(time.time() + skew)
-    payload = b"%d." % stamp + body
-    made = (hmac.new(secret.encode(), payload, hashlib.sha256).hexdigest() for secret in secrets)
-    return body, ",".join([f"t={stamp}", *(f"v1={digest}" for digest in made)])
+    elif "old_secret" in faults:
+        old_secrets = [secret for secret, _ in endpoint["_secrets"][1:2]]
+        secrets = old_secrets or ["whsec_before_the_last_roll"]
+    elif "clock_skew" in faults:
+        skew = float(faults["clock_skew"].get("seconds", -600))
+    # The machine's time: receivers compare it with theirs to refuse a replay.
+    timestamp = int(time.time() + skew)
+    payload = b"%d." % timestamp + body
+    signatures = [hmac.new(key.encode(), payload, hashlib.sha256).hexdigest() for key in secrets]
+    return body, ",".join([f"t={timestamp}", *(f"v1={signature}" for signature in signatures)])
 
 
-def _post(address: str, body: bytes, signed: str) -> tuple[int | None, str]:
+def _post(address: str, body: bytes, signature: str) -> tuple[int | None, str]:
     """The receiver's status and answer, or None and what went wrong."""
     url = urlsplit(address)
     headers = {
         "Content-Type": "application/json; charset=utf-8",
         "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
-        "Stripe-Signature": signed,
+        "Stripe-Signature": signature,
         "Connection": "close",
     }
     target = (url.path or "/") + (f"?{url.query}" if url.query else "")
-    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    with closing(kind(url.netloc, timeout=_TIMEOUT)) as connection:
+    is_https = url.scheme == "https"
+    connection_class = http.client.HTTPSConnection if is_https else http.client.HTTPConnection
+    with closing(connection_class(url.netloc, timeout=_REQUEST_TIMEOUT)) as connection:
         try:
             connection.request("POST", target, body, headers)
             answer = connection.getresponse()
-            return answer.status, answer.read(1 << 16).decode(errors="replace")[:_ANSWER_KEPT]
+            text = answer.read(1 << 16).decode(errors="replace")
+            return answer.status, text[:_MAX_STORED_ANSWER]
         except (OSError, http.client.HTTPException) as error:
             return None, f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
--- What the sandbox keeps. Another `_LAYOUT` in store.py empties an older file.
+-- The tables of the sandbox. A change of them needs another `_LAYOUT` in store.py.
 CREATE TABLE IF NOT EXISTS objects (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
     created INTEGER NOT NULL, body TEXT NOT NULL);
@@ -18,7 +18,8 @@ CREATE TABLE IF NOT EXISTS attempts (
     status INTEGER, answer TEXT NOT NULL, duration REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS attempts_event ON attempts (event);
 CREATE TABLE IF NOT EXISTS timers (
-    id INTEGER PRIMARY KEY, due REAL NOT NULL, action TEXT NOT NULL, object TEXT NOT NULL);
+    id INTEGER PRIMARY KEY, due REAL NOT NULL, action TEXT NOT NULL, object TEXT NOT NULL,
+    argument TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS timers_due ON timers (due);
 CREATE TABLE IF NOT EXISTS faults (
     id INTEGER PRIMARY KEY, kind TEXT NOT NULL, match TEXT NOT NULL, times INTEGER,

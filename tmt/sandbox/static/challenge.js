@@ -1,4 +1,4 @@
-// The bank's and the wallet's page inside a dialog: answers without leaving, then tells the page around.
+// The page of the bank or the wallet inside a dialog: answers without leaving it, then sends the outcome to the page.
 if (parent !== window) {
   const form = document.querySelector("form");
   const [complete, fail] = form.querySelectorAll("button");

@@ -1,8 +1,8 @@
 // The Express Checkout Element, inside its own frame: the button of one test wallet.
-import { listen, tell } from "./frame.js";
+import { emit, listen } from "./frame.js";
 
 const button = document.querySelector("button");
-button.addEventListener("click", () => tell("click"));
+button.addEventListener("click", () => emit("click"));
 listen({
   focus: () => button.focus(),
   update({ options = {} }) {

@@ -1,4 +1,4 @@
-// The fields of the Payment Element: how what is typed is written, and what is wrong with it.
+// The fields of the Payment Element: formatting and validation.
 const form = document.querySelector("form");
 const { brands, ibans } = JSON.parse(form.dataset.facts);
 export const field = Object.fromEntries([...form.elements].map((node) => [node.name, node]));
@@ -14,7 +14,7 @@ function luhn(number) {
 }
 // ISO 13616: the first four letters go to the end, letters count from ten, the rest by 97 is one.
 const mod97 = (text) => BigInt([...text.slice(4), ...text.slice(0, 4)].map((letter) => parseInt(letter, 36)).join("")) % 97n;
-const lacking = (name) => (field[name].value.trim() ? "" : `incomplete_${name}`);
+const missing = (name) => (field[name].value.trim() ? "" : `incomplete_${name}`);
 
 const CHECKS = {
   number: () => (digits("number").length < total() ? "incomplete_number" : luhn(digits("number")) ? "" : "invalid_number"),
@@ -26,8 +26,8 @@ const CHECKS = {
     return year * 12 + month < now.getFullYear() * 12 + now.getMonth() + 1 ? "invalid_expiry_year_past" : "";
   },
   cvc: () => (digits("cvc").length < card().cvc ? "incomplete_cvc" : ""),
-  postal: () => (american() && digits("postal").length < 5 ? "incomplete_zip" : lacking("postal")),
-  email: () => lacking("email") || (/^[^\s@]+@[^\s@]+\.[^\s@]+$/.test(field.email.value.trim()) ? "" : "invalid_email"),
+  postal: () => (american() && digits("postal").length < 5 ? "incomplete_zip" : missing("postal")),
+  email: () => missing("email") || (/^[^\s@]+@[^\s@]+\.[^\s@]+$/.test(field.email.value.trim()) ? "" : "invalid_email"),
   iban() {
     const [value, length] = [iban(), ibans[iban().slice(0, 2)]];
     if (value.length > 1 && !length) return "invalid_iban_country_code";
@@ -36,7 +36,7 @@ const CHECKS = {
   },
 };
 /** The code of what is wrong with a field, or "". */
-export const problem = (name) => (CHECKS[name] || lacking)(name);
+export const problem = (name) => (CHECKS[name] || missing)(name);
 
 function grouped(value, groups) {
   let at = 0;
@@ -48,7 +48,7 @@ function write(node, text) {
   const before = node.value.slice(0, node.selectionStart).replace(/\W/g, "").length;
   let at = node.selectionStart === node.value.length ? text.length : 0;
   node.value = text;
-  for (let seen = 0; seen < before && at < text.length; at += 1) if (/\w/.test(text[at])) seen += 1;
+  for (let passed = 0; passed < before && at < text.length; at += 1) if (/\w/.test(text[at])) passed += 1;
   if (document.activeElement === node) node.setSelectionRange(at, at);
 }
 

@@ -1,7 +1,7 @@
 // The Payment Element, inside its own frame. What is typed here goes to the sandbox's API and
-// nowhere else; the page around it hears only of completeness, focus, height and results.
+// nowhere else; the page that contains it learns only of completeness, focus, height and results.
 import { american, card, digits, field, FORMATS, iban, problem } from "./fields.js";
-import { listen, tell } from "./frame.js";
+import { emit, listen } from "./frame.js";
 
 const form = document.querySelector("form");
 const place = (id) => document.getElementById(id);
@@ -16,7 +16,7 @@ const FIELDS = {
 const method = () => form.elements.method.value;
 const fields = () => FIELDS[method()]?.() || [];
 let options = {};
-let shown = "";
+let lastChange = "";
 
 function show(name, text = texts[problem(name)] || "") {
   place(`${name}-error`).textContent = text;
@@ -47,22 +47,22 @@ function changed() {
   const empty = names.length > 0 && !inputs.some(({ name, value }) => names.includes(name) && value);
   const complete = Boolean(method()) && !names.some(problem);
   const detail = { complete, empty, collapsed: !method(), value: { type: method() } };
-  if (JSON.stringify(detail) !== shown) tell("change", detail);
-  shown = JSON.stringify(detail);
+  if (JSON.stringify(detail) !== lastChange) emit("change", detail);
+  lastChange = JSON.stringify(detail);
 }
 function choose(type) {
   for (const radio of radios) radio.checked = radio.value === type;
   changed();
 }
-// The kinds of the intent; of one that comes later, those that it will take.
-function take({ payment_method_types: types, currency = "", mode, captureMethod, ...more }) {
+// Offer the kinds of the intent; of one that is created later, those that it will take.
+function offerMethods({ payment_method_types: types, currency = "", mode, captureMethod, ...more }) {
   const { allowedPaymentMethodTypes: allowed = Object.keys(kinds), excludedPaymentMethodTypes: excluded = [] } = more;
-  const able = ({ setup, capture }) => (mode !== "setup" || setup) && (captureMethod !== "manual" || capture);
-  const spent = ({ currencies }) => !currencies || currencies.split(" ").includes(currency.toLowerCase());
-  const later = (name) => able(kinds[name]) && spent(kinds[name]) && allowed.includes(name) && !excluded.includes(name);
-  const offered = radios.filter(({ value }) => (types ? types.includes(value) : later(value)));
+  const isPossible = ({ setup, capture }) => (mode !== "setup" || setup) && (captureMethod !== "manual" || capture);
+  const hasCurrency = ({ currencies }) => !currencies || currencies.split(" ").includes(currency.toLowerCase());
+  const willTake = (name) => isPossible(kinds[name]) && hasCurrency(kinds[name]) && allowed.includes(name) && !excluded.includes(name);
+  const offered = radios.filter(({ value }) => (types ? types.includes(value) : willTake(value)));
   for (const radio of radios) radio.parentElement.hidden = offered.length < 2 || !offered.includes(radio);
-  const collapsed = offered.length > 1 && !shown && options.layout?.defaultCollapsed;
+  const collapsed = offered.length > 1 && !lastChange && options.layout?.defaultCollapsed;
   if (!offered.some(({ checked }) => checked)) choose(collapsed ? "" : offered[0]?.value);
 }
 
@@ -70,8 +70,8 @@ function fill({ layout = "tabs", defaultValues = {}, business }) {
   form.dataset.layout = (layout.type || layout) === "accordion" ? "accordion" : "tabs";
   place("mandate").textContent = texts.mandate.replace("{business}", business?.name || texts.this_shop);
   const { name, email, address = {} } = defaultValues.billingDetails || {};
-  const given = { name, email, line1: address.line1, city: address.city, postal: address.postal_code };
-  for (const [key, value] of Object.entries(given)) field[key].value ||= value || "";
+  const defaults = { name, email, line1: address.line1, city: address.city, postal: address.postal_code };
+  for (const [key, value] of Object.entries(defaults)) field[key].value ||= value || "";
   if ([...field.country.options].some(({ value }) => value === address.country)) field.country.value = address.country;
 }
 
@@ -83,17 +83,17 @@ function details() {
 }
 
 async function confirm({ caller, secret, params }) {
-  const wrong = validate();
-  if (wrong) return wrong;
-  const given = params.payment_method_data || {};
-  const billing = { ...given.billing_details, address: { ...given.billing_details?.address } };
+  const invalid = validate();
+  if (invalid) return invalid;
+  const data = params.payment_method_data || {};
+  const billing = { ...data.billing_details, address: { ...data.billing_details?.address } };
   for (const name of fields()) {
     if (name in ADDRESS) billing.address[ADDRESS[name]] = field[name].value;
     else if (["name", "email"].includes(name)) billing[name] = field[name].value.trim();
   }
-  const data = { ...given, type: method(), ...details(), billing_details: billing };
+  const completed = { ...data, type: method(), ...details(), billing_details: billing };
   for (const input of inputs) input.readOnly = true;
-  const result = await Stripe._request(caller, secret, { ...params, payment_method_data: data });
+  const result = await Stripe._request(caller, secret, { ...params, payment_method_data: completed });
   for (const input of inputs) input.readOnly = false;
   if (/iban|^sepa_debit_/.test(result.error?.code)) show("iban", result.error.message);
   return result;
@@ -119,7 +119,7 @@ listen({
   },
   update(data) {
     if (data.options) fill((options = data.options));
-    if (data.offer) take(data.offer);
+    if (data.offer) offerMethods(data.offer);
     changed();
   },
 });

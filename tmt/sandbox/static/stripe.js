@@ -1,5 +1,5 @@
-// Stripe.js in miniature: the global `Stripe`, with the calls and results of Stripe's own script, whose types it is
-// checked against. It styles only its own nodes, through element.style, so that a page with a strict
+// Stripe.js in miniature: the global `Stripe`, with the calls and results of Stripe's own script, against whose types
+// it is checked. It styles only its own nodes, through element.style, so that a page with a strict
 // Content-Security-Policy can use it. Card data never passes through it: see payment.js. Saved cards: there are no
 // customer sessions; the shop's server lists them, and the page confirms with `confirmParams.payment_method`.
 // @ts-check
@@ -10,19 +10,19 @@
   const WALLET = "google_pay";
 
   class IntegrationError extends Error { name = "IntegrationError"; }
-  const need = (condition, message) => { if (!condition) throw new IntegrationError(message); };
-  const wanted = (locale) => (!locale || locale === "auto" ? navigator.language : locale).toLowerCase();
-  const language = (locale) => (wanted(locale).startsWith("es") ? "es" : "en");
+  const check = (condition, message) => { if (!condition) throw new IntegrationError(message); };
+  const requestedLocale = (locale) => (!locale || locale === "auto" ? navigator.language : locale).toLowerCase();
+  const language = (locale) => (requestedLocale(locale).startsWith("es") ? "es" : "en");
   const page = (path, locale, more = "") => new URL(`${path}?locale=${language(locale)}${more}`, root);
-  const say = (locale, english, spanish) => (language(locale) === "es" ? spanish : english);
+  const localized = (locale, english, spanish) => (language(locale) === "es" ? spanish : english);
 
-  /** What buyers are told instead of the API's messages, by language. @type {Record<string, Promise<any>>} */
+  /** What buyers read instead of the API's messages, by language. @type {Record<string, Promise<any>>} */
   const texts = {};
   const load = (name) => fetch(new URL(`texts/${name}`, root)).then((answer) => answer.json()).catch(() => ({}));
   const textsIn = (locale) => (texts[language(locale)] ||= load(language(locale)));
   async function translated(error, locale) {
-    const told = await textsIn(locale);
-    return { ...error, message: told[error.decline_code] || told[error.code] || told[error.type] || error.message };
+    const translations = await textsIn(locale);
+    return { ...error, message: translations[error.decline_code] || translations[error.code] || translations[error.type] || error.message };
   }
   function encode(value, name, into) {
     if (value === undefined || value === null) return into;
@@ -34,15 +34,15 @@
   /** One call of the API about an intent: confirms it with `params`, reads it without. @returns {Promise<IntentResult>} */
   async function request({ key, locale }, secret, params) {
     const [, id = "", kind] = SECRET.exec(secret || "") || [];
-    need(id, "Invalid value for clientSecret: it should look like pi_…_secret_… or seti_…_secret_….");
+    check(id, "Invalid value for clientSecret: it should look like pi_…_secret_… or seti_…_secret_….");
     const path = `v1/${kind === "seti" ? "setup" : "payment"}_intents/${id}${params ? "/confirm" : ""}`;
     const body = params && encode({ ...params, use_stripe_sdk: true }, "", new URLSearchParams());
     const headers = { Authorization: `Bearer ${key}`, "Client-Secret": secret };
     try {
       const answer = await fetch(new URL(path, root), { method: body ? "POST" : "GET", headers, body });
-      const found = await answer.json();
-      if (found.error) return { error: await translated(found.error, locale) };
-      return /** @type {any} */ ({ [kind === "seti" ? "setupIntent" : "paymentIntent"]: found });
+      const content = await answer.json();
+      if (content.error) return { error: await translated(content.error, locale) };
+      return /** @type {any} */ ({ [kind === "seti" ? "setupIntent" : "paymentIntent"]: content });
     } catch {
       const message = "We could not connect. Check your connection and try again.";
       return { error: await translated({ type: "api_connection_error", message }, locale) };
@@ -55,8 +55,8 @@
     frame.style.cssText = `display: block; border: 0; ${css}`;
     return frame;
   }
-  /** A page of the bank's or the wallet's in a modal dialog: what it says, or "" when it is left (Escape). */
-  function sheet(url, title) {
+  /** Show a page of the bank or the wallet in a modal dialog; resolves with its outcome, or "" when it is left (Escape). */
+  function dialogPage(url, title) {
     const size = "width: min(400px, calc(100% - 32px)); height: min(420px, calc(100% - 32px))";
     const frame = iframe(url, title, `${size}; margin: max(16px, calc(50vh - 210px)) auto 0; border-radius: 12px; background: #fff`);
     const dialog = document.createElement("dialog");
@@ -66,8 +66,8 @@
     dialog.append(frame);
     document.body.append(dialog);
     return new Promise((resolve) => {
-      const ours = ({ source, origin }) => source === frame.contentWindow && origin === root.origin;
-      const onMessage = (event) => ours(event) && dialog.close(event.data);
+      const isOurs = ({ source, origin }) => source === frame.contentWindow && origin === root.origin;
+      const onMessage = (event) => isOurs(event) && dialog.close(event.data);
       addEventListener("message", onMessage);
       dialog.addEventListener("close", () => {
         removeEventListener("message", onMessage);
@@ -82,7 +82,7 @@
   /** 3-D Secure. Leaving it refuses the payment, so that nothing stays undecided. */
   async function authenticate(source, locale) {
     const url = page(`3ds/${source}`, locale);
-    if (await sheet(url, say(locale, "Card authentication", "Autenticación de tu tarjeta"))) return;
+    if (await dialogPage(url, localized(locale, "Card authentication", "Autenticación de tu tarjeta"))) return;
     await fetch(url, { method: "POST", body: new URLSearchParams({ outcome: "fail" }) }).catch(() => null);
   }
 
@@ -100,10 +100,10 @@
     /** @param {string | HTMLElement} target */
     mount(target) {
       const place = /** @type {HTMLElement} */ (typeof target === "string" ? document.querySelector(target) : target);
-      need(place, `The selector you specified (${target}) applies to no DOM elements that are currently on the page.`);
+      check(place, `The selector you specified (${target}) applies to no DOM elements that are currently on the page.`);
       this.unmount();
       const { locale } = this._group._options;
-      const title = say(locale, "Secure payment input frame", "Campo de entrada seguro para el pago");
+      const title = localized(locale, "Secure payment input frame", "Campo de entrada seguro para el pago");
       const css = "margin: -4px; width: calc(100% + 8px); height: 250px; color-scheme: light";
       const frame = (this._frame = iframe(page(`elements/${this._type}`, locale), title, css));
       const loaded = new Promise((done) => frame.addEventListener("load", done, { once: true }));
@@ -115,7 +115,7 @@
       document.addEventListener("click", onLabel, { signal: this._left.signal });
       this._emit("loaderstart");
     }
-    // Introduces the frame to what it is about. Resolves with {error} when there is nothing to pay.
+    // Send the frame what there is to pay. Resolves with {error} when there is nothing to pay.
     _connect(frame, { error, offer }) {
       if (error) return this._emit("loaderror", { error }), { error };
       const { port1, port2 } = new MessageChannel();
@@ -141,7 +141,7 @@
       return this;
     }
     off(name, handler) {
-      this._handlers[name] = this._handlers[name]?.filter((known) => handler && known !== handler && known.once !== handler);
+      this._handlers[name] = this._handlers[name]?.filter((registered) => handler && registered !== handler && registered.once !== handler);
       return this;
     }
     once(name, handler) {
@@ -156,10 +156,10 @@
     _confirm(caller, secret, params) { return this._ask("confirm", { caller, secret, params }); }
     // Ask the frame something; resolves with its answer.
     async _ask(operation, data = {}) {
-      need(this._frame, "Please mount the Element before using it.");
+      check(this._frame, "Please mount the Element before using it.");
       const failed = await this._ready;
       if (failed) return failed;
-      const id = ++asked;
+      const id = ++requestCount;
       this._port?.postMessage({ id, operation, ...data });
       return new Promise((resolve) => this._waiting.set(id, resolve));
     }
@@ -173,7 +173,7 @@
       for (const handler of this._handlers[name]?.slice() || []) handler({ elementType: this._type, ...detail });
     }
   }
-  let asked = 0;
+  let requestCount = 0;
 
   /** One wallet, which stands for Google Pay and holds a card that pays. @implements {ExpressElement} */
   class ExpressCheckoutElement extends Element {
@@ -194,7 +194,7 @@
       const { locale } = this._group._options;
       const { offer } = await this._group._read();
       const sum = offer?.amount ? `&amount=${offer.amount}&currency=${offer.currency}` : "";
-      const outcome = await sheet(page("elements/wallet", locale, sum), say(locale, "Test wallet", "Monedero de prueba"));
+      const outcome = await dialogPage(page("elements/wallet", locale, sum), localized(locale, "Test wallet", "Monedero de prueba"));
       if (outcome !== "complete") return this._emit("cancel");
       this._group._paying = this;
       const address = { line1: "Calle Mayor 1", line2: null, city: "Madrid", state: "Madrid", postal_code: "28013", country: "ES" };
@@ -215,43 +215,43 @@
     /** @type {Element | null} */ _paying = null;
     constructor(caller, options) {
       const { clientSecret, mode, amount, currency, paymentMethodTypes, payment_method_types } = options;
-      need(!paymentMethodTypes && !payment_method_types, "paymentMethodTypes is no longer supported. Use allowedPaymentMethodTypes or excludedPaymentMethodTypes.");
-      need(!clientSecret || SECRET.test(clientSecret), "Invalid value for elements(): clientSecret should look like pi_…_secret_….");
-      need(!mode || mode === "setup" || (amount >= 0 && currency), `elements() needs amount and currency in mode ${mode}.`);
+      check(!paymentMethodTypes && !payment_method_types, "paymentMethodTypes is no longer supported. Use allowedPaymentMethodTypes or excludedPaymentMethodTypes.");
+      check(!clientSecret || SECRET.test(clientSecret), "Invalid value for elements(): clientSecret should look like pi_…_secret_….");
+      check(!mode || mode === "setup" || (amount >= 0 && currency), `elements() needs amount and currency in mode ${mode}.`);
       this._caller = caller;
       this._options = options;
     }
 
     /** @returns {Element} */
     create(type, options = {}) {
-      need(KINDS[type], `The sandbox has no element of type ${type}.`);
-      need(!this._elements[type], `Can only create one Element of type ${type}.`);
-      need(this._options.clientSecret || this._options.mode, `elements() needs a clientSecret or a mode for an element of type ${type}.`);
+      check(KINDS[type], `The sandbox has no element of type ${type}.`);
+      check(!this._elements[type], `Can only create one Element of type ${type}.`);
+      check(this._options.clientSecret || this._options.mode, `elements() needs a clientSecret or a mode for an element of type ${type}.`);
       return (this._elements[type] = new KINDS[type](this, type, { ...options }));
     }
     /** @returns {Element | null} */
     getElement(type) { return this._elements[type] || null; }
-    async _tell(data) {
+    async _updateElements(data) {
       const mounted = Object.values(this._elements).filter((element) => element._frame);
-      // Other words are another document: what was typed so far is typed again.
+      // Another language is another document: what was typed so far is lost.
       if (data.locale) mounted.forEach((element) => element.mount(element._place));
       await Promise.all(mounted.map((element) => element._ask("update", data)));
     }
     async update({ locale, ...options }) {
       const changed = locale && locale !== this._options.locale;
       Object.assign(this._options, options, locale && { locale });
-      await this._tell({ appearance: options.appearance, ...(await this._read()), locale: changed });
+      await this._updateElements({ appearance: options.appearance, ...(await this._read()), locale: changed });
     }
     async submit() {
       const element = this._elements.payment;
-      need(this._paying || element, "elements.submit() needs a mounted Payment Element.");
+      check(this._paying || element, "elements.submit() needs a mounted Payment Element.");
       /** @type {SubmitResult} */ const result = this._paying ? { selectedPaymentMethod: WALLET } : await element._ask("submit");
       this._submitted = !result.error;
       return result;
     }
     async fetchUpdates() {
       const { error, offer } = await this._read();
-      if (!error) await this._tell({ offer });
+      if (!error) await this._updateElements({ offer });
       return error ? { error: { message: error.message || "" } } : {};
     }
     // What there is to pay: the intent, or the options when that comes later. {offer} or {error}.
@@ -266,27 +266,27 @@
     // The element whose data pays this intent; in deferred mode the two must agree.
     async _payer(secret) {
       const { mode, amount, currency } = this._options;
-      need(!mode || this._submitted, "elements.submit() must be called before the payment is confirmed.");
+      check(!mode || this._submitted, "elements.submit() must be called before the payment is confirmed.");
       const intent = mode && mode !== "setup" && intentOf(await request(this._caller, secret));
-      const same = !intent || (intent.amount === amount && intent.currency === currency.toLowerCase());
-      need(same, `The amount or currency of elements (${amount} ${currency}) is not the PaymentIntent's.`);
+      const matches = !intent || (intent.amount === amount && intent.currency === currency.toLowerCase());
+      check(matches, `The amount or currency of elements (${amount} ${currency}) is not the PaymentIntent's.`);
       const element = this._paying || this._elements.payment;
       this._paying = null;
-      need(element, "There is no mounted Element to confirm with.");
+      check(element, "There is no mounted Element to confirm with.");
       return element;
     }
   }
 
   /** @type {(key: string, settings?: { locale?: string }) => SandboxStripe} */
   function Stripe(key, { locale } = {}) {
-    need(/^pk_test_/.test(key || ""), "Invalid publishable key: the sandbox takes the pk_test_… key that it was started with.");
+    check(/^pk_test_/.test(key || ""), "Invalid publishable key: the sandbox takes the pk_test_… key that it was started with.");
     const caller = { key, locale };
-    const gone = (url) => (location.assign(url), new Promise(() => {}));
+    const leave = (url) => (location.assign(url), new Promise(() => {}));
     void textsIn(locale);
-    /** Carry a confirmed intent through what it asks for next. @returns {Promise<IntentResult>} */
+    /** Do the next action of a confirmed intent. @returns {Promise<IntentResult>} */
     async function proceed(result, secret) {
       const action = intentOf(result)?.next_action;
-      if (action?.type === "redirect_to_url") return gone(action.redirect_to_url.url);
+      if (action?.type === "redirect_to_url") return leave(action.redirect_to_url.url);
       if (action?.type !== "use_stripe_sdk") return result;
       await authenticate(action.use_stripe_sdk.source, locale);
       const after = await request(caller, secret);
@@ -298,9 +298,9 @@
     /** @returns {Promise<any>} */
     async function confirm(kind, prefix, { elements, clientSecret, confirmParams, redirect = "always" }) {
       const { expand, ...params } = confirmParams || {};
-      need(redirect !== "always" || params.return_url, "confirmParams.return_url is needed unless redirect is if_required.");
+      check(redirect !== "always" || params.return_url, "confirmParams.return_url is needed unless redirect is if_required.");
       const secret = clientSecret || elements?._options.clientSecret;
-      need(secret?.startsWith(prefix), `The clientSecret is not that of a ${kind}: those begin with ${prefix}.`);
+      check(secret?.startsWith(prefix), `The clientSecret is not that of a ${kind}: those begin with ${prefix}.`);
       const element = params.payment_method || !elements ? null : await elements._payer(secret);
       const confirmed = await (element ? element._confirm(caller, secret, params) : request(caller, secret, params));
       const result = await proceed(confirmed, secret);
@@ -308,7 +308,7 @@
       const { id, client_secret } = intentOf(result);
       const target = new URL(params.return_url, location.href);
       encode({ [kind]: id, [`${kind}_client_secret`]: client_secret, redirect_status: "succeeded" }, "", target.searchParams);
-      return gone(target);
+      return leave(target);
     }
 
     return {
@@ -319,7 +319,7 @@
       retrieveSetupIntent: (secret) => request(caller, secret),
       async handleNextAction({ clientSecret }) {
         const result = await request(caller, clientSecret);
-        need(result.error || intentOf(result).status === "requires_action", "handleNextAction: the intent requires no action.");
+        check(result.error || intentOf(result).status === "requires_action", "handleNextAction: the intent requires no action.");
         return proceed(result, clientSecret);
       },
     };

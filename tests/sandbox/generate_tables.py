@@ -1,0 +1,289 @@
+"""Generates tmt/sandbox/data/parameters.yaml and objects.yaml from the types of the installed SDK.
+
+`python -m tests.sandbox.generate_tables` writes them. A new family of methods and objects needs no
+line here: its methods are those that `@route` registers, its objects those of data/defaults.yaml.
+"""
+
+from __future__ import annotations
+
+import builtins
+import sys
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import stripe
+import stripe.params
+import typing_extensions
+import yaml
+from stripe._object_classes import OBJECT_CLASSES, get_object_class
+
+from tmt.sandbox import api
+from tmt.sandbox.objects import load_table
+from tmt.sandbox.registry import ROUTES
+
+DATA = Path(api.__file__).parent / "data"
+HEADER = (
+    f"# Generated from the types of stripe {stripe.VERSION}; do not edit it, run\n"
+    "# `python -m tests.sandbox.generate_tables`.\n"
+)
+Row = dict[str, Any]
+
+# Exceptions from the SDK's types, each with its reason.
+#
+# Longer lists of values (events, API versions, kinds of payment method) change with every release
+# of the SDK: they are strings, and code checks them where it matters.
+LONGEST_ENUM = 12
+# Of the kinds of payment method, only those that the sandbox simulates.
+SIMULATED = set(load_table("simulated_methods")["kinds"])
+# Nothing in the sandbox depends on what is in them: they are stored as they were sent.
+NOT_PARSED = {"amount_details", "payment_details", "payment_method_options"}
+# Refused as unknown because nothing is done with them, so that nobody comes to rely on them:
+# legacy sources, bank transfers and tax; cloning a payment method; accounts as customers.
+NOT_SIMULATED = {
+    "POST /v1/customers": "cash_balance next_invoice_sequence source tax tax_id_data validate",
+    "POST /v1/customers/<id>": (
+        "cash_balance default_source next_invoice_sequence source tax validate"
+    ),
+    "POST /v1/payment_methods": "customer payment_method",
+    "POST /v1/payment_methods/<id>/attach": "customer_account",
+}
+# Forms send the fields that their users leave empty, and Stripe takes them for unset.
+FORMS = {"address", "evidence"}
+# Required because its alternative is not simulated.
+REQUIRED = {"POST /v1/payment_methods": "type", "POST /v1/payment_methods/<id>/attach": "customer"}
+# Only browsers send these and the card of `payment_method_data`, with Stripe.js; the SDK is for
+# servers.
+SENT_BY_BROWSERS = {
+    "POST /v1/payment_intents/<id>/confirm": {"client_secret": "string"},
+    "POST /v1/setup_intents/<id>/confirm": {"client_secret": "string"},
+}
+CARD = {
+    "fields": {
+        "cvc": "string",
+        "exp_month": "integer",
+        "exp_year": "integer",
+        "number": "string",
+        "token": "string",
+    }
+}
+# Not parameters of a method but of the SDK's request.
+REQUEST_OPTIONS = {*stripe.RequestOptions.__annotations__, "expand"}
+# Names in URLs that are not the plural of the SDK's.
+SPELLINGS = {"invoiceitems": "invoice_item"}
+SIMPLE = {str: "string", int: "integer", bool: "boolean", float: "number"}
+
+
+class Names(dict[str, Any]):
+    """Resolves the names of a module's annotations, also those imported for type checkers only."""
+
+    def __init__(self, module: types.ModuleType) -> None:
+        super().__init__()
+        self.module = module
+
+    def __missing__(self, name: str) -> Any:
+        if hasattr(self.module, name) or hasattr(builtins, name):
+            raise KeyError(name)
+        return getattr(stripe, name, stripe.StripeObject)
+
+
+def hints(cls: type) -> dict[str, Any]:
+    """The annotated fields of an object's class."""
+    annotated = typing.get_type_hints(cls, None, Names(sys.modules[cls.__module__]))
+    return {n: h for n, h in annotated.items() if not n.startswith("_") and n != "OBJECT_NAME"}
+
+
+KINDS = {
+    kind
+    for union in typing.get_args(hints(stripe.PaymentMethod)["type"])
+    for kind in typing.get_args(union)
+}
+
+
+def alternatives(hint: Any, module: types.ModuleType) -> Iterator[Any]:
+    """The members of a union, also where annotations are nested and written as strings."""
+    if isinstance(hint, typing.ForwardRef):
+        hint = hint.__forward_arg__
+    if isinstance(hint, str):
+        hint = eval(hint, vars(module), Names(module))
+    if typing.get_origin(hint) in (typing.Union, types.UnionType, typing.Annotated):
+        for member in typing.get_args(hint):
+            yield from alternatives(member, module)
+    else:
+        yield hint
+
+
+def without_defaults(row: Row) -> Row | str:
+    """The row as it is written: a string where it has nothing but a type."""
+    row = {name: value for name, value in row.items() if value is not False}
+    return row["type"] if row.keys() == {"type"} else row
+
+
+def is_enum(hint: Any) -> bool:
+    return typing.get_origin(hint) is Literal
+
+
+def parameter(hint: Any, module: types.ModuleType, rule: str, name: str) -> Row:
+    """What one parameter may be."""
+    members = [*alternatives(hint, module)]
+    if typing.get_origin(members[0]) is not typing_extensions.NotRequired:
+        return {**parameter_type(members, module, rule, name), "required": True}
+    members = [*alternatives(typing.get_args(members[0])[0], module)]
+    return parameter_type(members, module, rule, name)
+
+
+def parameter_type(members: list[Any], module: types.ModuleType, rule: str, name: str) -> Row:
+    """The type of a parameter, by the members of its union."""
+    values = [value for member in members if is_enum(member) for value in typing.get_args(member)]
+    enum = [value for value in values if value and len(values) <= LONGEST_ENUM]
+    row: Row = {"clearable": "" in values}
+    if name in NOT_PARSED:
+        return {**row, "type": "hash"}
+    for member in members:
+        if typing_extensions.is_typeddict(member):
+            if "gte" in member.__annotations__:
+                return {**row, "type": "range"}
+            return {**row, "fields": parameters(member, rule, name)}
+        if typing.get_origin(member) is list:
+            elements = [*alternatives(typing.get_args(member)[0], module)]
+            items = without_defaults(parameter_type(elements, module, rule, ""))
+            return {**row, "type": "array", "items": items}
+        if typing.get_origin(member) is dict:
+            return {**row, "type": "metadata" if name == "metadata" else "hash"}
+    simple = next((SIMPLE[member] for member in members if member in SIMPLE), "string")
+    if name == "currency" and not rule.startswith("GET"):
+        return {**row, "type": "currency"}
+    if not enum:
+        return {**row, "type": simple}
+    return {**row, "enum": enum} if simple == "string" else {**row, "type": simple, "enum": enum}
+
+
+def parameters(cls: Any, rule: str, inside: str = "") -> dict[str, Row | str]:
+    """The parameters of a method, or the fields of its parameter `inside`, which is a hash."""
+    rows: dict[str, Row | str] = {}
+    for name, hint in cls.__annotations__.items():
+        if not inside and name in REQUEST_OPTIONS | {*NOT_SIMULATED.get(rule, "").split()}:
+            continue
+        row = parameter(hint, sys.modules[cls.__module__], rule, name)
+        if name in KINDS - SIMULATED and "fields" in row:
+            continue
+        row["clearable"] = row["clearable"] or inside in FORMS
+        if not inside and name == REQUIRED.get(rule):
+            row["required"] = True
+        rows[name] = without_defaults(row)
+    if inside == "payment_method_data":
+        rows["card"] = CARD
+    return rows if inside else rows | SENT_BY_BROWSERS.get(rule, {})
+
+
+def parameters_class(rule: str) -> Any:
+    """The SDK's class of parameters: PaymentIntentConfirmParams of `POST …/<id>/confirm`."""
+    verb, path = rule.split()
+    package: Any = stripe.params
+    segments = path.split("/")[2:]
+    while isinstance(getattr(package, segments[0], None), types.ModuleType):
+        package = getattr(package, segments.pop(0))
+    words = [segment for segment in segments if segment != "<id>"]
+    if segments[-1] == "<id>":
+        actions = {"GET": ["retrieve"], "POST": ["update"], "DELETE": ["delete", "cancel"]}[verb]
+    elif verb == "POST" and len(words) > 1:
+        # `POST /v1/invoices/<id>/pay` is InvoicePay, `…/finalize` InvoiceFinalizeInvoice.
+        action = words.pop()
+        actions = [action, f"{action}_{words[-1].removesuffix('s')}"]
+    else:
+        is_plural = segments[-1].endswith("s")
+        actions = ["create" if verb == "POST" else "list" if is_plural else "retrieve"]
+    noun = "_".join(SPELLINGS.get(word, word.removesuffix("s")) for word in words)
+    names = [f"{noun}_{action}_params".title().replace("_", "") for action in actions]
+    return next(getattr(package, name) for name in names if hasattr(package, name))
+
+
+def fields(path: str) -> dict[str, Row | str]:
+    """The fields of an object, or of a part of one, such as `charge.outcome`."""
+    cls = object_class(path)
+    annotated = hints(cls)
+    of_type = alternatives(annotated.get("type"), sys.modules[cls.__module__])
+    kinds = {kind for member in of_type if is_enum(member) for kind in typing.get_args(member)}
+    rows: dict[str, Row | str] = {}
+    for name, hint in annotated.items():
+        members = [*alternatives(hint, sys.modules[cls.__module__])]
+        # `deleted` is shown by a deleted object alone.
+        if name == "object" or Literal[True] in members:
+            continue
+        # A hash that belongs to one kind of payment method is absent, not null, for the others.
+        of_one_kind = name in kinds & KINDS or hasattr(members[0], "DisplayPreference")
+        if of_one_kind and name not in SIMULATED:
+            continue
+        row = {
+            **field_type(members),
+            "nullable": type(None) in members and not of_one_kind,
+            "expandable": str in members and any(hasattr(m, "OBJECT_NAME") for m in members),
+        }
+        rows[name] = without_defaults(row)
+    return rows
+
+
+def field_type(members: list[Any]) -> Row:
+    """The type of a field, by the members of its union."""
+    enum = [value for member in members if is_enum(member) for value in typing.get_args(member)]
+    if enum and len(enum) <= LONGEST_ENUM:
+        return {"enum": enum}
+    for member in members:
+        if member in SIMPLE:
+            return {"type": SIMPLE[member]}
+        if typing.get_origin(member) is list:
+            return {"type": "array"}
+    return {"type": "hash"}
+
+
+def object_class(path: str) -> type:
+    """The SDK's class of an object, or of a part of one, such as `charge.outcome`."""
+    # A kind may have a dot in its name, too: radar.early_fraud_warning.
+    kind = max((k for k in OBJECT_CLASSES if f"{path}.".startswith(f"{k}.")), key=len)
+    cls = get_object_class("V1", kind)
+    for name in path.removeprefix(kind).split(".")[1:]:
+        members = alternatives(hints(cls)[name], sys.modules[cls.__module__])
+        part = next(member for member in members if member is not type(None))
+        cls = typing.get_args(part)[0] if typing.get_origin(part) is list else part
+    return cls
+
+
+class Dumper(yaml.SafeDumper):
+    """Writes every part where it belongs, also where several are the same."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def generate() -> dict[str, str]:
+    """The text of each generated file, by its name."""
+    tables = {
+        "parameters": {rule: parameters(parameters_class(rule), rule) for rule in ROUTES},
+        "objects": {path: fields(path) for path in load_table("defaults")["objects"]},
+    }
+    explanations = {
+        "parameters": (
+            "# The parameters of each method of the API. An empty string clears one that is\n"
+            "# `clearable`. A hash without `fields` is stored as it was sent.\n"
+        ),
+        "objects": (
+            "# The fields of each object, and of the parts of objects that have a template.\n"
+            "# `expand` replaces the id in an `expandable` field by its object.\n"
+        ),
+    }
+    texts = {}
+    for name, table in tables.items():
+        parts = [
+            yaml.dump({key: table[key]}, Dumper=Dumper, default_flow_style=None, width=100)
+            for key in sorted(table)
+        ]
+        texts[f"{name}.yaml"] = "\n".join([HEADER + explanations[name], *parts])
+    return texts
+
+
+if __name__ == "__main__":
+    for name, text in generate().items():
+        (DATA / name).write_text(text)
+        print(f"wrote {name}")

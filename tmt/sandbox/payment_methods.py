@@ -1,0 +1,208 @@
+"""PaymentMethods: created from what a buyer types or from a test token, and saved for customers."""
+
+from __future__ import annotations
+
+import hashlib
+
+from tmt.sandbox.errors import api_error, card_error
+from tmt.sandbox.objects import Json, load_table, new, template
+from tmt.sandbox.params import field_changes
+from tmt.sandbox.registry import route
+from tmt.sandbox.request_context import RequestContext
+from tmt.sandbox.simulated_methods import (
+    SimulatedMethod,
+    find_by_card,
+    find_by_iban,
+    find_by_token,
+    simulated_method,
+)
+
+_TOKEN_EXPIRY = (12, 2034)
+_TOKEN_OWNER = {"name": "Ana Ejemplo", "email": "ana@example.com"}
+
+
+@route("POST /v1/payment_methods", publishable=True)
+def create_payment_method(context: RequestContext, params: Json) -> Json:
+    """Create a payment method from its data."""
+    method = from_data(context, params, "")
+    return context.save(method | field_changes(method, params))
+
+
+@route("POST /v1/payment_methods/<id>")
+def update_payment_method(context: RequestContext, params: Json, id: str) -> Json:
+    """Update a payment method that is saved for a customer."""
+    method = context.fetch("payment_method", id)
+    if not method["customer"]:
+        raise api_error("method_saved_only")
+    changes = field_changes(method, params)
+    if "billing_details" in params:
+        details = method["billing_details"] | (params["billing_details"] or {})
+        changes["billing_details"] = _complete_billing_details(details)
+    if "card" in params and method["type"] == "card":
+        card = params["card"]
+        expiry = {name: card[name] for name in ("exp_month", "exp_year") if name in card}
+        changes["card"] = method["card"] | expiry
+    return context.update(method, changes, "payment_method.updated")
+
+
+@route("POST /v1/payment_methods/<id>/attach")
+def attach(context: RequestContext, params: Json, id: str) -> Json:
+    """Save a payment method for a customer; the bank may decline that (402)."""
+    method = from_id(context, id)
+    customer = context.fetch("customer", params["customer"], "customer")
+    simulated = simulated_method(method)
+    if method["customer"]:
+        raise api_error("method_attached")
+    if simulated.redirect:
+        raise api_error("kind_not_savable", type=method["type"])
+    if not simulated.attachable:
+        raise card_error(simulated.code, simulated.decline_code)
+    return save_for_customer(context, method, customer["id"])
+
+
+def save_for_customer(context: RequestContext, method: Json, customer: str) -> Json:
+    """Save the payment method for a customer, unless it is already."""
+    if method["customer"] == customer:
+        return method
+    method["customer"] = customer
+    return context.save_and_emit(method, "payment_method.attached")
+
+
+@route("POST /v1/payment_methods/<id>/detach")
+def detach(context: RequestContext, params: Json, id: str) -> Json:
+    """Detach a payment method from its customer; it cannot be used again."""
+    method = context.fetch("payment_method", id)
+    if not method["customer"]:
+        raise api_error("method_detached")
+    return context.update(method, {"customer": None, "_used": True}, "payment_method.detached")
+
+
+def from_params(context: RequestContext, params: Json, customer: str | None) -> Json | None:
+    """The payment method that a request names or describes, if any.
+
+    Raises ApiError for one that may not be used, or not for this customer.
+    """
+    if confirmation_token := params.get("confirmation_token"):
+        label = "confirmation_token"
+        raise api_error("resource_missing", label, label=label, id=confirmation_token)
+    if params.get("payment_method") and params.get("payment_method_data"):
+        both = "payment_method, payment_method_data"
+        raise api_error("only_one", "payment_method", both=both)
+    if params.get("payment_method_data"):
+        return from_data(context, params["payment_method_data"], "payment_method_data")
+    if not params.get("payment_method"):
+        return None
+    method = from_id(context, params["payment_method"])
+    if method["customer"] and method["customer"] != customer:
+        name = "method_of_other" if customer else "method_of_customer"
+        raise api_error(name, customer=method["customer"])
+    return method
+
+
+def from_id(context: RequestContext, id: str) -> Json:
+    """The payment method with this id, or a new one for a test token; not stored yet.
+
+    Raises ApiError for one that is used up.
+    """
+    simulated = find_by_token(id)
+    if simulated is None:
+        method = context.fetch("payment_method", id)
+        if method.get("_used"):
+            raise api_error("method_consumed")
+        return method
+    if simulated.kind == "card":
+        return _new_card(context, simulated, _TOKEN_EXPIRY, {})
+    if simulated.kind == "sepa_debit":
+        iban = "DE8937040044" + simulated.iban_suffix
+        return _new_debit(context, iban, simulated, _TOKEN_OWNER)
+    return _new_method(context, simulated, _TOKEN_OWNER, {})
+
+
+def from_data(context: RequestContext, data: Json, param: str) -> Json:
+    """A payment method as a buyer typed it, not stored yet. Raises ApiError for what is none.
+
+    `param` is the parameter that holds the data, or empty.
+    """
+    kind, billing_details = data["type"], data.get("billing_details") or {}
+    kind_param = f"{param}[{kind}]" if param else kind
+    if kind not in load_table("simulated_methods")["kinds"]:
+        type_param = f"{param}[type]" if param else "type"
+        raise api_error("invalid_value", type_param, kind=type_param, value=kind)
+    if (redirect := find_by_token(f"pm_{kind}")) is not None:
+        return _new_method(context, redirect, billing_details, {})
+    if kind not in data:
+        raise api_error("parameter_missing", kind_param)
+    if kind == "sepa_debit":
+        iban = data["sepa_debit"]["iban"].replace(" ", "").upper()
+        simulated = find_by_iban(iban, billing_details)
+        return _new_debit(context, iban, simulated, billing_details)
+    card = data["card"]
+    if token := card.get("token"):
+        simulated_card = find_by_token(token) or find_by_token(token.replace("tok_", "pm_card_"))
+        if simulated_card is None:
+            raise api_error("resource_missing", f"{kind_param}[token]", label="token", id=token)
+        return _new_card(context, simulated_card, _TOKEN_EXPIRY, billing_details)
+    for name in ("number", "exp_month", "exp_year"):
+        if name not in card:
+            raise api_error("parameter_missing", f"{kind_param}[{name}]")
+    if not context.publishable:
+        raise api_error("raw_card")
+    expiry = card["exp_month"], card["exp_year"] % 100 + 2000
+    return _new_card(context, find_by_card(card), expiry, billing_details)
+
+
+def _new_card(
+    context: RequestContext,
+    simulated: SimulatedMethod,
+    expiry: tuple[int, int],
+    billing_details: Json,
+) -> Json:
+    brand = simulated.brand
+    details = {
+        "brand": brand,
+        "country": simulated.country,
+        "display_brand": "american_express" if brand == "amex" else brand,
+        "exp_month": expiry[0],
+        "exp_year": expiry[1],
+        "fingerprint": _fingerprint(simulated.number),
+        "funding": simulated.funding,
+        "last4": simulated.number[-4:],
+        "networks": {"available": [brand], "preferred": None},
+        "three_d_secure_usage": {"supported": brand in ("visa", "mastercard", "amex")},
+    }
+    return _new_method(context, simulated, billing_details, details)
+
+
+def _new_debit(
+    context: RequestContext, iban: str, simulated: SimulatedMethod, billing_details: Json
+) -> Json:
+    details = {
+        "bank_code": iban[4:12],
+        "country": iban[:2],
+        "fingerprint": _fingerprint(iban),
+        "last4": iban[-4:],
+    }
+    return _new_method(context, simulated, billing_details, details)
+
+
+def _new_method(
+    context: RequestContext, simulated: SimulatedMethod, billing_details: Json, details: Json
+) -> Json:
+    kind = simulated.kind
+    fields = {
+        "type": kind,
+        "billing_details": _complete_billing_details(billing_details),
+        kind: template(f"payment_method.{kind}") | details,
+        "_test": simulated.key,
+    }
+    return new("payment_method", context.now, **fields)
+
+
+def _complete_billing_details(details: Json) -> Json:
+    """Billing details with all their fields."""
+    address = template("payment_method.billing_details.address") | (details.get("address") or {})
+    return {**template("payment_method.billing_details"), **details, "address": address}
+
+
+def _fingerprint(number: str) -> str:
+    return hashlib.sha256(number.encode()).hexdigest()[:16]

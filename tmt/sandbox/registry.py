@@ -1,0 +1,66 @@
+"""The API's methods and the timers' actions: each function registers itself with a decorator.
+
+A new family of objects needs its functions with `@route` in a module that api.py imports, its
+`GET`s above `retrieve` and `list_objects` in resources.py, its objects in data/defaults.yaml, and
+the tables of its parameters and fields: `python -m tests.sandbox.generate_tables`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+Handler = Callable[..., dict[str, Any]]
+TimerAction = Callable[..., object]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Route:
+    """A method of the API, such as `POST /v1/refunds/<id>`, and the function that answers it.
+
+    A browser may call it with the publishable key where `publishable` says so.
+    """
+
+    rule: str
+    handler: Handler
+    publishable: bool
+
+
+ROUTES: dict[str, Route] = {}
+TIMER_ACTIONS: dict[str, TimerAction] = {}
+
+
+def route(
+    rule: str, *, publishable: bool = False, **arguments: Any
+) -> Callable[[_Function], _Function]:
+    """Register a function for `rule`, whose parameters are those of data/parameters.yaml.
+
+    It is called with a RequestContext, the parameters, the parts of the URL by name, and
+    `arguments`; it returns the JSON of the answer or raises ApiError.
+    """
+
+    def register(function: _Function) -> _Function:
+        if rule in ROUTES:
+            raise ValueError(f"{rule} is registered twice")
+        ROUTES[rule] = Route(rule, partial(function, **arguments), publishable)
+        return function
+
+    return register
+
+
+def timer_action(name: str) -> Callable[[_Function], _Function]:
+    """Register a function for `RequestContext.schedule`; the store keeps its name.
+
+    It is called with a RequestContext, the id that was scheduled, and the argument if there is one.
+    """
+
+    def register(function: _Function) -> _Function:
+        if name in TIMER_ACTIONS:
+            raise ValueError(f"{name} is registered twice")
+        TIMER_ACTIONS[name] = function
+        return function
+
+    return register
