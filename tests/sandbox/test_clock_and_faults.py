@@ -195,7 +195,7 @@ def test_a_share_of_the_calls(v1: Any, driver: Driver) -> None:
 def test_webhooks_dropped_doubled_and_late(v1: Any, driver: Driver, receiver: Receiver) -> None:
     driver.drop_webhooks("customer.*", times=1)
     driver.box.faults.arm("double", "customer.updated")
-    driver.box.faults.arm("delay", "customer.deleted", seconds=3600)
+    driver.box.faults.arm("delay", "customer.deleted", None, seconds=3600)
     customer = v1.customers.create().id
     v1.customers.update(customer, {"name": "Ana"})
     v1.customers.delete(customer)
