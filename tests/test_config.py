@@ -7,7 +7,7 @@ import stat
 import pytest
 from pydantic import ValidationError
 
-from tmt.config import STRIPE_JS, InvalidSettings, Settings, load_settings
+from tmt.config import STRIPE_JS, InvalidSettings, Settings, load_settings, renamed_settings
 
 TEST = {
     "STRIPE_SECRET_KEY": "sk_test_1",
@@ -275,3 +275,37 @@ def test_a_dotenv_file_is_read_and_the_environment_wins(load, tmp_path):
     assert (settings.mode, settings.hold_minutes, settings.shop_name) == ("test", 7, "TMT")
     assert load({"TMT_HOLD_MINUTES": "9"}).hold_minutes == 9
     assert load({"TMT_HOLD_MINUTES": "9"}, hold_minutes=11).hold_minutes == 11
+
+
+class TestRenamedSettings:
+    OLD = {"TMT_ALARM_SHARE": "0.25", "TMT_ALARM_LEAST": "7"}
+
+    @pytest.fixture(autouse=True)
+    def without_old_names(self, monkeypatch):
+        for name in self.OLD:
+            monkeypatch.delenv(name, raising=False)
+
+    def test_the_old_names_still_work_and_are_reported(self, load):
+        settings = load(TEST | self.OLD)
+        assert (settings.decline_alert_share, settings.decline_alert_min) == (0.25, 7)
+        assert renamed_settings() == [
+            "TMT_ALARM_SHARE is now TMT_DECLINE_ALERT_SHARE; the old name still works",
+            "TMT_ALARM_LEAST is now TMT_DECLINE_ALERT_MIN; the old name still works",
+        ]
+
+    def test_in_a_dotenv_file_too(self, load, tmp_path):
+        (tmp_path / ".env").write_text("TMT_ALARM_LEAST=7\n")
+        assert load(TEST).decline_alert_min == 7
+        assert len(renamed_settings()) == 1
+
+    def test_the_new_name_wins(self, load):
+        settings = load(TEST | self.OLD | {"TMT_DECLINE_ALERT_MIN": "9"})
+        assert settings.decline_alert_min == 9
+
+    def test_a_wrong_value_is_refused(self, load):
+        with pytest.raises(InvalidSettings, match="TMT_.*less than or equal to 1"):
+            load(TEST | {"TMT_ALARM_SHARE": "2"})
+
+    def test_nothing_is_reported_of_the_new_names(self, load):
+        load(TEST | {"TMT_DECLINE_ALERT_MIN": "9"})
+        assert renamed_settings() == []

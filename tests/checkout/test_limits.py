@@ -48,7 +48,7 @@ class TestSessions:
 class TestInAll:
     @pytest.fixture
     def settings(self):
-        return {"orders_in_all": "3 per hour", "trusted_proxies": 1}
+        return {"orders_overall": "3 per hour", "trusted_proxies": 1}
 
     def test_so_many_orders_in_all(self, shopfront):
         codes = []

@@ -62,7 +62,7 @@ def place(slug: str) -> ResponseReturnValue:
     hit(settings.orders_per_address, "orders-address", web.client_address())
     hit(settings.orders_per_session, "orders-session", web.session_name())
     hit(settings.orders_per_email, "orders-email", email_key(checkout.email))
-    hit(settings.orders_in_all, "orders", "all")
+    hit(settings.orders_overall, "orders", "all")
     try:
         order = purchase(shop, slug, checkout, current_locale())
     except (SoldOut, NotOnSale, PriceChanged, AmountOutOfRange) as error:
