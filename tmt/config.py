@@ -33,11 +33,6 @@ class InvalidSettings(ClickException):
     """The shop cannot start with these settings; the message says what to set."""
 
 
-def _alias(name: str, old_name: str) -> dict[str, Any]:
-    """The names of a setting that was renamed: both work, the new one wins."""
-    return {"alias": name, "validation_alias": AliasChoices(name, old_name)}
-
-
 class Settings(BaseSettings):
     """Every setting with its default; `.env.example` explains them to operators."""
 
@@ -81,10 +76,20 @@ class Settings(BaseSettings):
     confirms_per_address: str = Field("600 per 10 minutes", alias="TMT_CONFIRMS_PER_ADDRESS")
     confirms_per_order: str = Field("60 per 10 minutes", alias="TMT_CONFIRMS_PER_ORDER")
     declines_per_order: int = Field(10, alias="TMT_DECLINES_PER_ORDER", ge=1)
+    # A setting that was renamed is also read under its old name; the new one wins.
     decline_alert_share: float = Field(
-        0.5, **_alias("TMT_DECLINE_ALERT_SHARE", "TMT_ALARM_SHARE"), gt=0, le=1
+        0.5,
+        alias="TMT_DECLINE_ALERT_SHARE",
+        validation_alias=AliasChoices("TMT_DECLINE_ALERT_SHARE", "TMT_ALARM_SHARE"),
+        gt=0,
+        le=1,
     )
-    decline_alert_min: int = Field(20, **_alias("TMT_DECLINE_ALERT_MIN", "TMT_ALARM_LEAST"), ge=1)
+    decline_alert_min: int = Field(
+        20,
+        alias="TMT_DECLINE_ALERT_MIN",
+        validation_alias=AliasChoices("TMT_DECLINE_ALERT_MIN", "TMT_ALARM_LEAST"),
+        ge=1,
+    )
     finds_per_address: str = Field("10 per 10 minutes", alias="TMT_FINDS_PER_ADDRESS")
     api_per_address: str = Field("60 per minute", alias="TMT_API_PER_ADDRESS")
     limits_url: str = Field("", alias="TMT_LIMITS_URL", repr=False)

@@ -9,9 +9,10 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 
 from tmt.catalog import listing, stock
 from tmt.catalog.models import Event
-from tmt.checkout.forms import CheckoutRequest, email_key
+from tmt.checkout.forms import CheckoutRequest
 from tmt.checkout.models import Order, OrderLine, OrderStatus
 from tmt.config import Settings
+from tmt.core.email_address import email_key
 from tmt.core.errors import DomainError, NotFound
 from tmt.core.ids import is_token, new_order_code, new_token
 from tmt.core.money import check_chargeable

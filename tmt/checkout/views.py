@@ -13,9 +13,10 @@ from tmt import web
 from tmt.catalog import listing
 from tmt.catalog.models import Event
 from tmt.checkout import holds, orders
-from tmt.checkout.forms import FormState, email_key, read_email
+from tmt.checkout.forms import CheckoutForm, EmailForm, checkout_form
 from tmt.checkout.models import Order, OrderStatus
 from tmt.core import outbox
+from tmt.core.email_address import email_key
 from tmt.core.i18n import current_locale
 from tmt.core.i18n import gettext as _
 from tmt.core.ids import new_token
@@ -39,7 +40,7 @@ def event(slug: str) -> ResponseReturnValue:
         # An order that is finished does not stand in the way of buying again.
         _forget_checkout(slug)
         open_order = None
-    return _render_event(shop, event, FormState(), open_order)
+    return _render_event(shop, event, None, open_order)
 
 
 @checkout.post("/orders/<token>/extend")
@@ -59,14 +60,12 @@ def extend(token: str) -> ResponseReturnValue:
 @checkout.route("/orders/find", methods=["GET", "POST"])
 def find() -> ResponseReturnValue:
     """Answers the same for every address: only the mail says whether there are orders."""
-    form = FormState()
+    form = EmailForm()
     if request.method == "GET":
         return render_template("orders/find.html", form=form)
-    form.values["email"] = request.form.get("email", "")[:300]
-    email = read_email(request.form, form)
-    if form.errors:
+    if not form.validate():
         return render_template("orders/find.html", form=form), 422
-    shop = web.shop()
+    shop, email = web.shop(), form.email.data
     web.limits().hit(shop.settings.finds_per_address, "finds-address", web.client_address())
     web.limits().hit(shop.settings.finds_per_address, "finds-email", email_key(email))
 
@@ -79,7 +78,7 @@ def find() -> ResponseReturnValue:
     return render_template("orders/find_sent.html", mail_link=None)
 
 
-def reject_checkout(shop: Shop, event: Event, form: FormState) -> ResponseReturnValue:
+def reject_checkout(shop: Shop, event: Event, form: CheckoutForm) -> ResponseReturnValue:
     """The event's page again, with what is wrong with the posted form."""
     return cast(str, _render_event(shop, event, form, None)), 422
 
@@ -101,7 +100,7 @@ def _forget_checkout(slug: str) -> None:
 
 
 def _render_event(
-    shop: Shop, event: Event, form: FormState, open_order: Order | None
+    shop: Shop, event: Event, form: CheckoutForm | None, open_order: Order | None
 ) -> ResponseReturnValue:
     now: datetime = shop.clock.now()
     offers = listing.offers(event, now, few=shop.settings.few_left)
@@ -110,7 +109,7 @@ def _render_event(
         event=event,
         state=listing.event_state(event, offers, now),
         offers=offers,
-        form=form,
+        form=form or checkout_form(offers, event.max_per_order),
         open_order=open_order,
         checkout_token=_checkout_token(event.slug, open_order),
         money=money_format(event.currency),
