@@ -25,7 +25,7 @@ from tmt.shop import Shop
 
 checkout = Blueprint("checkout", __name__)
 
-# A session remembers the checkouts of this many events: a cookie is small.
+# A session holds the checkouts of this many events, as its cookie must stay small.
 _MAX_CHECKOUTS = 8
 
 
@@ -37,7 +37,7 @@ def event(slug: str) -> ResponseReturnValue:
         event = listing.find_event(reading, slug)
         open_order = orders.find_by_checkout_token(reading, token) if token else None
     if open_order and open_order.status != OrderStatus.HELD:
-        # An order that is finished does not stand in the way of buying again.
+        # A finished order must not prevent another one.
         _forget_checkout(slug)
         open_order = None
     return _render_event(shop, event, None, open_order)
@@ -59,7 +59,7 @@ def extend(token: str) -> ResponseReturnValue:
 
 @checkout.route("/orders/find", methods=["GET", "POST"])
 def find() -> ResponseReturnValue:
-    """Answers the same for every address: only the mail says whether there are orders."""
+    """Responds alike to every address: only the mail says whether there are orders."""
     form = EmailForm()
     if request.method == "GET":
         return render_template("orders/find.html", form=form)
@@ -79,12 +79,12 @@ def find() -> ResponseReturnValue:
 
 
 def reject_checkout(shop: Shop, event: Event, form: CheckoutForm) -> ResponseReturnValue:
-    """The event's page again, with what is wrong with the posted form."""
+    """The event's page again, with the errors of the posted form."""
     return cast(str, _render_event(shop, event, form, None)), 422
 
 
 def remember_checkout(slug: str, token: str) -> None:
-    """Keeps the event's checkout token in the browser's session."""
+    """Stores the event's checkout token in the browser's session."""
     checkouts = dict(session.get("checkouts", {}))
     if checkouts.get(slug) == token:
         return

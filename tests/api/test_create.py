@@ -13,7 +13,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.payments.test_api_envelope import refused
+from tests.api.test_envelope import refused
 from tmt.api.schemas import BadRequest, read_create, read_data
 from tmt.core.money import CURRENCIES
 

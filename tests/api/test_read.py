@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.invariants import check_money, check_stock, check_tickets
-from tests.payments.test_api_envelope import readable_from_anywhere
+from tests.api.test_envelope import readable_from_anywhere
 
 
 def made(front, amount=75, currency="usd", **data):
