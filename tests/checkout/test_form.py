@@ -72,7 +72,9 @@ def test_a_form_that_was_not_posted_is_empty_and_has_no_errors():
     "text", ["-1", "+1", "1.5", "1e1", "two", "²", "٣", "０", "0x2", "1 0", "NaN", "9" * 13]
 )
 def test_a_quantity_must_be_a_whole_number(text):
-    assert errors_of(quantity_id_1=text) == {"quantity-1": "Please enter a whole number, 0 or more."}
+    assert errors_of(quantity_id_1=text) == {
+        "quantity-1": "Please enter a whole number, 0 or more."
+    }
 
 
 @pytest.mark.parametrize("text", ["7", "99", "9999", "999999999999", "0007"])
