@@ -25,7 +25,6 @@ from pydantic_settings import (
 
 Mode = Literal["sandbox", "test", "live"]
 
-STRIPE_API = "https://api.stripe.com"
 STRIPE_JS = "https://js.stripe.com/endive/stripe.js"
 
 

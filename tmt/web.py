@@ -260,12 +260,16 @@ def _init_templates(app: Flask, settings: Settings) -> None:
     app.jinja_env.globals.update(csrf_token=generate_csrf, csp_nonce=_csp_nonce, url_for=_url_for)
 
     def common() -> dict[str, Any]:
+        path = request.full_path.rstrip("?") if request.method == "GET" else "/"
         return {
             "locale": i18n.current_locale(),
             "mode": settings.mode,
             "shop_name": settings.shop_name,
             "sandbox_url": f"{settings.stripe_api_base}/" if settings.sandbox else None,
-            "language_urls": _language_urls(),
+            "language_urls": {
+                code: f"{request.script_root}/language/{code}?next={quote(path)}"
+                for code in i18n.LOCALES
+            },
         }
 
     app.context_processor(common)
@@ -281,12 +285,6 @@ def _url_for(endpoint: str, **values: Any) -> str:
 @lru_cache(maxsize=256)
 def _static_url(_root: str, filename: str) -> str:
     return flask_url_for("static", filename=filename)
-
-
-def _language_urls() -> dict[str, str]:
-    path = request.full_path.rstrip("?") if request.method == "GET" else "/"
-    root, target = request.script_root, quote(path)
-    return {code: f"{root}/language/{code}?next={target}" for code in i18n.LOCALES}
 
 
 def _on_error(error: Exception) -> ResponseReturnValue:

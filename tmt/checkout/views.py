@@ -38,7 +38,7 @@ def event(slug: str) -> ResponseReturnValue:
         open_order = orders.find_by_checkout_token(reading, token) if token else None
     if open_order and open_order.status != OrderStatus.HELD:
         # A finished order must not prevent another one.
-        _forget_checkout(slug)
+        session["checkouts"] = {s: t for s, t in session["checkouts"].items() if s != slug}
         open_order = None
     return _render_event(shop, event, None, open_order)
 
@@ -91,12 +91,6 @@ def remember_checkout(slug: str, token: str) -> None:
     checkouts.pop(slug, None)
     newest = list(checkouts.items())[-(_MAX_CHECKOUTS - 1) :]
     session["checkouts"] = dict([*newest, (slug, token)])
-
-
-def _forget_checkout(slug: str) -> None:
-    checkouts = dict(session.get("checkouts", {}))
-    checkouts.pop(slug, None)
-    session["checkouts"] = checkouts
 
 
 def _render_event(
