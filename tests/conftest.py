@@ -66,13 +66,22 @@ def postgres_template(postgres: Postgres) -> str:
     return name
 
 
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """A fresh, migrated SQLite database.
+
+    A module whose subject does not depend on the database has it as its `database_url`.
+    """
+    path = tmp_path / "tmt.sqlite"
+    shutil.copyfile(sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
 @pytest.fixture(params=DATABASES)
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """A fresh, migrated database; a test that uses it runs on each kind."""
     if request.param == "sqlite":
-        path = tmp_path / "tmt.sqlite"
-        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
-        yield f"sqlite:///{path}"
+        yield request.getfixturevalue("sqlite_url")
         return
     server: Postgres = request.getfixturevalue("postgres")
     name = server.create(request.getfixturevalue("postgres_template"))
@@ -121,12 +130,10 @@ def sound(shopfront: Shopfront) -> Iterator[None]:
 
 @pytest.fixture
 def live_shopfront(
-    sqlite_template: Path, tmp_path: Path, settings: dict[str, Any]
+    sqlite_url: str, tmp_path: Path, settings: dict[str, Any]
 ) -> Iterator[Shopfront]:
     """The same on SQLite with the jobs running, for browsers."""
-    path = tmp_path / "tmt.sqlite"
-    shutil.copyfile(sqlite_template, path)
-    front = open_shop(f"sqlite:///{path}", tmp_path, settings)
+    front = open_shop(sqlite_url, tmp_path, settings)
     stop = front.shop.jobs.start_thread()
     yield front
     stop()

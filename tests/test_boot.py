@@ -1,4 +1,4 @@
-"""The README's first command, in an empty folder: all is there, and a ticket can be bought."""
+"""The README's first command, in an empty folder: it runs, and a ticket can be bought."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 
 @contextmanager
 def flask_run(folder: Path, **environment: str) -> Iterator[tuple[str, Path]]:
-    """`flask run` in a folder of its own; its address and the file with what it printed."""
+    """`flask run` in a folder of its own; its address and the file with its output."""
     port = free_port()
     output = folder / "output.txt"
     command = [sys.executable, "-m", "flask", "--app", str(ROOT / "app.py"), "run"]
@@ -36,7 +36,7 @@ def flask_run(folder: Path, **environment: str) -> Iterator[tuple[str, Path]]:
         process.wait(20)
 
 
-def test_flask_run_needs_nothing(tmp_path: Path) -> None:
+def test_flask_run_needs_no_settings(tmp_path: Path) -> None:
     with flask_run(tmp_path) as (address, output):
         front = wait_for(address)
         bought = subprocess.run(
@@ -60,9 +60,9 @@ def test_flask_run_needs_nothing(tmp_path: Path) -> None:
 def wait_for_mails(folder: Path) -> list[Path]:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        found = list(folder.glob("*.eml"))
-        if found:
-            return found
+        mails = list(folder.glob("*.eml"))
+        if mails:
+            return mails
         time.sleep(0.1)
     raise AssertionError("no mail was written")
 
@@ -94,7 +94,7 @@ def test_a_restart_keeps_everything(tmp_path: Path) -> None:
     assert database.stat().st_size >= size
 
 
-def test_other_servers_need_to_be_told_what_to_sell_with(tmp_path: Path) -> None:
+def test_other_servers_need_settings(tmp_path: Path) -> None:
     code = "from app import app"
     answer = subprocess.run(
         [sys.executable, "-c", code],

@@ -7,7 +7,7 @@ import stat
 import pytest
 from pydantic import ValidationError
 
-from tmt.config import STRIPE_JS, InvalidSettings, Settings, load_settings
+from tmt.config import STRIPE_JS, InvalidSettings, Settings, load_settings, renamed_settings
 
 TEST = {
     "STRIPE_SECRET_KEY": "sk_test_1",
@@ -46,8 +46,8 @@ def test_without_a_key_flask_run_is_a_sandbox(load, tmp_path):
     assert settings.stripe_js_url == f"{FLASK_RUN}/sandbox/stripe.js"
     assert settings.database_url == f"sqlite:///{tmp_path / 'instance' / 'tmt.sqlite'}"
     again = load({}, FLASK_RUN)
-    kept = ("secret_key", "stripe_secret_key", "stripe_publishable_key", "stripe_webhook_secrets")
-    assert [getattr(again, name) for name in kept] == [getattr(settings, name) for name in kept]
+    names = ("secret_key", "stripe_secret_key", "stripe_publishable_key", "stripe_webhook_secrets")
+    assert [getattr(again, name) for name in names] == [getattr(settings, name) for name in names]
     for path in (tmp_path / "instance" / "keys").iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -207,9 +207,9 @@ REFUSED = [
 
 @pytest.mark.parametrize(("environment", "sentence"), REFUSED)
 def test_wh15_what_cannot_be_is_refused_with_what_to_set(load, environment, sentence):
-    with pytest.raises(InvalidSettings) as refused:
+    with pytest.raises(InvalidSettings) as error:
         load(environment)
-    assert refused.value.message == sentence
+    assert error.value.message == sentence
 
 
 def test_flask_run_does_not_make_live_keys_any_softer(load):
@@ -237,19 +237,19 @@ def test_a_sandbox_can_be_ruled_out(load):
     ],
 )
 def test_values_out_of_range_are_refused_by_their_name(load, name, value):
-    with pytest.raises(InvalidSettings) as refused:
+    with pytest.raises(InvalidSettings) as error:
         load(TEST | {name: value})
-    assert refused.value.message.startswith(f"{name}: ")
-    assert len(refused.value.message.splitlines()) == 1
+    assert error.value.message.startswith(f"{name}: ")
+    assert len(error.value.message.splitlines()) == 1
 
 
 def test_no_refusal_shows_a_secret(load):
     key = "sk_live_TOPSECRET"
     secrets = {"STRIPE_SECRET_KEY": key, "STRIPE_PUBLISHABLE_KEY": key}
-    with pytest.raises(InvalidSettings) as refused:
+    with pytest.raises(InvalidSettings) as error:
         load(LIVE | secrets | {"STRIPE_WEBHOOK_SECRET": "TOPSECRET", "TMT_HOLD_MINUTES": "0"})
-    assert "TOPSECRET" not in str(refused.value) + refused.value.message
-    assert refused.value.__suppress_context__
+    assert "TOPSECRET" not in str(error.value) + error.value.message
+    assert error.value.__suppress_context__
 
 
 def test_settings_do_not_show_secrets_and_cannot_be_changed(load):
@@ -275,3 +275,38 @@ def test_a_dotenv_file_is_read_and_the_environment_wins(load, tmp_path):
     assert (settings.mode, settings.hold_minutes, settings.shop_name) == ("test", 7, "TMT")
     assert load({"TMT_HOLD_MINUTES": "9"}).hold_minutes == 9
     assert load({"TMT_HOLD_MINUTES": "9"}, hold_minutes=11).hold_minutes == 11
+
+
+OLD_NAMES = {"TMT_ALARM_SHARE": "0.25", "TMT_ALARM_LEAST": "7"}
+
+
+class TestRenamedSettings:
+    @pytest.fixture(autouse=True)
+    def without_old_names(self, monkeypatch):
+        for name in OLD_NAMES:
+            monkeypatch.delenv(name, raising=False)
+
+    def test_the_old_names_still_work_and_are_reported(self, load):
+        settings = load(TEST | OLD_NAMES)
+        assert (settings.decline_alert_share, settings.decline_alert_min) == (0.25, 7)
+        assert renamed_settings() == [
+            "TMT_ALARM_SHARE is now TMT_DECLINE_ALERT_SHARE; the old name still works",
+            "TMT_ALARM_LEAST is now TMT_DECLINE_ALERT_MIN; the old name still works",
+        ]
+
+    def test_in_a_dotenv_file_too(self, load, tmp_path):
+        (tmp_path / ".env").write_text("TMT_ALARM_LEAST=7\n")
+        assert load(TEST).decline_alert_min == 7
+        assert len(renamed_settings()) == 1
+
+    def test_the_new_name_wins(self, load):
+        settings = load(TEST | OLD_NAMES | {"TMT_DECLINE_ALERT_MIN": "9"})
+        assert settings.decline_alert_min == 9
+
+    def test_a_wrong_value_is_refused(self, load):
+        with pytest.raises(InvalidSettings, match="TMT_.*less than or equal to 1"):
+            load(TEST | {"TMT_ALARM_SHARE": "2"})
+
+    def test_nothing_is_reported_of_the_new_names(self, load):
+        load(TEST | {"TMT_DECLINE_ALERT_MIN": "9"})
+        assert renamed_settings() == []

@@ -15,7 +15,7 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("language", ["es", "en"])
-def test_errors_speak_the_buyers_language(shopfront: Shopfront, language: str) -> None:
+def test_errors_are_in_the_buyers_language(shopfront: Shopfront, language: str) -> None:
     headers = {"Accept-Language": language}
     missing = requests.get(f"{shopfront.url}/nothing", headers=headers, timeout=10)
     wrong = requests.put(f"{shopfront.url}/", headers=headers, timeout=10)
@@ -46,7 +46,7 @@ def test_a_form_without_its_token_is_refused(shopfront: Shopfront) -> None:
 
 
 @pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31", "2027-02-30", "x"])
-def test_odd_dates_find_nothing_or_all(shopfront: Shopfront, day: str) -> None:
+def test_invalid_dates_are_ignored(shopfront: Shopfront, day: str) -> None:
     assert shopfront.buyer().get("/", params={"date": day}).status_code == 200
 
 
@@ -56,7 +56,7 @@ def test_large_bodies_are_not_read(shopfront: Shopfront) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "led_to"),
+    ("target", "expected"),
     [
         ("/events/concierto", "/events/concierto"),
         ("https://elsewhere.example/", "/"),
@@ -67,15 +67,15 @@ def test_large_bodies_are_not_read(shopfront: Shopfront) -> None:
         ("http://[", "/"),
     ],
 )
-def test_the_language_switch_leads_nowhere_else(
-    shopfront: Shopfront, target: str, led_to: str
+def test_the_language_switch_redirects_only_within_the_site(
+    shopfront: Shopfront, target: str, expected: str
 ) -> None:
     answer = shopfront.buyer().get("/language/en", params={"next": target}, allow_redirects=False)
-    assert answer.headers["Location"] == led_to
+    assert answer.headers["Location"] == expected
     assert "HttpOnly" in answer.headers["Set-Cookie"]
 
 
-def test_headers_keep_pages_safe(shopfront: Shopfront) -> None:
+def test_security_headers(shopfront: Shopfront) -> None:
     answer = shopfront.buyer().get("/events/concierto")
     policy = answer.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
@@ -90,7 +90,7 @@ def test_headers_keep_pages_safe(shopfront: Shopfront) -> None:
 
 
 @pytest.mark.parametrize("settings", [{"base_url": "https://tickets.example.org"}])
-def test_https_shops_insist_on_it(shopfront: Shopfront, settings: dict[str, str]) -> None:
+def test_shops_on_https_have_secure_cookies(shopfront: Shopfront, settings: dict[str, str]) -> None:
     answer = requests.get(
         f"{shopfront.url}/events/concierto", headers={"X-Forwarded-Proto": "https"}, timeout=10
     )

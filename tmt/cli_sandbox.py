@@ -1,4 +1,4 @@
-"""`flask sandbox …`: the stand-in for Stripe run alone, and moved and troubled while it runs."""
+"""`flask sandbox …`: runs the sandbox alone; moves its clock and sets its faults while it runs."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def sandbox_command(context: click.Context, port: int, store: str, webhook: str)
 @with_appcontext
 def sandbox_advance(span: str) -> None:
     """Moves the running sandbox's clock on by a SPAN such as 30m, 12h or 5d; the shop's follows."""
-    moved = _asked("POST", "clock", {"advance": span}, f"'{span}'")
-    click.echo(f"The sandbox is now {moved['ahead']} seconds ahead.")
+    clock = _call_sandbox("POST", "clock", {"advance": span}, f"'{span}'")
+    click.echo(f"The sandbox is now {clock['ahead']} seconds ahead.")
 
 
 @sandbox_command.command("fault")
@@ -46,24 +46,25 @@ def sandbox_advance(span: str) -> None:
 @click.option("--seconds", type=float, help="How long, of hang, delay, reorder and clock_skew.")
 @click.option("--version", help="Of which API, for api_version.")
 @with_appcontext
-def sandbox_fault(kind: str, **order: Any) -> None:
+def sandbox_fault(kind: str, **options: Any) -> None:
     """Orders trouble of the running sandbox, such as lose_answer, 500, drop or double.
 
     It strikes the next call or event that matches. The sandbox's own pages say what there is.
     """
-    given = {name: value for name, value in order.items() if value is not None}
-    for fault in _asked("POST", "faults", {"kind": kind, **given}, f"'{kind}'")[-1:]:
-        click.echo(_line(fault))
+    fault = {name: value for name, value in options.items() if value is not None}
+    faults = _call_sandbox("POST", "faults", {"kind": kind, **fault}, f"'{kind}'")
+    for newest in faults[-1:]:
+        click.echo(_fault_line(newest))
 
 
 @sandbox_command.command("faults")
 @with_appcontext
 def sandbox_faults() -> None:
     """The trouble that is still to strike, one a line."""
-    ordered = _asked("GET", "faults", {}, "to tell")
-    for fault in ordered:
-        click.echo(_line(fault))
-    if not ordered:
+    faults = _call_sandbox("GET", "faults", {}, "to list its faults")
+    for fault in faults:
+        click.echo(_fault_line(fault))
+    if not faults:
         click.echo("no trouble")
 
 
@@ -72,29 +73,32 @@ def sandbox_faults() -> None:
 @with_appcontext
 def sandbox_calm(number: int | None) -> None:
     """Ends all trouble, or the one with this NUMBER."""
-    left = _asked("POST", "faults/clear", {"id": number or 0}, "to be calm")
-    click.echo(f"{len(left)} left" if left else "no trouble")
+    faults = _call_sandbox("POST", "faults/clear", {"id": number or 0}, "to be calm")
+    click.echo(f"{len(faults)} left" if faults else "no trouble")
 
 
-def _line(fault: dict[str, Any]) -> str:
+def _fault_line(fault: dict[str, Any]) -> str:
     often = "always" if fault["times"] is None else f"{fault['times']} times"
     words = [f"{fault['id']:>4}  {fault['kind']:<16} {fault['match']:<28} {often}"]
     words += [f"share={fault['share']}"] if fault["share"] < 1 else []
     return "  ".join([*words, *(f"{name}={value}" for name, value in fault["details"].items())])
 
 
-def _asked(method: str, path: str, given: dict[str, Any], what: str) -> Any:
-    """What the running sandbox answers, beside this shop or alone at STRIPE_API_BASE."""
+def _call_sandbox(method: str, path: str, data: dict[str, Any], request: str) -> Any:
+    """The JSON response of the sandbox that runs in this shop or alone at STRIPE_API_BASE.
+
+    `request` is for the error message; raises `ClickException`.
+    """
     settings = current_shop().settings
     root, key = settings.stripe_api_base, settings.stripe_secret_key
     if not root:
-        raise click.ClickException("this shop runs on Stripe itself, which obeys nobody here")
+        raise click.ClickException("this shop uses Stripe itself: there is no sandbox to control")
     headers = {"Authorization": f"Bearer {key}", "Accept": "application/json"}
     url = f"{root}/{path}"
     try:
-        answer = requests.request(method, url, data=given, headers=headers, timeout=_TIMEOUT)
+        response = requests.request(method, url, data=data, headers=headers, timeout=_TIMEOUT)
     except requests.ConnectionError:
-        raise click.ClickException(f"nobody answers at {root}: is flask run running?") from None
-    if not answer.ok:
-        raise click.ClickException(f"the sandbox refuses {what}: {answer.text.strip()[:200]}")
-    return answer.json()
+        raise click.ClickException(f"no response from {root}: is flask run running?") from None
+    if not response.ok:
+        raise click.ClickException(f"the sandbox refuses {request}: {response.text.strip()[:200]}")
+    return response.json()

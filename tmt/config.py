@@ -7,23 +7,29 @@ at start, with a sentence that says what to set.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from click import ClickException
 from limits import parse_many
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    SettingsConfigDict,
+)
 
 Mode = Literal["sandbox", "test", "live"]
 
-STRIPE_API = "https://api.stripe.com"
 STRIPE_JS = "https://js.stripe.com/endive/stripe.js"
 
 
 class InvalidSettings(ClickException):
-    """The settings do not make a shop; the message says what to set, also in a terminal."""
+    """The shop cannot start with these settings; the message says what to set."""
 
 
 class Settings(BaseSettings):
@@ -66,12 +72,24 @@ class Settings(BaseSettings):
     )
     orders_per_session: str = Field("10 per 10 minutes", alias="TMT_ORDERS_PER_SESSION")
     orders_per_email: str = Field("10 per 10 minutes", alias="TMT_ORDERS_PER_EMAIL")
-    orders_in_all: str = Field("30000 per 10 minutes", alias="TMT_ORDERS_IN_ALL")
+    orders_overall: str = Field("30000 per 10 minutes", alias="TMT_ORDERS_IN_ALL")
     confirms_per_address: str = Field("600 per 10 minutes", alias="TMT_CONFIRMS_PER_ADDRESS")
     confirms_per_order: str = Field("60 per 10 minutes", alias="TMT_CONFIRMS_PER_ORDER")
     declines_per_order: int = Field(10, alias="TMT_DECLINES_PER_ORDER", ge=1)
-    decline_alert_share: float = Field(0.5, alias="TMT_DECLINE_ALERT_SHARE", gt=0, le=1)
-    decline_alert_min: int = Field(20, alias="TMT_DECLINE_ALERT_MIN", ge=1)
+    # A setting that was renamed is also read under its old name; the new one wins.
+    decline_alert_share: float = Field(
+        0.5,
+        alias="TMT_DECLINE_ALERT_SHARE",
+        validation_alias=AliasChoices("TMT_DECLINE_ALERT_SHARE", "TMT_ALARM_SHARE"),
+        gt=0,
+        le=1,
+    )
+    decline_alert_min: int = Field(
+        20,
+        alias="TMT_DECLINE_ALERT_MIN",
+        validation_alias=AliasChoices("TMT_DECLINE_ALERT_MIN", "TMT_ALARM_LEAST"),
+        ge=1,
+    )
     finds_per_address: str = Field("10 per 10 minutes", alias="TMT_FINDS_PER_ADDRESS")
     api_per_address: str = Field("60 per minute", alias="TMT_API_PER_ADDRESS")
     limits_url: str = Field("", alias="TMT_LIMITS_URL", repr=False)
@@ -87,7 +105,7 @@ class Settings(BaseSettings):
 
     @field_validator("stripe_webhook_secrets", "api_origins", mode="before")
     @classmethod
-    def _split(cls, value: Any) -> Any:
+    def _split_at_commas(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
@@ -96,14 +114,14 @@ class Settings(BaseSettings):
         "orders_per_address",
         "orders_per_session",
         "orders_per_email",
-        "orders_in_all",
+        "orders_overall",
         "confirms_per_address",
         "confirms_per_order",
         "finds_per_address",
         "api_per_address",
     )
     @classmethod
-    def _countable(cls, value: str) -> str:
+    def _check_rate_limit(cls, value: str) -> str:
         try:
             parse_many(value)
         except ValueError:
@@ -112,13 +130,13 @@ class Settings(BaseSettings):
 
     @field_validator("base_url", "stripe_api_base")
     @classmethod
-    def _bare_root(cls, value: str) -> str:
+    def _check_url(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("it must begin with http:// or https://")
         return value.rstrip("/")
 
     @model_validator(mode="after")
-    def _refuse(self) -> Self:
+    def _check_combinations(self) -> Self:
         problem = next(_problems(self), None)
         if problem:
             raise ValueError(problem)
@@ -126,7 +144,7 @@ class Settings(BaseSettings):
 
     @property
     def mode(self) -> Mode:
-        """Which of the three modes this is; the shop's pages show it, its rules do not ask."""
+        """Which of the three modes this is: shown on pages, never used by a rule of the shop."""
         if self.sandbox:
             return "sandbox"
         return "live" if self.stripe_secret_key.startswith(("sk_live_", "rk_live_")) else "test"
@@ -137,7 +155,7 @@ class Settings(BaseSettings):
 
     @property
     def stripe_js_url(self) -> str:
-        """The address of Stripe.js: Stripe's own, or that of the server which stands in for it."""
+        """The address of Stripe.js: Stripe's own, or the sandbox's."""
         return f"{self.stripe_api_base}/stripe.js" if self.stripe_api_base else STRIPE_JS
 
     @property
@@ -159,31 +177,43 @@ def load_settings(overrides: dict[str, Any] | None = None, *, flask_run: str = "
         raise InvalidSettings(_readable(error)) from None
 
 
+def renamed_settings() -> list[str]:
+    """A sentence for each setting that the environment or `.env` sets under its old name."""
+    names = EnvSettingsSource(Settings).env_vars.keys() | DotEnvSettingsSource(Settings).env_vars
+    sentences = []
+    for field in Settings.model_fields.values():
+        if isinstance(field.validation_alias, AliasChoices):
+            name, old_name = field.validation_alias.choices
+            if str(old_name).lower() in names:
+                sentences.append(f"{old_name} is now {name}; the old name still works")
+    return sentences
+
+
 def _complete(settings: Settings, flask_run: str) -> Settings:
-    """Fills in what a mode decides: keys of the sandbox, places of files, the public address."""
+    """Fills in what a mode decides: the sandbox's keys, paths of files, the public address."""
     instance = settings.instance.resolve()
     sandbox = settings.sandbox
     if sandbox is None:
         sandbox = bool(flask_run) and not settings.stripe_secret_key
     base_url = settings.base_url or flask_run or ("http://127.0.0.1:5000" if sandbox else "")
-    filled: dict[str, Any] = {
+    values: dict[str, Any] = {
         "instance": instance,
         "sandbox": sandbox,
         "base_url": base_url,
         "database_url": settings.database_url or f"sqlite:///{instance / 'tmt.sqlite'}",
     }
     if sandbox:
-        filled |= {
+        publishable_key = _persistent_secret(instance, "sandbox-publishable-key")
+        signing_secret = _persistent_secret(instance, "sandbox-webhook-secret")
+        values |= {
             "stripe_secret_key": f"sk_test_{_persistent_secret(instance, 'sandbox-secret-key')}",
-            "stripe_publishable_key": f"pk_test_{_persistent_secret(instance, 'sandbox-publishable-key')}",
-            "stripe_webhook_secrets": (
-                f"whsec_{_persistent_secret(instance, 'sandbox-webhook-secret')}",
-            ),
+            "stripe_publishable_key": f"pk_test_{publishable_key}",
+            "stripe_webhook_secrets": (f"whsec_{signing_secret}",),
             "stripe_api_base": f"{base_url}/sandbox",
         }
     if not settings.secret_key and (sandbox or flask_run):
-        filled["secret_key"] = _persistent_secret(instance, "secret-key")
-    completed = settings.model_copy(update=filled)
+        values["secret_key"] = _persistent_secret(instance, "secret-key")
+    completed = settings.model_copy(update=values)
     _require_complete(completed)
     return completed
 
@@ -206,8 +236,8 @@ def _require_complete(settings: Settings) -> None:
         )
 
 
-def _problems(settings: Settings) -> Any:
-    """Sentences on what cannot be, most dangerous first."""
+def _problems(settings: Settings) -> Iterator[str]:
+    """A sentence for each combination that is refused, the most dangerous first."""
     secret, publishable = settings.stripe_secret_key, settings.stripe_publishable_key
     if publishable.startswith(("sk_", "rk_")):
         yield (
@@ -229,13 +259,13 @@ def _problems(settings: Settings) -> Any:
             "STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY are of different modes."
             " Set both to live keys or both to test keys."
         )
-    if any(not one.startswith("whsec_") for one in settings.stripe_webhook_secrets):
+    if not all(text.startswith("whsec_") for text in settings.stripe_webhook_secrets):
         yield "STRIPE_WEBHOOK_SECRET must hold secrets that begin with whsec_, comma-separated."
     if secret[3:7] == "live":
         yield from _problems_of_live(settings)
 
 
-def _problems_of_live(settings: Settings) -> Any:
+def _problems_of_live(settings: Settings) -> Iterator[str]:
     if settings.stripe_api_base:
         yield "STRIPE_API_BASE is set together with live keys. Unset it: live money goes to Stripe."
     if not settings.stripe_webhook_secrets:
@@ -250,14 +280,14 @@ def _problems_of_live(settings: Settings) -> Any:
 
 
 def _persistent_secret(instance: Path, name: str) -> str:
-    """A random text that stays the same over restarts, in a file only its owner can read."""
+    """A random text that survives restarts, in a file that only its owner can read."""
     path = instance / "keys" / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = path.with_suffix(f".{secrets.token_hex(4)}")
         draft.touch(mode=0o600)
         draft.write_text(secrets.token_hex(24))
-        # Another process may have been first: then its text counts.
+        # Another process may have written it first: then its text counts.
         with suppress(FileExistsError):
             path.hardlink_to(draft)
         draft.unlink()

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from flask import Flask
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
@@ -15,7 +16,7 @@ from tmt.api import views as api
 from tmt.api.idempotency_keys import purge_expired_keys
 from tmt.catalog.views import catalog
 from tmt.checkout.views import checkout
-from tmt.config import Settings, load_settings
+from tmt.config import Settings, load_settings, renamed_settings
 from tmt.core import log, metrics, outbox
 from tmt.core.clock import Clock
 from tmt.core.database import Database
@@ -45,6 +46,8 @@ from tmt.tickets.views import tickets
 if TYPE_CHECKING:
     from tmt.sandbox import Sandbox
 
+logger = structlog.get_logger(__name__)
+
 ROOT = Path(__file__).parent.parent
 _MAIL_TIMEOUT = 20.0
 _RECONCILE_MINUTES = 5
@@ -63,6 +66,8 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     if command.is_interactive and not format_is_set:
         log_format = "readable"
     log.configure(log_format, settings.log_level)
+    for sentence in renamed_settings():
+        logger.warning("settings.renamed", text=sentence)
     if settings.metrics_folder:
         Path(settings.metrics_folder).mkdir(parents=True, exist_ok=True)
     # Other commands, such as `flask jobs`, call the sandbox of the process that serves.

@@ -1,4 +1,4 @@
-"""What every page shares: CSRF, security headers, locale, limits, errors, one log line."""
+"""The HTTP side of every page: CSRF, security headers, locale, limits, errors, one log line."""
 
 from __future__ import annotations
 
@@ -32,14 +32,15 @@ from tmt.core.mail_transport import Transport
 from tmt.shop import Shop
 
 if TYPE_CHECKING:
-    # Only the type: views of every package get the gateway from here, which imports none of them.
+    # For the type only: views of every package get the gateway from this module, which must not
+    # import a package above it.
     from tmt.gateway.stripe_api import Gateway
 
 logger = structlog.get_logger(__name__)
 csrf = CSRFProtect()
 pages = Blueprint("web", __name__)
 
-# Answers an error in another form than a page: status, the error, seconds to wait if any.
+# Renders an error in another form than a page, from its status, the error and Retry-After.
 ErrorRenderer = Callable[[int, Exception, int | None], ResponseReturnValue]
 
 _EXTENSION = "tmt"
@@ -49,7 +50,7 @@ _YEAR = 365 * 24 * 3600
 
 @dataclass(frozen=True)
 class AppState:
-    """What the views and commands of one application work with; set by the factory."""
+    """What the views and commands of one application use; set by the factory."""
 
     shop: Shop
     gateway: Gateway
@@ -91,9 +92,9 @@ def client_address() -> str:
 
 
 def session_name() -> str:
-    """A name of the browser's session; it stays the same for as long as its cookie does.
+    """An id of the browser's session; it stays the same for as long as its cookie does.
 
-    Only for requests with a valid form: the name is derived from the CSRF token's seed.
+    Only for requests with a valid form: the id is derived from the CSRF token's seed.
     """
     return hashlib.sha256(str(session.get("csrf_token")).encode()).hexdigest()[:32]
 
@@ -128,16 +129,17 @@ def init_app(app: Flask, app_state: AppState) -> None:
     _init_headers(app, settings)
     _init_templates(app, settings)
     app.register_blueprint(pages)
-    app.before_request(_begin)
-    # After `_begin`, so that a rejected form is answered in its language and logged with its id.
+    app.before_request(_before_request)
+    # After `_before_request`, so that the response to a rejected form has a locale and its log
+    # line an id.
     csrf.init_app(app)
-    app.after_request(_finish)
-    app.teardown_request(_end)
+    app.after_request(_after_request)
+    app.teardown_request(_teardown_request)
     app.register_error_handler(Exception, _on_error)
 
 
-def answer_errors_with(app: Flask, paths: Iterable[str], renderer: ErrorRenderer) -> None:
-    """Has the renderer answer errors under these paths, unknown methods included."""
+def set_error_renderer(app: Flask, paths: Iterable[str], renderer: ErrorRenderer) -> None:
+    """Renders errors under these paths by `renderer`, those of unknown methods included."""
     for path in paths:
         app.extensions[_EXTENSION].error_renderers[path] = renderer
 
@@ -155,27 +157,29 @@ def safe_path(target: str) -> str:
 
 @pages.get("/language/<code>")
 def language(code: str) -> ResponseReturnValue:
-    """Remembers the language and goes back to the page it was chosen on."""
+    """Stores the language in a cookie and goes back to the page it was chosen on."""
     if code not in i18n.LOCALES:
         raise NotFound("no such language")
-    answer = redirect(safe_path(request.args.get("next", "/")), 303)
+    response = redirect(safe_path(request.args.get("next", "/")), 303)
     secure = bool(current_app.config["SESSION_COOKIE_SECURE"])
-    answer.set_cookie("language", code, max_age=_YEAR, httponly=True, samesite="Lax", secure=secure)
-    return cast(ResponseReturnValue, answer)
+    response.set_cookie(
+        "language", code, max_age=_YEAR, httponly=True, samesite="Lax", secure=secure
+    )
+    return cast(ResponseReturnValue, response)
 
 
-def _begin() -> None:
+def _before_request() -> None:
     g.started = time.perf_counter()
     log.clear()
     log.bind(request=new_token()[:12])
-    chosen = request.cookies.get("language", "")
-    if chosen not in i18n.LOCALES:
-        chosen = request.accept_languages.best_match(i18n.LOCALES) or i18n.DEFAULT_LOCALE
-    g.locale_block = i18n.use_locale(chosen)
+    locale = request.cookies.get("language", "")
+    if locale not in i18n.LOCALES:
+        locale = request.accept_languages.best_match(i18n.LOCALES) or i18n.DEFAULT_LOCALE
+    g.locale_block = i18n.use_locale(locale)
     g.locale_block.__enter__()
 
 
-def _finish(response: Response) -> Response:
+def _after_request(response: Response) -> Response:
     if request.endpoint != "static" and not response.headers.get("Cache-Control"):
         response.headers["Cache-Control"] = "no-store"
         response.vary.update(("Accept-Language", "Cookie"))
@@ -195,14 +199,14 @@ def _finish(response: Response) -> Response:
     return response
 
 
-def _end(_error: BaseException | None) -> None:
+def _teardown_request(_error: BaseException | None) -> None:
     block = g.pop("locale_block", None)
     if block is not None:
         block.__exit__(None, None, None)
 
 
 def _init_headers(app: Flask, settings: Settings) -> None:
-    """Adds security headers to every answer; what is the same for all is built once."""
+    """Adds security headers to every response; the constant ones are built once."""
     policy = _content_security_policy(settings)
     payment = urlsplit(settings.stripe_js_url)
     fixed = {
@@ -257,12 +261,16 @@ def _init_templates(app: Flask, settings: Settings) -> None:
     app.jinja_env.globals.update(csrf_token=generate_csrf, csp_nonce=_csp_nonce, url_for=_url_for)
 
     def common() -> dict[str, Any]:
+        path = request.full_path.rstrip("?") if request.method == "GET" else "/"
         return {
             "locale": i18n.current_locale(),
             "mode": settings.mode,
             "shop_name": settings.shop_name,
             "sandbox_url": f"{settings.stripe_api_base}/" if settings.sandbox else None,
-            "language_urls": _language_urls(),
+            "language_urls": {
+                code: f"{request.script_root}/language/{code}?next={quote(path)}"
+                for code in i18n.LOCALES
+            },
         }
 
     app.context_processor(common)
@@ -280,30 +288,29 @@ def _static_url(_root: str, filename: str) -> str:
     return flask_url_for("static", filename=filename)
 
 
-def _language_urls() -> dict[str, str]:
-    here = request.full_path.rstrip("?") if request.method == "GET" else "/"
-    root, target = request.script_root, quote(here)
-    return {code: f"{root}/language/{code}?next={target}" for code in i18n.LOCALES}
-
-
 def _on_error(error: Exception) -> ResponseReturnValue:
-    """Answers every error, as a page or by the renderer of its path; ours are named in the log."""
-    status, wait = _status(error)
+    """Responds to every error, as a page or by the renderer of its path; logs the shop's own."""
+    status, retry_after = _status(error)
     if status >= 500:
         logger.exception("request.failed", error=type(error).__name__)
     elif isinstance(error, DomainError):
         logger.info("request.rejected", error=error.name)
     renderer = state().error_renderers.get(request.path.rstrip("/"))
-    answer = renderer(status, error, wait) if renderer else _error_page(status, wait)
-    response = current_app.make_response(answer)
-    if wait:
-        response.headers["Retry-After"] = str(wait)
+    if renderer:
+        response = current_app.make_response(renderer(status, error, retry_after))
+    else:
+        wait = _waiting_time(retry_after) if retry_after and status == 429 else None
+        page = render_template("errors/error.html", status=status, retry_after=wait)
+        response = current_app.make_response((page, status))
+    if retry_after:
+        response.headers["Retry-After"] = str(retry_after)
     if isinstance(error, HTTPException) and "Allow" in dict(error.get_headers()):
         response.headers["Allow"] = dict(error.get_headers())["Allow"]
     return response
 
 
 def _status(error: Exception) -> tuple[int, int | None]:
+    """The HTTP status, and after how many seconds to try again, if that makes sense."""
     if isinstance(error, RateLimited):
         return 429, error.retry_after
     if isinstance(error, NotFound):
@@ -315,12 +322,6 @@ def _status(error: Exception) -> tuple[int, int | None]:
     if isinstance(error, HTTPException) and error.code and error.code >= 400:
         return error.code, None
     return 500, None
-
-
-def _error_page(status: int, wait: int | None) -> ResponseReturnValue:
-    retry_after = _waiting_time(wait) if wait and status == 429 else None
-    page = render_template("errors/error.html", status=status, retry_after=retry_after)
-    return page, status
 
 
 def _waiting_time(seconds: int) -> str:

@@ -1,4 +1,4 @@
-"""Placing an order: what is held, what is refused, and what a second try does."""
+"""Placing an order: what is held, what is refused, and what a repetition does."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def change(shopfront, table, row_id, **values):
     shopfront.shop.db.transaction(lambda s: s.execute(query))
 
 
-def test_placing_holds_the_places_and_freezes_the_lines(shopfront):
+def test_placing_holds_the_tickets_and_freezes_the_lines(shopfront):
     order = shopfront.buyer().reserve(2, 1)
     assert shopfront.stock() == (3, 0)
     assert order.status == "held"
@@ -59,15 +59,15 @@ def test_the_same_form_twice_is_one_order(shopfront):
     assert shopfront.stock() == (2, 0)
 
 
-@pytest.mark.parametrize("places_left", [1, 40])
-def test_the_same_form_at_the_same_instant_is_one_order(shopfront, places_left):
-    """With one place left too: the second tab must not hear that the places are gone."""
-    change(shopfront, Event, shopfront.event.id, capacity=places_left)
-    for _round in range(1 if places_left == 1 else 4):
+@pytest.mark.parametrize("tickets_left", [1, 40])
+def test_the_same_form_at_the_same_instant_is_one_order(shopfront, tickets_left):
+    """With one ticket left too: the second tab must not show that it is sold out."""
+    change(shopfront, Event, shopfront.event.id, capacity=tickets_left)
+    for _round in range(1 if tickets_left == 1 else 4):
         token = new_token()
-        placing = partial(shopfront.place_directly, 1, checkout_token=token)
-        placed = together(*[placing] * 4)
-        assert len({order.id for order in placed}) == 1
+        place = partial(shopfront.place_directly, 1, checkout_token=token)
+        results = together(*[place] * 4)
+        assert len({order.id for order in results}) == 1
     with shopfront.shop.db.reading() as session:
         payments = session.scalars(select(Payment)).all()
     assert len(payments) == len(orders(shopfront)) == shopfront.stock()[0]
@@ -93,7 +93,7 @@ def test_a_cheaper_price_from_the_browser_buys_nothing(shopfront):
     assert not orders(shopfront)
 
 
-def test_errors_stand_beside_their_fields_and_nothing_typed_is_lost(shopfront):
+def test_errors_are_beside_their_fields_and_the_input_is_shown_again(shopfront):
     buyer = in_english(shopfront.buyer(name="Ana & Eva", email="not an address"))
     answer = buyer.place(2, 99)
     page, balcony = answer.text, shopfront.event.ticket_types[1]
@@ -106,7 +106,7 @@ def test_errors_stand_beside_their_fields_and_nothing_typed_is_lost(shopfront):
     assert re.search(rf'name="quantity-{balcony.id}"[^>]*\s+value="99"', page)
 
 
-def test_what_sold_out_meanwhile_is_told_and_the_rest_is_kept(shopfront):
+def test_a_type_that_sold_out_meanwhile_is_an_error_and_the_rest_stays(shopfront):
     buyer = in_english(shopfront.buyer())
     fields, (general, balcony) = buyer.form(), shopfront.event.ticket_types
     change(shopfront, TicketType, general.id, capacity=0)
@@ -118,7 +118,7 @@ def test_what_sold_out_meanwhile_is_told_and_the_rest_is_kept(shopfront):
     assert shopfront.stock() == (0, 0)
 
 
-def test_faster_buyers_leave_the_choice_to_make_again(shopfront):
+def test_when_others_bought_first_the_form_is_shown_again(shopfront):
     change(shopfront, Event, shopfront.event.id, capacity=3)
     answer = in_english(shopfront.buyer()).place(2, 2)
     assert answer.status_code == 422
@@ -145,11 +145,11 @@ def test_below_the_web_the_same_rules_hold(shopfront, quantities, refusal):
 
 def test_another_events_types_are_refused(shopfront):
     other = add_event(shopfront.shop.db, slug="otro")
-    stranger = other.ticket_types[0]
-    chosen = {"quantities": {stranger.id: 1}, "shown_prices": {stranger.id: stranger.price}}
+    foreign = other.ticket_types[0]
+    values = {"quantities": {foreign.id: 1}, "shown_prices": {foreign.id: foreign.price}}
     with pytest.raises(NotOnSale):
-        shopfront.place_directly(**chosen)
-    assert shopfront.buyer().place(0, **{f"quantity-{stranger.id}": "1"}).status_code == 422
+        shopfront.place_directly(**values)
+    assert shopfront.buyer().place(0, **{f"quantity-{foreign.id}": "1"}).status_code == 422
     assert shopfront.stock() == (0, 0)
 
 
@@ -163,13 +163,13 @@ def test_mon03_a_total_below_the_least_is_refused(shopfront, currency, price):
     event = shopfront.event
     change(shopfront, Event, event.id, currency=currency)
     change(shopfront, TicketType, event.ticket_types[0].id, price=price)
-    shown = {event.ticket_types[0].id: price}
+    prices = {event.ticket_types[0].id: price}
     with pytest.raises(AmountOutOfRange):
-        shopfront.place_directly(1, shown_prices=shown)
-    assert shopfront.place_directly(2, shown_prices=shown).total == 2 * price
+        shopfront.place_directly(1, shown_prices=prices)
+    assert shopfront.place_directly(2, shown_prices=prices).total == 2 * price
 
 
-def test_an_order_over_nothing_is_paid_without_stripe(shopfront):
+def test_a_free_order_is_paid_without_stripe(shopfront):
     free = shopfront.event.ticket_types[1]
     change(shopfront, TicketType, free.id, price=0)
     answer = shopfront.buyer().place(0, 2)
@@ -202,14 +202,14 @@ class TestLimits:
     def settings(self):
         return {"orders_per_address": "3 per hour", "orders_per_email": "2 per hour"}
 
-    def test_so_many_orders_for_one_address(self, shopfront):
+    def test_orders_from_one_address_are_limited(self, shopfront):
         emails = [f"buyer{n}@example.com" for n in range(4)]
         answers = [shopfront.buyer(email=email).place(1) for email in emails]
         assert [a.status_code for a in answers] == [303, 303, 303, 429]
         assert 3500 < int(answers[3].headers["Retry-After"]) <= 3600
         assert shopfront.stock() == (3, 0)
 
-    def test_so_many_orders_for_one_email_and_the_page_says_when(self, shopfront):
+    def test_orders_of_one_email_are_limited_and_the_page_says_when(self, shopfront):
         emails = ["ana@example.com", "ANA@example.com", "ana@EXAMPLE.com"]
         answers = [in_english(shopfront.buyer(email=email)).place(1) for email in emails]
         assert [a.status_code for a in answers] == [303, 303, 429]

@@ -1,4 +1,4 @@
-"""The table of an order's transitions, each cell of it."""
+"""The table of an order's transitions, every combination of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tmt.core.clock import Clock
 from tmt.core.errors import NotFound
 from tmt.core.ids import new_order_code, new_token
 
-STRIPE_SAYS = {
+STRIPE_READERS = {
     Trigger.WEBHOOK,
     Trigger.RETURN_PAGE,
     Trigger.PAGE,
@@ -24,25 +24,25 @@ STRIPE_SAYS = {
     Trigger.RECONCILER,
     Trigger.DECLINES,
 }
-# Every way there is; what is not here is refused.
+# Every other combination is refused.
 ALLOWED = {
-    (OrderStatus.HELD, OrderStatus.PAID): STRIPE_SAYS | {Trigger.FREE},
-    (OrderStatus.HELD, OrderStatus.PROCESSING): STRIPE_SAYS,
-    (OrderStatus.HELD, OrderStatus.EXPIRED): STRIPE_SAYS,
-    (OrderStatus.HELD, OrderStatus.CANCELED): STRIPE_SAYS | {Trigger.STAFF},
-    (OrderStatus.HELD, OrderStatus.REFUNDED): STRIPE_SAYS,
-    (OrderStatus.PROCESSING, OrderStatus.PAID): STRIPE_SAYS,
-    (OrderStatus.PROCESSING, OrderStatus.HELD): STRIPE_SAYS,
-    (OrderStatus.PROCESSING, OrderStatus.EXPIRED): STRIPE_SAYS,
-    (OrderStatus.PROCESSING, OrderStatus.CANCELED): STRIPE_SAYS,
-    (OrderStatus.PROCESSING, OrderStatus.REFUNDED): STRIPE_SAYS,
-    (OrderStatus.EXPIRED, OrderStatus.PAID): STRIPE_SAYS,
-    (OrderStatus.EXPIRED, OrderStatus.REFUNDED): STRIPE_SAYS,
-    (OrderStatus.CANCELED, OrderStatus.PAID): STRIPE_SAYS,
-    (OrderStatus.CANCELED, OrderStatus.REFUNDED): STRIPE_SAYS,
-    (OrderStatus.PAID, OrderStatus.REFUNDED): STRIPE_SAYS | {Trigger.STAFF},
+    (OrderStatus.HELD, OrderStatus.PAID): STRIPE_READERS | {Trigger.FREE},
+    (OrderStatus.HELD, OrderStatus.PROCESSING): STRIPE_READERS,
+    (OrderStatus.HELD, OrderStatus.EXPIRED): STRIPE_READERS,
+    (OrderStatus.HELD, OrderStatus.CANCELED): STRIPE_READERS | {Trigger.STAFF},
+    (OrderStatus.HELD, OrderStatus.REFUNDED): STRIPE_READERS,
+    (OrderStatus.PROCESSING, OrderStatus.PAID): STRIPE_READERS,
+    (OrderStatus.PROCESSING, OrderStatus.HELD): STRIPE_READERS,
+    (OrderStatus.PROCESSING, OrderStatus.EXPIRED): STRIPE_READERS,
+    (OrderStatus.PROCESSING, OrderStatus.CANCELED): STRIPE_READERS,
+    (OrderStatus.PROCESSING, OrderStatus.REFUNDED): STRIPE_READERS,
+    (OrderStatus.EXPIRED, OrderStatus.PAID): STRIPE_READERS,
+    (OrderStatus.EXPIRED, OrderStatus.REFUNDED): STRIPE_READERS,
+    (OrderStatus.CANCELED, OrderStatus.PAID): STRIPE_READERS,
+    (OrderStatus.CANCELED, OrderStatus.REFUNDED): STRIPE_READERS,
+    (OrderStatus.PAID, OrderStatus.REFUNDED): STRIPE_READERS | {Trigger.STAFF},
 }
-CELLS = list(itertools.product(OrderStatus, OrderStatus, Trigger))
+COMBINATIONS = list(itertools.product(OrderStatus, OrderStatus, Trigger))
 
 
 def an_order(db, status: str) -> int:
@@ -50,11 +50,21 @@ def an_order(db, status: str) -> int:
 
     def unit(session):
         order = Order(
-            code=new_order_code(), token=new_token(), checkout_token=new_token(),
-            event_id=event.id, status=status, name="Ana", email="ana@example.com",
-            email_key="ana@example.com", locale="es", total=2500, currency="usd",
-            livemode=False, created_at=now, expires_at=now,
-        )  # fmt: skip
+            code=new_order_code(),
+            token=new_token(),
+            checkout_token=new_token(),
+            event_id=event.id,
+            status=status,
+            name="Ana",
+            email="ana@example.com",
+            email_key="ana@example.com",
+            locale="es",
+            total=2500,
+            currency="usd",
+            livemode=False,
+            created_at=now,
+            expires_at=now,
+        )
         session.add(order)
         session.flush()
         return order.id
@@ -62,42 +72,42 @@ def an_order(db, status: str) -> int:
     return db.transaction(unit)
 
 
-def test_every_state_every_state_every_cause(db):
+def test_every_status_to_every_status_by_every_trigger(db):
     order_id, now = an_order(db, OrderStatus.HELD), Clock().now()
 
     def unit(session):
         order = lock_order(session, order_id)
-        for was, to, trigger in CELLS:
-            order.status = was
-            if trigger in ALLOWED.get((was, to), ()):
+        for before, to, trigger in COMBINATIONS:
+            order.status = before
+            if trigger in ALLOWED.get((before, to), ()):
                 transition(session, order, to, trigger, now)
                 assert order.status == to
                 continue
-            with pytest.raises(IllegalTransition, match=f"{was} to {to} by {trigger}"):
+            with pytest.raises(IllegalTransition, match=f"{before} to {to} by {trigger}"):
                 transition(session, order, to, trigger, now)
-            assert order.status == was
+            assert order.status == before
 
     db.transaction(unit)
 
 
-def test_a_refusal_goes_by_its_name():
+def test_an_error_has_the_name_of_its_class():
     assert IllegalTransition("order X").name == "IllegalTransition"
 
 
-def test_a_transition_is_recorded_with_its_cause(db):
+def test_a_transition_is_recorded_with_its_trigger(db):
     order_id, now = an_order(db, OrderStatus.EXPIRED), Clock().now()
     db.transaction(
         lambda s: transition(s, lock_order(s, order_id), OrderStatus.PAID, Trigger.RETURN_PAGE, now)
     )
     with db.reading() as session:
-        written = session.scalars(select(OrderTransition)).one()
+        row = session.scalars(select(OrderTransition)).one()
         order = session.get_one(Order, order_id)
-    assert (written.from_status, written.to_status) == (OrderStatus.EXPIRED, OrderStatus.PAID)
-    assert (written.triggered_by, written.at) == ("return_page", now)
+    assert (row.from_status, row.to_status) == (OrderStatus.EXPIRED, OrderStatus.PAID)
+    assert (row.triggered_by, row.at) == ("return_page", now)
     assert (order.paid_at, order.ended_at) == (now, None)
 
 
-def test_a_refused_transition_leaves_nothing_behind(db):
+def test_an_illegal_transition_writes_nothing(db):
     order_id, now = an_order(db, OrderStatus.REFUNDED), Clock().now()
     with pytest.raises(IllegalTransition):
         db.transaction(

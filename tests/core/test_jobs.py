@@ -1,4 +1,4 @@
-"""News reach the consumer soon, also those that come right after others."""
+"""A triggered job runs soon, also when triggers follow each other quickly."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ def jobs(tmp_path):
     return Jobs("", tmp_path / "instance")
 
 
-def test_of_many_nudges_at_once_the_last_is_heard_too(jobs):
-    """Each nudge comes after its news; so nothing may have to wait for the next minute."""
-    told, seen, news = [], set(), threading.Condition()
+def test_the_last_of_many_triggers_runs_the_job_too(jobs):
+    """Work is added before its trigger, so none may have to wait for the next minute."""
+    added, handled, condition = [], set(), threading.Condition()
 
-    def duty():
-        with news:
-            seen.update(told)
-            news.notify_all()
+    def job():
+        with condition:
+            handled.update(added)
+            condition.notify_all()
 
-    jobs.define({"read": duty})
+    jobs.define({"read": job})
     stop = jobs.start_thread()
     try:
         for number in range(5):
-            with news:
-                told.append(number)
+            with condition:
+                added.append(number)
             jobs.trigger("read")
-            with news:
-                # The first is heard at once; the others come while it is the last one told.
-                assert number or news.wait_for(lambda: 0 in seen, timeout=20)
-        with news:
-            assert news.wait_for(lambda: seen == set(range(5)), timeout=20)
+            with condition:
+                # The first runs at once; the others follow within the trigger interval.
+                assert number or condition.wait_for(lambda: 0 in handled, timeout=20)
+        with condition:
+            assert condition.wait_for(lambda: handled == set(range(5)), timeout=20)
     finally:
         stop()

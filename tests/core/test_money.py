@@ -102,7 +102,7 @@ def test_decimals_that_a_currency_does_not_have_are_not_rounded_away(text, curre
 
 
 @given(any_currency, st.integers(0, MAXIMUM))
-def test_minor_units_survive_the_way_there_and_back(currency, amount):
+def test_minor_units_survive_the_round_trip(currency, amount):
     if currency in WHOLE_UNITS_ONLY:
         amount -= amount % 100
     assert to_minor(to_major(amount, currency), currency) == amount
@@ -117,7 +117,7 @@ def test_rounding_is_half_up_on_the_decimal_value(currency, amount):
     assert to_minor(amount, currency) == expected
 
 
-def test_no_currency_stands_in_two_tables():
+def test_no_currency_is_in_two_tables():
     assert not ZERO_DECIMAL & THREE_DECIMAL
     assert not (ZERO_DECIMAL | THREE_DECIMAL) & TWO_DECIMAL
     assert WHOLE_UNITS_ONLY < TWO_DECIMAL
@@ -142,18 +142,18 @@ def test_unknown_currencies_are_refused(currency):
 
 
 @pytest.mark.parametrize(
-    ("currency", "least"),
+    ("currency", "minimum"),
     [("usd", 50), ("eur", 50), ("gbp", 30), ("sek", 300), ("huf", 17500), ("jpy", 50)],
 )
-def test_mon03_the_minimum_is_the_currencys(currency, least):
-    check_chargeable(least, currency)
-    for amount in (least - 1, 1, -1, -least):
+def test_mon03_the_minimum_is_the_currencys(currency, minimum):
+    check_chargeable(minimum, currency)
+    for amount in (minimum - 1, 1, -1, -minimum):
         with pytest.raises(AmountOutOfRange, match=str(amount)):
             check_chargeable(amount, currency)
 
 
 @given(any_currency)
-def test_nothing_to_pay_is_always_possible_and_eight_digits_are_the_most(currency):
+def test_zero_is_always_possible_and_eight_digits_are_the_maximum(currency):
     check_chargeable(0, currency)
     check_chargeable(99_999_000, currency)
     with pytest.raises(AmountOutOfRange):
@@ -163,7 +163,7 @@ def test_nothing_to_pay_is_always_possible_and_eight_digits_are_the_most(currenc
 @pytest.mark.parametrize(
     ("amount", "currency"), [(1050, "isk"), (99_999, "ugx"), (1235, "kwd"), (1001, "bhd")]
 )
-def test_decimals_that_nobody_can_pay_are_refused(amount, currency):
+def test_decimals_that_card_networks_round_are_refused(amount, currency):
     with pytest.raises(AmountOutOfRange, match="must end in"):
         check_chargeable(amount, currency)
 
@@ -185,12 +185,12 @@ def test_decimals_that_nobody_can_pay_are_refused(amount, currency):
     ],
 )
 def test_mon01_amounts_are_written_as_people_do(amount, currency, spanish, english):
-    told = {locale: format_money(amount, currency, locale) for locale in ("es", "en")}
-    assert {k: v.replace("\u00a0", " ") for k, v in told.items()} == {"es": spanish, "en": english}
+    texts = {locale: format_money(amount, currency, locale) for locale in ("es", "en")}
+    assert {k: v.replace("\u00a0", " ") for k, v in texts.items()} == {"es": spanish, "en": english}
 
 
 @given(any_currency, st.integers(0, MAXIMUM), st.sampled_from(["es", "en"]))
-def test_what_is_written_is_the_amount_to_the_last_unit(currency, amount, locale):
+def test_the_text_is_the_exact_amount(currency, amount, locale):
     text = format_money(amount, currency, locale)
     thousands, decimal = (".", ",") if text[-1] not in "0123456789" else (",", ".")
     digits = "".join(c for c in text if c.isdigit() or c in ".,")

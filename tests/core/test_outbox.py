@@ -1,4 +1,4 @@
-"""Outbox and the work beneath it: leases, back-off, parking, and one row's trouble its own."""
+"""The outbox and its queued rows: leases, back-off, parking, and failures of single rows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def rows(db):
         return list(session.scalars(select(OutboxRow).order_by(OutboxRow.id)))
 
 
-def claimed(db, clock, limit=10):
+def claim_keys(db, clock, limit=10):
     return [
         row.key
         for row in db.transaction(lambda s: queued_rows.claim(s, OutboxRow, clock.now(), limit))
@@ -44,14 +44,14 @@ def drain(db, clock, handler):
 
 def test_a_row_is_done_once_with_its_key(db, clock):
     put(db, clock, "a", payload={"order": 7})
-    told = []
-    assert drain(db, clock, lambda key, payload: told.append((key, payload))) == 1
-    assert drain(db, clock, lambda key, payload: told.append((key, payload))) == 0
-    assert told == [("a", {"order": 7})]
+    calls = []
+    assert drain(db, clock, lambda key, payload: calls.append((key, payload))) == 1
+    assert drain(db, clock, lambda key, payload: calls.append((key, payload))) == 0
+    assert calls == [("a", {"order": 7})]
     assert [row.state for row in rows(db)] == ["done"]
 
 
-def test_a_key_is_put_once(db, clock):
+def test_a_key_is_added_once(db, clock):
     put(db, clock, "a", "a", "b")
     put(db, clock, "b")
     assert [row.key for row in rows(db)] == ["a", "b"]
@@ -60,14 +60,14 @@ def test_a_key_is_put_once(db, clock):
     assert drain(db, clock, lambda key, payload: None) == 0
 
 
-def test_the_database_itself_keeps_keys_apart(db, clock):
+def test_the_key_is_unique_in_the_database(db, clock):
     put(db, clock, "a")
     double = OutboxRow(kind="mail", key="a", payload={}, created_at=clock.now(), due_at=clock.now())
     with pytest.raises(IntegrityError):
         db.transaction(lambda session: session.add(double))
 
 
-def test_a_reason_that_is_undone_sends_nothing(db, clock):
+def test_a_transaction_that_is_rolled_back_adds_no_row(db, clock):
     def unit(session):
         outbox.put(session, "mail", "a", {}, clock.now())
         raise RuntimeError("the order fell through")
@@ -77,28 +77,28 @@ def test_a_reason_that_is_undone_sends_nothing(db, clock):
     assert not rows(db)
 
 
-def test_a_poisoned_row_stops_no_other(db, clock):
+def test_a_row_that_fails_stops_no_other(db, clock):
     put(db, clock, *(f"k{number:02}" for number in range(25)))
-    done = []
+    handled = []
 
     def handler(key, payload):
         if key in ("k00", "k11", "k24"):
             raise RuntimeError("poison")
-        done.append(key)
+        handled.append(key)
 
     assert drain(db, clock, handler) == 22
-    assert len(done) == 22
+    assert len(handled) == 22
     assert [row.key for row in rows(db) if row.state == "failing"] == ["k00", "k11", "k24"]
 
 
-def test_an_unknown_kind_waits_for_who_knows_it(db, clock):
+def test_a_row_of_an_unknown_kind_is_tried_again(db, clock):
     put(db, clock, "a", kind="pigeon")
     put(db, clock, "b")
     assert drain(db, clock, lambda key, payload: None) == 1
     assert [row.state for row in rows(db)] == ["failing", "done"]
 
 
-def test_failures_wait_longer_each_time_and_are_parked_at_last(db, clock):
+def test_failures_wait_longer_each_time_and_are_parked_in_the_end(db, clock):
     put(db, clock, "a")
 
     def handler(key, payload):
@@ -118,7 +118,7 @@ def test_failures_wait_longer_each_time_and_are_parked_at_last(db, clock):
     assert rows(db)[0].attempts == queued_rows.PARKED_AFTER
 
 
-def test_a_parked_row_is_opened_again_by_hand(db, clock):
+def test_a_parked_row_can_be_reopened(db, clock):
     put(db, clock, "a")
     now = clock.now()
 
@@ -134,15 +134,15 @@ def test_a_parked_row_is_opened_again_by_hand(db, clock):
     assert (rows(db)[0].state, rows(db)[0].last_error) == ("done", None)
 
 
-def test_what_one_worker_holds_no_other_takes_until_its_lease_ends(db, clock):
+def test_a_claimed_row_is_not_claimed_again_until_its_lease_ends(db, clock):
     put(db, clock, "a", "b", "c")
-    assert claimed(db, clock, limit=2) == ["a", "b"]
-    assert claimed(db, clock) == ["c"]
-    assert claimed(db, clock) == []
+    assert claim_keys(db, clock, limit=2) == ["a", "b"]
+    assert claim_keys(db, clock) == ["c"]
+    assert claim_keys(db, clock) == []
     clock.move(seconds=queued_rows.LEASE.total_seconds() - 1)
-    assert claimed(db, clock) == []
+    assert claim_keys(db, clock) == []
     clock.move(seconds=2)
-    assert claimed(db, clock) == ["a", "b", "c"]
+    assert claim_keys(db, clock) == ["a", "b", "c"]
     assert [row.attempts for row in rows(db)] == [2, 2, 2]
 
 
@@ -156,16 +156,16 @@ def test_workers_at_once_share_the_rows(db, clock):
         assert ([row.key for row in mine], [row.key for row in yours]) == (["a"], ["b"])
 
 
-def test_the_oldest_comes_first_and_the_future_waits(db, clock):
+def test_rows_are_claimed_oldest_first_and_not_before_they_are_due(db, clock):
     put(db, clock, "later")
     clock.ahead -= timedelta(hours=1)
     put(db, clock, "earlier")
-    assert claimed(db, clock) == ["earlier"]
+    assert claim_keys(db, clock) == ["earlier"]
     clock.move(hours=1)
-    assert claimed(db, clock) == ["earlier", "later"]
+    assert claim_keys(db, clock) == ["earlier", "later"]
 
 
-def test_done_is_said_once_and_never_unsaid(db, clock):
+def test_a_row_is_marked_done_once_and_for_good(db, clock):
     put(db, clock, "a")
     row_id, now = rows(db)[0].id, clock.now()
     assert db.transaction(lambda s: queued_rows.mark_done(s, OutboxRow, row_id, now)) is True
@@ -174,19 +174,19 @@ def test_done_is_said_once_and_never_unsaid(db, clock):
     assert (rows(db)[0].state, rows(db)[0].last_error) == ("done", None)
 
 
-def test_errors_are_kept_without_personal_data(db, clock):
+def test_errors_are_stored_without_personal_data(db, clock):
     put(db, clock, "a")
 
     def handler(key, payload):
         raise RuntimeError("550 <ana.o'brien@example.com> sk_live_51abc " + "x" * 2000)
 
     drain(db, clock, handler)
-    kept = rows(db)[0].last_error
-    assert kept.startswith("RuntimeError: 550 <[email]> [secret] xxx")
-    assert len(kept) == 500
+    error = rows(db)[0].last_error
+    assert error.startswith("RuntimeError: 550 <[email]> [secret] xxx")
+    assert len(error) == 500
 
 
-def test_the_age_of_the_oldest_row_is_that_of_what_is_due(db, clock):
+def test_the_backlog_is_as_old_as_the_oldest_row_that_is_due(db, clock):
     def age():
         with db.reading() as session:
             return queued_rows.backlog(session, OutboxRow, clock.now()).unclaimed
@@ -199,7 +199,7 @@ def test_the_age_of_the_oldest_row_is_that_of_what_is_due(db, clock):
     assert age() == timedelta()
 
 
-def test_times_are_kept_in_utc(db):
+def test_times_are_stored_in_utc(db):
     moment = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
     db.transaction(lambda session: outbox.put(session, "mail", "a", {}, moment))
     assert rows(db)[0].created_at == moment

@@ -25,16 +25,16 @@ ENTRY = CalendarEntry(
 )
 
 
-def parsed(content: bytes) -> tuple[Any, Any]:
-    """The calendar and its one event; icalendar leaves open what type a property has."""
+def parse(content: bytes) -> tuple[Any, Any]:
+    """The calendar and its one event; icalendar has no types for properties."""
     calendar = Calendar.from_ical(content)
     (event,) = calendar.walk("VEVENT")
     return calendar, event
 
 
-def test_the_moments_are_local_with_the_zones_rules_beside_them() -> None:
+def test_times_are_local_with_the_rules_of_the_zone() -> None:
     content = render_calendar(ENTRY)
-    calendar, event = parsed(content)
+    calendar, event = parse(content)
     assert b"DTSTART;TZID=Europe/Madrid:20260712T210000\r\n" in content
     assert b"DTEND;TZID=Europe/Madrid:20260713T013000\r\n" in content
     assert event.start.astimezone(UTC) == ENTRY.starts_at
@@ -47,22 +47,22 @@ def test_the_moments_are_local_with_the_zones_rules_beside_them() -> None:
 @pytest.mark.parametrize(
     "name", ["America/Mexico_City", "America/Argentina/Buenos_Aires", "Asia/Kolkata", "UTC"]
 )
-def test_every_zone_keeps_the_moment(name: str) -> None:
-    _, event = parsed(render_calendar(replace(ENTRY, time_zone=name)))
+def test_the_time_is_the_same_in_every_zone(name: str) -> None:
+    _, event = parse(render_calendar(replace(ENTRY, time_zone=name)))
     assert event.start.astimezone(UTC) == ENTRY.starts_at
     assert event.start.utcoffset() == ENTRY.starts_at.astimezone(ZoneInfo(name)).utcoffset()
 
 
-def test_texts_survive_with_their_commas_lines_and_accents() -> None:
-    _, event = parsed(render_calendar(ENTRY))
+def test_commas_line_breaks_and_accents_survive() -> None:
+    _, event = parse(render_calendar(ENTRY))
     assert event["SUMMARY"] == ENTRY.title
     assert event["DESCRIPTION"] == ENTRY.description
     assert event["LOCATION"] == ENTRY.location
     assert event["URL"] == ENTRY.url
 
 
-def test_a_text_brings_no_property_of_its_own() -> None:
-    _, event = parsed(
+def test_a_text_cannot_inject_a_property() -> None:
+    _, event = parse(
         render_calendar(
             replace(ENTRY, title="Rock\r\nATTENDEE:mailto:x@example.org", location="A\nURL:b")
         )
@@ -73,15 +73,15 @@ def test_a_text_brings_no_property_of_its_own() -> None:
 
 def test_the_same_entry_gives_the_same_bytes() -> None:
     assert render_calendar(ENTRY) == render_calendar(ENTRY)
-    _, event = parsed(render_calendar(ENTRY))
+    _, event = parse(render_calendar(ENTRY))
     assert event["UID"] == ENTRY.uid
     assert event["DTSTAMP"].dt == ENTRY.updated_at
     assert event["STATUS"] == "CONFIRMED"
 
 
 def test_a_canceled_entry_replaces_the_one_before() -> None:
-    _, before = parsed(render_calendar(ENTRY))
-    _, after = parsed(render_calendar(ENTRY, canceled=True))
+    _, before = parse(render_calendar(ENTRY))
+    _, after = parse(render_calendar(ENTRY, canceled=True))
     assert after["STATUS"] == "CANCELLED"
     assert after["UID"] == before["UID"]
     assert after["SEQUENCE"] > before["SEQUENCE"]

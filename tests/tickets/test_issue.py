@@ -1,4 +1,4 @@
-"""Tickets: one for each paid place, none twice."""
+"""Tickets: one for each that was paid, none twice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tmt.tickets.issue import get_tickets, issue, void
 pytestmark = pytest.mark.usefixtures("sound")
 
 
-def paid(shopfront, *quantities, **changed):
+def pay(shopfront, *quantities, **changed):
     order = shopfront.place_directly(*quantities, **changed)
 
     def unit(session):
@@ -32,8 +32,8 @@ def tickets(shopfront, order):
         return get_tickets(session, order.id)
 
 
-def test_each_place_has_a_ticket_with_its_number_type_and_price(shopfront):
-    issued = tickets(shopfront, paid(shopfront, 2, 1))
+def test_each_ticket_has_its_number_type_and_price(shopfront):
+    issued = tickets(shopfront, pay(shopfront, 2, 1))
     assert [t.number for t in issued] == [1, 2, 3]
     assert [t.type_name for t in issued] == ["General", "General", "Balcón"]
     assert [t.price for t in issued] == [7500, 7500, 2500]
@@ -44,19 +44,19 @@ def test_each_place_has_a_ticket_with_its_number_type_and_price(shopfront):
 def test_a_ticket_carries_its_holders_name_or_the_buyers(shopfront):
     general, balcony = shopfront.event.ticket_types
     holders = {general.id: ["Eva", ""], balcony.id: ["Leo", "one too many"]}
-    issued = tickets(shopfront, paid(shopfront, 3, 1, holders=holders))
+    issued = tickets(shopfront, pay(shopfront, 3, 1, holders=holders))
     assert [t.holder for t in issued] == ["Eva", "Ana Ejemplo", "Ana Ejemplo", "Leo"]
 
 
 def test_codes_are_128_random_bits_each(shopfront):
-    codes = [t.code for _ in range(5) for t in tickets(shopfront, paid(shopfront, 8))]
+    codes = [t.code for _ in range(5) for t in tickets(shopfront, pay(shopfront, 8))]
     assert len(set(codes)) == 40
     assert all(re.fullmatch("[A-Z2-7]{26}", code) for code in codes)
     assert len({code[:4] for code in codes}) > 35
 
 
 def test_an_order_cannot_be_issued_twice(shopfront):
-    order = paid(shopfront, 2)
+    order = pay(shopfront, 2)
     with pytest.raises(IntegrityError):
         shopfront.shop.db.transaction(
             lambda s: issue(s, lock_order(s, order.id), shopfront.clock.now())
@@ -65,14 +65,14 @@ def test_an_order_cannot_be_issued_twice(shopfront):
     check_tickets(shopfront.shop.db)
 
 
-def test_void_tickets_are_kept_and_open_nothing(shopfront):
-    order, other = paid(shopfront, 2), paid(shopfront, 1)
+def test_void_tickets_stay_and_have_no_pdf(shopfront):
+    order, other = pay(shopfront, 2), pay(shopfront, 1)
 
     def refund(session):
-        found = lock_order(session, order.id)
-        transition(session, found, OrderStatus.REFUNDED, Trigger.STAFF, shopfront.clock.now())
+        row = lock_order(session, order.id)
+        transition(session, row, OrderStatus.REFUNDED, Trigger.STAFF, shopfront.clock.now())
         void(session, order.id, None)
-        stock.restock(session, found.event_id, found.places)
+        stock.restock(session, row.event_id, row.quantities)
 
     shopfront.shop.db.transaction(refund)
     assert [t.status for t in tickets(shopfront, order)] == ["void", "void"]
@@ -83,7 +83,7 @@ def test_void_tickets_are_kept_and_open_nothing(shopfront):
 
 
 def test_the_files_of_a_paid_order_are_its_buyers_alone(shopfront):
-    order = paid(shopfront, 1)
+    order = pay(shopfront, 1)
     buyer = shopfront.buyer()
     pdf = buyer.get(f"/orders/{order.token}/tickets.pdf")
     assert pdf.content.startswith(b"%PDF")
@@ -94,7 +94,7 @@ def test_the_files_of_a_paid_order_are_its_buyers_alone(shopfront):
     assert buyer.get(f"/orders/{order.token}/mail").status_code == 404
 
 
-def test_nothing_is_downloaded_of_an_order_that_is_not_paid(shopfront):
+def test_nothing_is_downloaded_of_an_order_that_is_not_pay(shopfront):
     order = shopfront.place_directly(1)
     for page in ("tickets.pdf", "calendar.ics", "mail"):
         assert shopfront.buyer().get(f"/orders/{order.token}/{page}").status_code == 404

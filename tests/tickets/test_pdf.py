@@ -43,33 +43,32 @@ def english() -> Iterator[None]:
         yield
 
 
-def opened(*tickets: TicketPage) -> pypdfium2.PdfDocument:
+def open_pdf(*tickets: TicketPage) -> pypdfium2.PdfDocument:
     return pypdfium2.PdfDocument(render_tickets(tickets))
 
 
 def text_of(ticket: TicketPage) -> str:
-    """What the page of the ticket says, blanks and line breaks made alike."""
-    return " ".join(opened(ticket)[0].get_textpage().get_text_bounded().split())
+    """The text of the ticket's page on one line."""
+    return " ".join(open_pdf(ticket)[0].get_textpage().get_text_bounded().split())
 
 
-def scanned(page: pypdfium2.PdfPage, dpi: int = 150) -> zxingcpp.Barcode:
-    found = zxingcpp.read_barcodes(page.render(scale=dpi / 72).to_pil())
-    assert len(found) == 1
-    return found[0]
+def scan(page: pypdfium2.PdfPage, dpi: int = 150) -> zxingcpp.Barcode:
+    (barcode,) = zxingcpp.read_barcodes(page.render(scale=dpi / 72).to_pil())
+    return barcode
 
 
 def test_each_ticket_has_an_a4_page_whose_code_a_scanner_reads() -> None:
     tickets = [replace(TICKET, code=new_ticket_code(), number=n) for n in (1, 2, 3)]
-    document = opened(*tickets)
+    document = open_pdf(*tickets)
     assert len(document) == 3
     for page, ticket in zip(document, tickets, strict=True):
         assert [round(side / MILLIMETRE) for side in page.get_size()] == [210, 297]
-        assert scanned(page).text == qr.payload(ticket.code)
+        assert scan(page).text == qr.payload(ticket.code)
 
 
 def test_the_code_is_large_and_off_the_folds() -> None:
     dpi = 300
-    corners = scanned(opened(TICKET)[0], dpi).position
+    corners = scan(open_pdf(TICKET)[0], dpi).position
     left, right = corners.top_left.x / dpi * 25.4, corners.bottom_right.x / dpi * 25.4
     top, bottom = corners.top_left.y / dpi * 25.4, corners.bottom_right.y / dpi * 25.4
     assert right - left >= 45
@@ -79,11 +78,11 @@ def test_the_code_is_large_and_off_the_folds() -> None:
 
 
 def test_a_test_ticket_is_scanned_from_a_coarse_print_too() -> None:
-    page = opened(replace(TICKET, test=True))[0]
-    assert scanned(page, dpi=60).text == qr.payload(TICKET.code)
+    page = open_pdf(replace(TICKET, test=True))[0]
+    assert scan(page, dpi=60).text == qr.payload(TICKET.code)
 
 
-def test_it_says_all_that_a_visitor_needs() -> None:
+def test_it_has_all_that_a_visitor_needs() -> None:
     text = text_of(TICKET)
     for part in (
         "La noche de los tambores",
@@ -111,12 +110,12 @@ def test_the_locale_writes_dates_and_prices() -> None:
     assert "75,50 €" in text
 
 
-def test_days_later_the_end_has_its_date() -> None:
+def test_an_end_on_another_day_has_its_date() -> None:
     text = text_of(replace(TICKET, ends_at=datetime(2026, 12, 14, 22, tzinfo=UTC)))
     assert "9:00 PM CET – Monday, December 14, 2026, 11:00 PM" in text
 
 
-def test_only_a_test_ticket_is_marked_as_one() -> None:
+def test_only_test_tickets_have_the_warning() -> None:
     assert text_of(replace(TICKET, test=True)).count("TEST TICKET: NOT VALID FOR ENTRY") == 2
     assert "TEST TICKET" not in text_of(TICKET)
 
@@ -137,7 +136,7 @@ def test_a_currency_sign_that_the_main_font_lacks_survives() -> None:
     assert "₹75.50" in text_of(replace(TICKET, currency="inr"))
 
 
-def test_letters_of_no_font_become_squares_and_emoji_are_left_out() -> None:
+def test_letters_without_a_font_become_squares_and_emoji_are_left_out() -> None:
     text = text_of(replace(TICKET, event_title="Fiesta 🎉👩🏽‍🎤 2027", holder="王伟 Wang"))
     assert "Fiesta 2027" in text
     assert "□□ Wang" in text
@@ -148,11 +147,11 @@ def test_letters_of_no_font_become_squares_and_emoji_are_left_out() -> None:
     ["\x00\x1f\u202e\ufeff", "\ud83c", "🎉", "مرحبا بالعالم", "e\u0301" * 40, "{nb}", "**_a_**"],
 )
 def test_no_text_breaks_the_page(text: str) -> None:
-    page = opened(replace(TICKET, event_title=text, holder=text, venue=text))[0]
-    assert scanned(page).text == qr.payload(TICKET.code)
+    page = open_pdf(replace(TICKET, event_title=text, holder=text, venue=text))[0]
+    assert scan(page).text == qr.payload(TICKET.code)
 
 
-def test_a_title_with_marks_that_mean_something_elsewhere_is_shown_as_it_is() -> None:
+def test_markup_in_a_title_is_shown_as_text() -> None:
     assert "{nb} **Rock** &amp; __Roll__" in text_of(
         replace(TICKET, event_title="{nb} **Rock** &amp; __Roll__")
     )
@@ -163,17 +162,17 @@ def test_a_long_title_is_set_smaller_and_whole() -> None:
     assert title.strip() in text_of(replace(TICKET, event_title=title))
 
 
-def test_what_no_box_can_hold_ends_in_an_ellipsis_and_the_code_is_still_read() -> None:
+def test_text_that_is_too_long_ends_in_an_ellipsis_and_the_code_is_still_read() -> None:
     endless = "x" * 2000
     crowded = replace(
         TICKET, event_title=endless, type_name=endless, holder=endless, venue=endless, test=True
     )
-    page = opened(crowded)[0]
+    page = open_pdf(crowded)[0]
     assert "xxx…" in page.get_textpage().get_text_bounded()
-    assert scanned(page).text == qr.payload(TICKET.code)
+    assert scan(page).text == qr.payload(TICKET.code)
 
 
-def test_the_metadata_names_the_language_the_event_and_nobody() -> None:
+def test_the_metadata_has_the_language_and_the_event_and_no_holder() -> None:
     content = render_tickets([TICKET])
     metadata = pypdfium2.PdfDocument(content).get_metadata_dict()
     assert metadata["Title"] == "Tickets: La noche de los tambores"
@@ -187,11 +186,11 @@ def test_ten_tickets_are_light_enough_to_mail() -> None:
     assert len(render_tickets(tickets)) < 150_000
 
 
-def test_no_ticket_makes_no_pdf() -> None:
+def test_a_pdf_without_tickets_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least one"):
         render_tickets([])
 
 
-def test_a_malformed_code_makes_no_ticket() -> None:
+def test_an_invalid_code_is_an_error() -> None:
     with pytest.raises(qr.InvalidPayload):
         render_tickets([replace(TICKET, code="ABC")])

@@ -1,8 +1,8 @@
 """Idempotency keys that callers of the JSON endpoints send.
 
 Every PaymentIntent carries the time of its request in its metadata, and Stripe refuses a key
-that comes again with other parameters. So the time of a key's first request is kept, and its
-repetitions are sent with the same.
+that is used again with other parameters. So the time of a key's first request is stored, and its
+repetitions are sent with the same time.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from tmt.core.database import Base, InsertIfAbsent
 from tmt.shop import Shop
 
-# Stripe forgets a key after a day; from then on it stands for a new request.
-_KEPT = timedelta(hours=24)
+# Stripe forgets a key after a day; from then on it identifies a new request.
+_LIFETIME = timedelta(hours=24)
 _PLAIN_LENGTH = 64
 
 
@@ -33,16 +33,17 @@ class ApiKey(Base):
 _INSERT = InsertIfAbsent(ApiKey, "key")
 
 
-def gateway_key(sent: str | None) -> str | None:
+def gateway_key(key: str | None) -> str | None:
     """The caller's key as it goes to Stripe, prefixed: it can never be one of the shop's own."""
-    if not sent:
+    if not key:
         return None
-    plain = len(sent) <= _PLAIN_LENGTH and sent.isascii() and sent.isprintable()
-    return f"api-{sent if plain else hashlib.sha256(sent.encode('utf-8', 'replace')).hexdigest()}"
+    if len(key) > _PLAIN_LENGTH or not key.isascii() or not key.isprintable():
+        key = hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
+    return f"api-{key}"
 
 
 def first_used_at(shop: Shop, key: str | None) -> datetime:
-    """The time that a request with this key is stamped with: now, or that of its first sending."""
+    """The timestamp of a request with this key: now, or the time of its first request."""
     now = shop.clock.now()
     if key is None:
         return now
@@ -50,7 +51,7 @@ def first_used_at(shop: Shop, key: str | None) -> datetime:
     def unit(session: Session) -> datetime:
         _INSERT.run(session, {"key": key, "first_used_at": now})
         row = session.get_one(ApiKey, key, with_for_update=True)
-        if row.first_used_at + _KEPT <= now:
+        if row.first_used_at + _LIFETIME <= now:
             row.first_used_at = now
         return row.first_used_at
 
@@ -58,8 +59,8 @@ def first_used_at(shop: Shop, key: str | None) -> datetime:
 
 
 def purge_expired_keys(shop: Shop) -> None:
-    """Deletes keys that stand for nothing any more; for the jobs."""
-    limit = shop.clock.now() - 2 * _KEPT
+    """Deletes keys that Stripe has forgotten long ago; a job."""
+    limit = shop.clock.now() - 2 * _LIFETIME
 
     def unit(session: Session) -> None:
         session.execute(delete(ApiKey).where(ApiKey.first_used_at < limit))

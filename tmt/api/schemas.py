@@ -1,4 +1,4 @@
-"""What callers of the JSON endpoints send, checked to the letter of the contract."""
+"""What callers of the JSON endpoints send, checked exactly as the contract says."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ BAD_METADATA = "Los metadatos no son válidos"
 NO_ID = "ID de Payment Intent es requerido"
 
 # https://docs.stripe.com/metadata: 50 keys of 40 characters, values of 500.
-_MOST_KEYS, _KEY_LENGTH, _VALUE_LENGTH = 50, 40, 500
+_MAX_KEYS, _KEY_LENGTH, _VALUE_LENGTH = 50, 40, 500
 _OWN_KEYS = {"platform", "timestamp"}
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?\s*", re.ASCII)
 # More than any currency needs, and few enough that nothing overflows.
-_MOST_DIGITS = 18
+_MAX_DIGITS = 18
 
 
 class BadRequest(DomainError):
-    """The request is wrong; the message is the contract's and goes to the caller."""
+    """The request is invalid; the message is the contract's and is sent to the caller."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class CreateRequest:
 
 
 def read_data(body: bytes) -> dict[str, Any]:
-    """The object under `data`; numbers with decimals are `Decimal`, as they were written."""
+    """The object under `data`; its numbers are `Decimal`, exactly as in the JSON."""
     try:
-        # A lone surrogate is valid in JSON's escapes but is no text that could be sent on.
+        # A lone surrogate is valid as an escape in JSON, but cannot be encoded and sent to Stripe.
         parsed = json.loads(body, parse_float=_number, parse_int=_number, parse_constant=Decimal)
         json.dumps(parsed, default=str, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
@@ -57,39 +57,42 @@ def read_data(body: bytes) -> dict[str, Any]:
 
 def read_create(data: Mapping[str, Any]) -> CreateRequest:
     """The request for a PaymentIntent, or `BadRequest` with the contract's message."""
-    amount = _decimal(data.get("amount"))
+    decimal = _amount(data.get("amount"))
     currency = _currency(data.get("currency"))
-    minor = to_minor(amount, currency)
-    if minor <= 0:
+    amount = to_minor(decimal, currency)
+    if amount <= 0:
         raise BadRequest(BAD_AMOUNT)
-    return CreateRequest(
-        minor, currency, _description(data.get("description")), _metadata(data.get("metadata"))
-    )
+    description = data.get("description")
+    if description is None or description == "":
+        description = "Compra de tickets"
+    if not isinstance(description, str):
+        raise BadRequest(BAD_DESCRIPTION)
+    return CreateRequest(amount, currency, description, _metadata(data.get("metadata")))
 
 
 def read_payment_intent_id(data: Mapping[str, Any]) -> str:
-    """The id that was asked about, or `BadRequest`."""
-    found = data.get("payment_intent_id")
-    if not isinstance(found, str) or not found.strip():
+    """The id of the PaymentIntent that the request is about, or `BadRequest`."""
+    value = data.get("payment_intent_id")
+    if not isinstance(value, str) or not value.strip():
         raise BadRequest(NO_ID)
-    return found.strip()
+    return value.strip()
 
 
 def _number(text: str) -> Decimal:
-    """The number as it was written; infinite when its exponent is beyond every decimal."""
+    """The exact number; infinite if its exponent is too large for a `Decimal`."""
     try:
         return Decimal(text)
     except InvalidOperation:
         return Decimal("Infinity")
 
 
-def _decimal(value: Any) -> Decimal:
-    """A finite number above 0, given as a number or as a text that holds one."""
+def _amount(value: Any) -> Decimal:
+    """A finite number above 0; a string may contain it."""
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         value = Decimal(value.strip())
     if not isinstance(value, Decimal) or not value.is_finite():
         raise BadRequest(BAD_AMOUNT)
-    if value <= 0 or abs(value.adjusted()) > _MOST_DIGITS:
+    if value <= 0 or abs(value.adjusted()) > _MAX_DIGITS:
         raise BadRequest(BAD_AMOUNT)
     return value
 
@@ -105,30 +108,19 @@ def _currency(value: Any) -> str:
         raise BadRequest(BAD_CURRENCY) from None
 
 
-def _description(value: Any) -> str:
-    if value is None or value == "":
-        return "Compra de tickets"
-    if not isinstance(value, str):
-        raise BadRequest(BAD_DESCRIPTION)
-    return value
-
-
 def _metadata(value: Any) -> dict[str, str]:
     if value is None:
         return {}
-    if not isinstance(value, dict) or len(value.keys() | _OWN_KEYS) > _MOST_KEYS:
+    if not isinstance(value, dict) or len(value.keys() | _OWN_KEYS) > _MAX_KEYS:
         raise BadRequest(BAD_METADATA)
-    return {_key(key): _value(item) for key, item in value.items()}
+    for key in value:
+        # Stripe's form encoding reads brackets as nesting.
+        if not 0 < len(key) <= _KEY_LENGTH or "[" in key or "]" in key:
+            raise BadRequest(BAD_METADATA)
+    return {key: _metadata_value(item) for key, item in value.items()}
 
 
-def _key(key: str) -> str:
-    # Brackets would be read as nesting in the form that Stripe takes.
-    if not 0 < len(key) <= _KEY_LENGTH or "[" in key or "]" in key:
-        raise BadRequest(BAD_METADATA)
-    return key
-
-
-def _value(item: Any) -> str:
+def _metadata_value(item: Any) -> str:
     if isinstance(item, bool):
         return "true" if item else "false"
     if not isinstance(item, str | Decimal) or (isinstance(item, Decimal) and not item.is_finite()):

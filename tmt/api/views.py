@@ -1,12 +1,11 @@
-"""The three JSON endpoints that other programs speak: docs/http-api.md says which.
+"""The three JSON endpoints for other programs, described in docs/http-api.md.
 
-Paths, envelopes and messages are public and exact. Nothing that a caller says decides anything:
-the PaymentIntent is read from Stripe, and an order is found by the id that is stored on it.
+Paths, envelopes and messages are public and exact. Nothing that a caller sends is trusted: the
+PaymentIntent is read from Stripe, and its order is the one that it is stored for.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -16,13 +15,7 @@ from flask_cors import CORS
 
 from tmt import web
 from tmt.api.idempotency_keys import first_used_at, gateway_key
-from tmt.api.schemas import (
-    BadRequest,
-    CreateRequest,
-    read_create,
-    read_data,
-    read_payment_intent_id,
-)
+from tmt.api.schemas import BadRequest, read_create, read_data, read_payment_intent_id
 from tmt.checkout.states import Trigger
 from tmt.core.money import UnknownCurrency, to_major
 from tmt.gateway.errors import GatewayError
@@ -49,24 +42,20 @@ _TEXTS = {
 
 
 def init_app(app: Flask) -> None:
-    """Registers the endpoints, open to other origins, their errors in the envelope."""
+    """Registers the endpoints for the configured origins, with errors in their envelope."""
     app.register_blueprint(api)
-    web.answer_errors_with(app, PATHS, _error)
+    web.set_error_renderer(app, PATHS, _error)
+    with app.app_context():
+        origins = list(web.shop().settings.api_origins)
     CORS(
         app,
-        resources={path: {"origins": list(web_origins(app))} for path in PATHS},
+        resources={path: {"origins": origins} for path in PATHS},
         methods=["POST"],
         allow_headers=["Content-Type", "Idempotency-Key"],
         expose_headers=["Retry-After"],
         send_wildcard=True,
         vary_header=True,
     )
-
-
-def web_origins(app: Flask) -> tuple[str, ...]:
-    """The origins whose pages may call the endpoints."""
-    with app.app_context():
-        return web.shop().settings.api_origins
 
 
 @api.before_request
@@ -77,71 +66,60 @@ def _limit() -> None:
 
 @api.post("/stripe_create_payment_intent")
 def create() -> ResponseReturnValue:
-    wanted = read_create(read_data(request.get_data()))
-    shop = web.shop()
+    payment = read_create(read_data(request.get_data()))
     key = gateway_key(request.headers.get("Idempotency-Key"))
-    made = gateway().create_payment_intent(
-        wanted.amount,
-        wanted.currency,
-        description=wanted.description,
-        metadata=_metadata(wanted, first_used_at(shop, key)),
+    timestamp = first_used_at(web.shop(), key).isoformat()
+    intent = gateway().create_payment_intent(
+        payment.amount,
+        payment.currency,
+        description=payment.description,
+        metadata={**payment.metadata, "platform": "TMT", "timestamp": timestamp},
         idempotency_key=key,
     )
-    return _success({"client_secret": made.client_secret, "payment_intent_id": made.id})
+    return _success({"client_secret": intent.client_secret, "payment_intent_id": intent.id})
 
 
 @api.post("/stripe_confirm_payment")
 def confirm() -> ResponseReturnValue:
-    payment_intent = _asked_for()
+    payment_intent_id = read_payment_intent_id(read_data(request.get_data()))
     settings, hit = web.shop().settings, web.limits().hit
     hit(settings.confirms_per_address, "confirms-address", web.client_address())
-    hit(settings.confirms_per_order, "confirms-order", payment_intent)
-    intent = gateway().retrieve_payment_intent(payment_intent)
+    hit(settings.confirms_per_order, "confirms-order", payment_intent_id)
+    intent = gateway().retrieve_payment_intent(payment_intent_id)
     sync_payment_intent(web.shop(), intent, Trigger.API)
-    told = _told(intent) | {
+    fields = _intent_fields(intent) | {
         "created": intent.created,
         "payment_method": intent.payment_method,
         "charges": gateway().list_charges(intent.id),
     }
     if intent.status != PaymentIntentStatus.SUCCEEDED:
         text = f"El pago no fue completado. Estado: {intent.status}"
-        return _failure(400, text, {"payment_intent": told})
-    return _success({"payment_intent": told})
+        return _failure(400, text, {"payment_intent": fields})
+    return _success({"payment_intent": fields})
 
 
 @api.post("/stripe_get_payment_intent")
 def get() -> ResponseReturnValue:
-    intent = gateway().retrieve_payment_intent(_asked_for())
-    return _success({"payment_intent": _told(intent) | {"metadata": dict(intent.metadata)}})
+    payment_intent_id = read_payment_intent_id(read_data(request.get_data()))
+    intent = gateway().retrieve_payment_intent(payment_intent_id)
+    fields = _intent_fields(intent) | {"metadata": dict(intent.metadata)}
+    return _success({"payment_intent": fields})
 
 
-def _asked_for() -> str:
-    """The id of the PaymentIntent that the request names."""
-    return read_payment_intent_id(read_data(request.get_data()))
-
-
-def _metadata(wanted: CreateRequest, moment: datetime) -> dict[str, str]:
-    return {**wanted.metadata, "platform": "TMT", "timestamp": moment.isoformat()}
-
-
-def _told(intent: PaymentIntent) -> dict[str, Any]:
-    major = _major(intent)
-    whole = major == major.to_integral_value()
+def _intent_fields(intent: PaymentIntent) -> dict[str, Any]:
+    try:
+        amount = to_major(intent.amount, intent.currency)
+    except UnknownCurrency:
+        # Another system's PaymentIntent, in a currency that the shop does not sell in: like nearly
+        # all currencies, it has two decimals.
+        amount = Decimal(intent.amount).scaleb(-2)
+    is_whole = amount == amount.to_integral_value()
     return {
         "id": intent.id,
         "status": intent.status,
-        "amount": int(major) if whole else float(major),
+        "amount": int(amount) if is_whole else float(amount),
         "currency": intent.currency,
     }
-
-
-def _major(intent: PaymentIntent) -> Decimal:
-    try:
-        return to_major(intent.amount, intent.currency)
-    except UnknownCurrency:
-        # Another system's PaymentIntent, in a currency that the shop does not sell in: as nearly
-        # all of them, it has two decimals.
-        return Decimal(intent.amount).scaleb(-2)
 
 
 def _success(data: dict[str, Any]) -> ResponseReturnValue:
@@ -158,8 +136,8 @@ def _failure(status: int, text: str, data: dict[str, Any] | None = None) -> Resp
     return jsonify(body), status
 
 
-def _error(status: int, error: Exception, _wait: int | None) -> ResponseReturnValue:
-    """An error of these paths in their envelope."""
+def _error(status: int, error: Exception, _retry_after: int | None) -> ResponseReturnValue:
+    """The error in the endpoints' envelope."""
     if isinstance(error, BadRequest):
         return _failure(400, str(error))
     if isinstance(error, GatewayError):

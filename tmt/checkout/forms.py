@@ -1,43 +1,39 @@
-"""The checkout form: what the browser posts, checked and made into a request, or into errors.
+"""The forms of the checkout: what the browser posts, checked, and what is wrong with it.
 
-Nothing from the browser is trusted: prices are only compared with what was shown, and every
-quantity is checked again against the event as it stands when the order is placed.
+Nothing from the browser is trusted: prices are only compared with those that the page showed, and
+every quantity is checked again against the event as it is when the order is placed. CSRF tokens
+are checked for every POST request of the shop, by `tmt.web.csrf`.
 """
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
-from email_validator import EmailNotValidError, validate_email
+from flask_wtf import FlaskForm
+from wtforms import Field, HiddenField, IntegerField, StringField, TextAreaField, ValidationError
 
 from tmt.catalog.listing import Offer, SaleState
+from tmt.core import i18n
+from tmt.core.email_address import parse_email
 from tmt.core.i18n import gettext as _
 from tmt.core.i18n import ngettext
 from tmt.core.ids import is_token
-from tmt.core.mail_transport import ascii_domain
 
 _NAME_LENGTH = 120
-_EMAIL_LENGTH = 254
-_DIGITS = 4
-_MOST_HOLDERS = 100
-
-
-class FormData(Protocol):
-    """A posted form, as werkzeug's MultiDict is one."""
-
-    def get(self, key: str, default: str) -> str: ...
-    def getlist(self, key: str) -> list[str]: ...
+_MAX_HOLDERS = 100
+# Longer input is not shown again.
+_SHOWN_LENGTH = 300
 
 
 @dataclass(frozen=True)
 class CheckoutRequest:
-    """What somebody wants to reserve: places per ticket type id, and who they are.
+    """What a buyer wants to reserve: tickets per ticket type id, and who the buyer is.
 
-    `shown_prices` are the unit prices (minor units) that the page showed; `holders` the names
-    to print on the places, as far as they were given.
+    `shown_prices` are the unit prices (minor units) that the page showed, -1 for none; `holders`
+    are the names to print on the tickets, at most as many as tickets.
     """
 
     checkout_token: str
@@ -48,134 +44,171 @@ class CheckoutRequest:
     email: str
 
 
-@dataclass
-class FormState:
-    """A form as the page shows it again: what was typed, and what is wrong with it."""
+class EmailForm(FlaskForm):
+    """A form with an e-mail address, its texts in the current locale."""
 
-    values: dict[str, Any] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
+    class Meta:
+        csrf = False
+
+        def get_translations(self, _form: Any) -> Any:
+            return i18n
+
+    email = StringField()
+    # What is wrong with the form as a whole.
     problem: str | None = None
 
+    def input(self, name: str, default: str = "") -> str:
+        """The text that was typed into a field, to show it again; `default` before that."""
+        values = self[name].raw_data if name in self else None
+        return str(values[0])[:_SHOWN_LENGTH] if values else default
+
+    def validate_email(self, field: Field) -> None:
+        text = (field.data or "").strip()
+        if not text:
+            raise ValidationError(_("Please enter your email address."))
+        try:
+            field.data = parse_email(text)
+        except ValueError:
+            raise ValidationError(
+                _("Please enter a complete email address, such as ana@example.com.")
+            ) from None
+
+
+class QuantityField(IntegerField):
+    """How many tickets of an offer; an empty field is none."""
+
+    def __init__(self, offer: Offer, **options: Any) -> None:
+        super().__init__(default=0, **options)
+        self.offer = offer
+
+    def process_formdata(self, valuelist: Sequence[str]) -> None:
+        self.data = _whole_number(valuelist[0].strip() or "0") if valuelist else 0
+        if self.data < 0:
+            raise ValueError(_("Please enter a whole number, 0 or more."))
+
+    def pre_validate(self, form: Any) -> None:
+        if self.data <= 0:
+            return
+        if self.offer.max == 0:
+            raise ValidationError(
+                _("Sorry, these tickets are no longer available.")
+                if self.offer.state == SaleState.SOLD_OUT
+                else _("These tickets are not on sale right now.")
+            )
+        if self.data > self.offer.max:
+            message = ngettext(
+                "You can choose up to %(num)d ticket here.",
+                "You can choose up to %(num)d tickets here.",
+                self.offer.max,
+            )
+            raise ValidationError(message % {"num": self.offer.max})
+
+
+class HoldersField(Field):
+    """The names on the tickets of an offer: as many inputs as tickets."""
+
+    def process_formdata(self, valuelist: Sequence[str]) -> None:
+        self.data = valuelist
+
+
+class CheckoutForm(EmailForm):
+    """The form on an event's page; `checkout_form` adds the fields of each offer."""
+
+    name = StringField()
+    checkout_token = HiddenField()
+    offers: Sequence[Offer] = ()
+    max_per_order = 0
+
     @property
-    def holders_given(self) -> bool:
-        """Whether a name for a place was typed."""
-        return any(any(names) for names in self.values.values() if isinstance(names, list))
+    def errors(self) -> dict[str, Sequence[str]]:
+        """The errors by the id of the element that they belong to, in the page's order."""
+        errors = {field.name: field.errors for field in self._quantity_fields()}
+        errors |= {"quantities": self.form_errors}
+        errors |= {"name": self.name.errors, "email": self.email.errors}
+        return {name: messages for name, messages in errors.items() if messages}
 
+    def validate(self, extra_validators: Any = None) -> bool:
+        """Whether the form can become an order; if not, `errors` or `problem` says why."""
+        is_valid = super().validate(extra_validators)
+        if not any(field.errors for field in self._quantity_fields()):
+            self._validate_sum()
+        if not is_token(self.checkout_token.data or ""):
+            self.problem = _("This page has expired. Please choose your tickets again.")
+        return is_valid and not self.form_errors and not self.problem
 
-def read_checkout(
-    posted: FormData, offers: Sequence[Offer], max_per_order: int
-) -> tuple[CheckoutRequest | None, FormState]:
-    """The request, or None with the errors beside their fields; what was typed in either case."""
-    state = FormState(values=_typed(posted, offers))
-    quantities = {offer.id: _quantity(posted, offer, state) for offer in offers}
-    chosen = {type_id: count for type_id, count in quantities.items() if count}
-    _check_sum(chosen, max_per_order, state)
-    name = read_name(posted, state)
-    email = read_email(posted, state)
-    token = posted.get("checkout_token", "")
-    if not is_token(token):
-        state.problem = _("This page has expired. Please choose your tickets again.")
-    if state.errors or state.problem:
-        return None, state
-    holders = {t: _holders(posted, t, count) for t, count in chosen.items()}
-    shown = {t: _number(posted.get(f"shown_price-{t}", "")) for t in chosen}
-    return CheckoutRequest(token, chosen, shown, holders, name, email), state
+    def validate_name(self, field: Field) -> None:
+        field.data = _one_line(field.data or "")
+        if not field.data:
+            raise ValidationError(_("Please enter your name."))
+        if len(field.data) > _NAME_LENGTH:
+            raise ValidationError(_("This name is too long: the maximum is 120 characters."))
 
+    def holders(self, type_id: int) -> list[str]:
+        """The names that were typed for the tickets of a type."""
+        if f"holder-{type_id}" not in self:
+            return []
+        lines = (self[f"holders-{type_id}"].data or "").splitlines()
+        names = self[f"holder-{type_id}"].data or lines
+        return [name[:_NAME_LENGTH] for name in names[:_MAX_HOLDERS]]
 
-def read_name(posted: FormData, state: FormState) -> str:
-    """The buyer's name; an error in `state` when it is missing or too long."""
-    name = _clean(posted.get("name", ""))
-    if not name:
-        state.errors["name"] = _("Please enter your name.")
-    elif len(name) > _NAME_LENGTH:
-        state.errors["name"] = _("This name is too long: the maximum is 120 characters.")
-    return name
+    @property
+    def has_holders(self) -> bool:
+        """Whether a name for a ticket was typed."""
+        return any(any(self.holders(offer.id)) for offer in self.offers)
 
-
-def read_email(posted: FormData, state: FormState) -> str:
-    """The e-mail address in its usual form; an error in `state` when it is none."""
-    typed = posted.get("email", "").strip()
-    if not typed:
-        state.errors["email"] = _("Please enter your email address.")
-        return ""
-    try:
-        return validate_email(typed, check_deliverability=False, allow_smtputf8=False).normalized
-    except EmailNotValidError:
-        state.errors["email"] = _("Please enter a complete email address, such as ana@example.com.")
-        return ""
-
-
-def email_key(email: str) -> str:
-    """What addresses are compared by: neither case nor a domain's spelling is another buyer."""
-    local, _at, domain = unicodedata.normalize("NFKC", email).rpartition("@")
-    try:
-        return f"{local.lower()}@{ascii_domain(domain)}"[:254]
-    except ValueError:
-        return f"{local.lower()}@{domain.lower()}"[:254]
-
-
-def _typed(posted: FormData, offers: Sequence[Offer]) -> dict[str, Any]:
-    values: dict[str, Any] = {name: posted.get(name, "")[:300] for name in ("name", "email")}
-    for offer in offers:
-        values[f"quantity-{offer.id}"] = posted.get(f"quantity-{offer.id}", "")[:_DIGITS]
-        values[f"holder-{offer.id}"] = _typed_holders(posted, offer.id)
-    return values
-
-
-def _quantity(posted: FormData, offer: Offer, state: FormState) -> int:
-    key = f"quantity-{offer.id}"
-    typed = posted.get(key, "").strip()
-    if typed in ("", "0"):
-        return 0
-    count = _number(typed)
-    if count < 0:
-        state.errors[key] = _("Please enter a whole number, 0 or more.")
-    elif offer.max == 0:
-        gone = offer.state == SaleState.SOLD_OUT
-        state.errors[key] = (
-            _("Sorry, these tickets are no longer available.")
-            if gone
-            else _("These tickets are not on sale right now.")
+    def to_request(self) -> CheckoutRequest:
+        """What the buyer wants; only for a valid form."""
+        quantities = {f.offer.id: f.data for f in self._quantity_fields() if f.data}
+        return CheckoutRequest(
+            checkout_token=self.checkout_token.data,
+            quantities=quantities,
+            shown_prices={t: _whole_number(self.input(f"shown_price-{t}")) for t in quantities},
+            holders={
+                t: [_one_line(name) for name in self.holders(t)[:count]]
+                for t, count in quantities.items()
+            },
+            name=self.name.data,
+            email=self.email.data,
         )
-    elif count > offer.max:
-        state.errors[key] = ngettext(
-            "You can choose up to %(num)d ticket here.",
-            "You can choose up to %(num)d tickets here.",
-            offer.max,
-        ) % {"num": offer.max}
-    return max(count, 0)
+
+    def _quantity_fields(self) -> list[QuantityField]:
+        return [self[f"quantity-{offer.id}"] for offer in self.offers]
+
+    def _validate_sum(self) -> None:
+        count = sum(field.data for field in self._quantity_fields())
+        if not count:
+            self.form_errors.append(_("Please choose at least one ticket."))
+        elif count > self.max_per_order:
+            message = ngettext(
+                "You can buy %(num)d ticket per order.",
+                "You can buy up to %(num)d tickets per order.",
+                self.max_per_order,
+            )
+            self.form_errors.append(message % {"num": self.max_per_order})
 
 
-def _check_sum(chosen: Mapping[int, int], max_per_order: int, state: FormState) -> None:
-    if any(key.startswith("quantity-") for key in state.errors):
-        return
-    if not chosen:
-        state.errors["quantities"] = _("Please choose at least one ticket.")
-    elif sum(chosen.values()) > max_per_order:
-        state.errors["quantities"] = ngettext(
-            "You can buy %(num)d ticket per order.",
-            "You can buy up to %(num)d tickets per order.",
-            max_per_order,
-        ) % {"num": max_per_order}
+def checkout_form(
+    offers: Sequence[Offer], max_per_order: int, posted: Mapping[str, str] | None = None
+) -> CheckoutForm:
+    """The form for these offers, empty or as it was posted (a werkzeug MultiDict)."""
+    fields: dict[str, Any] = {}
+    for offer in offers:
+        fields[f"quantity-{offer.id}"] = QuantityField(offer)
+        fields[f"shown_price-{offer.id}"] = HiddenField()
+        # Without JavaScript the names are the lines of one text area.
+        fields[f"holder-{offer.id}"] = HoldersField()
+        fields[f"holders-{offer.id}"] = TextAreaField()
+    limits = {"offers": offers, "max_per_order": max_per_order}
+    form: CheckoutForm = type("OffersForm", (CheckoutForm,), fields | limits)(posted)
+    return form
 
 
-def _holders(posted: FormData, type_id: int, count: int) -> list[str]:
-    return [_clean(holder) for holder in _typed_holders(posted, type_id)[:count]]
+def _whole_number(text: str) -> int:
+    """A whole number of at most twelve ASCII digits, or -1."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 12 else -1
 
 
-def _typed_holders(posted: FormData, type_id: int) -> list[str]:
-    """The names on the places: a field for each, or without JavaScript a line for each."""
-    typed = posted.getlist(f"holder-{type_id}") or posted.get(f"holders-{type_id}", "").splitlines()
-    return [holder[:_NAME_LENGTH] for holder in typed[:_MOST_HOLDERS]]
-
-
-def _number(text: str) -> int:
-    """A whole number of few digits, or -1."""
-    plain = text.isascii() and text.isdigit() and len(text) <= 12
-    return int(text) if plain else -1
-
-
-def _clean(text: str) -> str:
-    """One line without control characters, blanks folded."""
+def _one_line(text: str) -> str:
+    """The text without control characters, on one line."""
     visible = "".join(" " if unicodedata.category(c).startswith("C") else c for c in text)
     return " ".join(visible.split())

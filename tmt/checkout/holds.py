@@ -20,7 +20,7 @@ class NoMoreTime(DomainError):
 
 
 def extend(shop: Shop, order_id: int) -> datetime:
-    """Restarts the hold's full time from now; its new end. Raises `NoMoreTime`."""
+    """Restarts the hold's full time now and returns its new end. Raises `NoMoreTime`."""
 
     def unit(session: Session) -> datetime:
         now = shop.clock.now()
@@ -40,12 +40,12 @@ def extend(shop: Shop, order_id: int) -> datetime:
 
 
 def extensions_left(shop: Shop, order: Order) -> int:
-    """How often the buyer may still ask for more time."""
+    """How often the buyer can still extend the hold."""
     return max(shop.settings.hold_extensions - order.extensions, 0)
 
 
 def overdue(session: Session, now: datetime, livemode: bool, limit: int = 500) -> Sequence[int]:
-    """The ids of held orders whose time is up, oldest first; those of the keys in use only."""
+    """The ids of held orders that have expired, oldest first, of this mode only."""
     query = select(Order.id).where(
         Order.status == OrderStatus.HELD, Order.expires_at <= now, Order.livemode == livemode
     )

@@ -1,4 +1,4 @@
-"""Orders: what somebody reserved, at the prices of that moment."""
+"""Orders: reserved tickets, at the prices of that moment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tmt.core.database import Base, EnumText
 
 
 class OrderStatus(StrEnum):
-    """Where an order is in its life; `states.py` says which changes are allowed."""
+    """An order's status; `states.py` has the allowed transitions."""
 
     HELD = "held"
     PROCESSING = "processing"
@@ -25,7 +25,7 @@ class OrderStatus(StrEnum):
 
     @property
     def holds_stock(self) -> bool:
-        """Whether tickets are reserved for it that are not paid yet."""
+        """Whether it has tickets reserved that are not paid yet."""
         return self in (OrderStatus.HELD, OrderStatus.PROCESSING)
 
     @property
@@ -40,7 +40,7 @@ class OrderStatus(StrEnum):
 
 
 class Order(Base):
-    """One purchase. `token` opens it; `code` names it; `checkout_token` makes placing it once."""
+    """One purchase. `token` gives access to it, `code` names it, `checkout_token` is used once."""
 
     __tablename__ = "orders"
     __table_args__ = (
@@ -73,7 +73,7 @@ class Order(Base):
 
     @property
     def quantities(self) -> dict[int, int]:
-        """How many tickets of which ticket type (by id), as `stock.py` takes it."""
+        """The number of tickets by ticket type id, as `stock.py` takes it."""
         return {line.ticket_type_id: line.quantity for line in self.lines}
 
 

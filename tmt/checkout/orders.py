@@ -9,9 +9,10 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 
 from tmt.catalog import listing, stock
 from tmt.catalog.models import Event
-from tmt.checkout.forms import CheckoutRequest, email_key
+from tmt.checkout.forms import CheckoutRequest
 from tmt.checkout.models import Order, OrderLine, OrderStatus
 from tmt.config import Settings
+from tmt.core.email_address import email_key
 from tmt.core.errors import DomainError, NotFound
 from tmt.core.ids import is_token, new_order_code, new_token
 from tmt.core.money import check_chargeable
@@ -44,7 +45,7 @@ def place_order(
 
 
 def find_order(session: Session, token: str) -> Order:
-    """The order that this token opens, with lines and event; `NotFound` for anything else."""
+    """The order with this token, with lines and event; raises `NotFound`."""
     if is_token(token):
         query = select(Order).where(Order.token == token)
         order = session.scalar(query.options(*_WITH_LINES_AND_EVENT))
@@ -64,13 +65,13 @@ def find_by_checkout_token(session: Session, checkout_token: str) -> Order | Non
     """The order that was placed with this checkout token, if there is one."""
     if not is_token(checkout_token):
         return None
-    # Nearly always there is none, and this query is the fastest way to see that.
+    # Nearly always there is none, which this query finds out fastest.
     order_id = session.scalar(select(Order.id).where(Order.checkout_token == checkout_token))
     return None if order_id is None else get_order(session, order_id)
 
 
 def newest_orders_of(session: Session, email: str, limit: int = 20) -> list[int]:
-    """The ids of the newest orders of an address."""
+    """The ids of an e-mail address's newest orders."""
     query = select(Order.id).where(Order.email_key == email_key(email))
     return list(session.scalars(query.order_by(Order.created_at.desc()).limit(limit)))
 

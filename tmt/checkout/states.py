@@ -36,7 +36,7 @@ class Trigger(StrEnum):
     STAFF = "staff"
 
 
-# Whoever has just read from Stripe what became of the payment.
+# These have just read the payment's state from Stripe.
 _STRIPE = set(Trigger) - {Trigger.FREE, Trigger.STAFF}
 
 TRANSITIONS: dict[tuple[OrderStatus, OrderStatus], set[Trigger]] = {
@@ -59,7 +59,7 @@ TRANSITIONS: dict[tuple[OrderStatus, OrderStatus], set[Trigger]] = {
 
 
 class IllegalTransition(DomainError):
-    """The order may not go from its state to that one, or not by this trigger."""
+    """The order cannot go from its status to the new one, or not by this trigger."""
 
 
 def lock_order(session: Session, order_id: int) -> Order:

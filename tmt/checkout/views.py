@@ -13,9 +13,10 @@ from tmt import web
 from tmt.catalog import listing
 from tmt.catalog.models import Event
 from tmt.checkout import holds, orders
-from tmt.checkout.forms import FormState, email_key, read_email
+from tmt.checkout.forms import CheckoutForm, EmailForm, checkout_form
 from tmt.checkout.models import Order, OrderStatus
 from tmt.core import outbox
+from tmt.core.email_address import email_key
 from tmt.core.i18n import current_locale
 from tmt.core.i18n import gettext as _
 from tmt.core.ids import new_token
@@ -24,7 +25,7 @@ from tmt.shop import Shop
 
 checkout = Blueprint("checkout", __name__)
 
-# A session remembers the checkouts of this many events: a cookie is small.
+# A session holds the checkouts of this many events, as its cookie must stay small.
 _MAX_CHECKOUTS = 8
 
 
@@ -36,10 +37,10 @@ def event(slug: str) -> ResponseReturnValue:
         event = listing.find_event(reading, slug)
         open_order = orders.find_by_checkout_token(reading, token) if token else None
     if open_order and open_order.status != OrderStatus.HELD:
-        # An order that is finished does not stand in the way of buying again.
-        _forget_checkout(slug)
+        # A finished order must not prevent another one.
+        session["checkouts"] = {s: t for s, t in session["checkouts"].items() if s != slug}
         open_order = None
-    return _render_event(shop, event, FormState(), open_order)
+    return _render_event(shop, event, None, open_order)
 
 
 @checkout.post("/orders/<token>/extend")
@@ -58,15 +59,13 @@ def extend(token: str) -> ResponseReturnValue:
 
 @checkout.route("/orders/find", methods=["GET", "POST"])
 def find() -> ResponseReturnValue:
-    """Answers the same for every address: only the mail says whether there are orders."""
-    form = FormState()
+    """Responds alike to every address: only the mail says whether there are orders."""
+    form = EmailForm()
     if request.method == "GET":
         return render_template("orders/find.html", form=form)
-    form.values["email"] = request.form.get("email", "")[:300]
-    email = read_email(request.form, form)
-    if form.errors:
+    if not form.validate():
         return render_template("orders/find.html", form=form), 422
-    shop = web.shop()
+    shop, email = web.shop(), form.email.data
     web.limits().hit(shop.settings.finds_per_address, "finds-address", web.client_address())
     web.limits().hit(shop.settings.finds_per_address, "finds-email", email_key(email))
 
@@ -79,13 +78,13 @@ def find() -> ResponseReturnValue:
     return render_template("orders/find_sent.html", mail_link=None)
 
 
-def reject_checkout(shop: Shop, event: Event, form: FormState) -> ResponseReturnValue:
-    """The event's page again, with what is wrong with the posted form."""
+def reject_checkout(shop: Shop, event: Event, form: CheckoutForm) -> ResponseReturnValue:
+    """The event's page again, with the errors of the posted form."""
     return cast(str, _render_event(shop, event, form, None)), 422
 
 
 def remember_checkout(slug: str, token: str) -> None:
-    """Keeps the event's checkout token in the browser's session."""
+    """Stores the event's checkout token in the browser's session."""
     checkouts = dict(session.get("checkouts", {}))
     if checkouts.get(slug) == token:
         return
@@ -94,14 +93,8 @@ def remember_checkout(slug: str, token: str) -> None:
     session["checkouts"] = dict([*newest, (slug, token)])
 
 
-def _forget_checkout(slug: str) -> None:
-    checkouts = dict(session.get("checkouts", {}))
-    checkouts.pop(slug, None)
-    session["checkouts"] = checkouts
-
-
 def _render_event(
-    shop: Shop, event: Event, form: FormState, open_order: Order | None
+    shop: Shop, event: Event, form: CheckoutForm | None, open_order: Order | None
 ) -> ResponseReturnValue:
     now: datetime = shop.clock.now()
     offers = listing.offers(event, now, few=shop.settings.few_left)
@@ -110,7 +103,7 @@ def _render_event(
         event=event,
         state=listing.event_state(event, offers, now),
         offers=offers,
-        form=form,
+        form=form or checkout_form(offers, event.max_per_order),
         open_order=open_order,
         checkout_token=_checkout_token(event.slug, open_order),
         money=money_format(event.currency),

@@ -1,4 +1,4 @@
-"""The shop's time. All of it is UTC; zones are for showing only."""
+"""The shop's time. All of it is UTC; time zones are for display only."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 
 class Clock:
-    """Tells the time; `offset` is asked at each call, so that a sandbox's clock can lead it."""
+    """The current time plus `offset`, which is called each time: it follows a sandbox's clock."""
 
     def __init__(self, offset: Callable[[], timedelta] | None = None) -> None:
         self._offset = offset
 
     def now(self) -> datetime:
-        """The present moment, aware, UTC."""
+        """The current time, aware, UTC."""
         moment = datetime.now(UTC)
         return moment + self._offset() if self._offset else moment
 
@@ -25,12 +25,12 @@ def from_unix(seconds: int) -> datetime:
 
 
 def parse_timespan(text: str) -> timedelta:
-    """The span in '30d', '12h' or '45m' (days, hours, minutes). Raises `ValueError` for any other.
+    """The span in '30d', '12h' or '45m' (days, hours, minutes). Raises `ValueError` for others.
 
-    At most four digits, so that the span can be added to any date of today.
+    At most four digits, so that adding the span to a date of today cannot overflow.
     """
-    written = re.fullmatch(r"([0-9]{1,4})([dhm])", text)
-    if not written:
+    match = re.fullmatch(r"([0-9]{1,4})([dhm])", text)
+    if not match:
         raise ValueError(f"'{text[:40]}' is not a time span such as 30d, 12h or 45m")
-    unit = {"d": "days", "h": "hours", "m": "minutes"}[written[2]]
-    return timedelta(**{unit: int(written[1])})
+    unit = {"d": "days", "h": "hours", "m": "minutes"}[match[2]]
+    return timedelta(**{unit: int(match[1])})

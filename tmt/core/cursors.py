@@ -1,4 +1,4 @@
-"""Cursors: how far a recurring job has come, as a moment under a name."""
+"""Cursors: how far a recurring job has got, as a time under a name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tmt.core.database import Base, InsertIfAbsent
 
 
 class Cursor(Base):
-    """The moment that the job of this name has come to."""
+    """Up to when the job of this name has done its work."""
 
     __tablename__ = "cursors"
 
@@ -23,14 +23,14 @@ _INSERT = InsertIfAbsent(Cursor, "name")
 
 
 def read(session: Session, name: str) -> datetime | None:
-    """The moment under this name, if one was set."""
+    """The time under this name, if one was set."""
     cursor = session.get(Cursor, name)
     return cursor.at if cursor else None
 
 
 def advance(session: Session, name: str, at: datetime) -> None:
-    """Sets the moment; the later of two stays."""
-    # Two processes may set it for the first time at the same moment.
+    """Moves the cursor to this time; it never moves back."""
+    # Two processes may set it for the first time at once.
     if _INSERT.run(session, {"name": name, "at": at}):
         return
     cursor = session.get_one(Cursor, name, with_for_update=True)

@@ -3,7 +3,7 @@
 Writing is a unit of work, a function that gets a session. It is committed when the unit returns,
 rolled back when it raises, and run again as a whole when the database asks for that (deadlock,
 serialization failure, a busy SQLite), so a unit must do nothing but read and write the database.
-Nobody else commits.
+Nothing else commits.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _open_transaction: ContextVar[bool] = ContextVar("open_transaction", default=Fal
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC datetime in the program, whatever the database makes of it."""
+    """An aware UTC datetime in Python, whatever the database returns."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -70,7 +70,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class EnumText(TypeDecorator[StrEnum]):
-    """A StrEnum in a text column; the enum decides what becomes of values it does not list."""
+    """A StrEnum in a text column; the enum's `_missing_` decides about values it does not list."""
 
     impl = String
     cache_ok = True
@@ -87,7 +87,7 @@ class EnumText(TypeDecorator[StrEnum]):
 
 
 class Base(DeclarativeBase):
-    """The base class of every table's class."""
+    """The base class of all mapped classes."""
 
     type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: UtcDateTime}
 
@@ -111,17 +111,14 @@ class InsertIfAbsent:
         """Inserts the row; whether it is new."""
         dialect = session.get_bind().dialect.name
         if dialect not in self._statements:
-            self._statements[dialect] = self._build(dialect)
+            # Each dialect has its own insert(), and importing the other one costs memory.
+            insert = import_module(f"sqlalchemy.dialects.{dialect}").insert
+            statement = insert(self._table).on_conflict_do_nothing(index_elements=[self._unique])
+            # Without this SQLAlchemy 2.1 drops the row count of an INSERT.
+            self._statements[dialect] = statement.execution_options(preserve_rowcount=True)
         result = session.execute(self._statements[dialect], dict(values))
         assert isinstance(result, CursorResult)
         return result.rowcount == 1
-
-    def _build(self, dialect: str) -> Executable:
-        # Each dialect has its own insert(), and importing the other one costs memory.
-        insert = import_module(f"sqlalchemy.dialects.{dialect}").insert
-        statement = insert(self._table).on_conflict_do_nothing(index_elements=[self._unique])
-        # Without this SQLAlchemy 2.1 drops the row count of an INSERT.
-        return cast(Executable, statement.execution_options(preserve_rowcount=True))
 
 
 class Database:
@@ -140,7 +137,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session for reading, of which nothing is ever written."""
+        """A session for reading, which is never committed."""
         with self._reader() as session, _mark_open():
             yield session
 
@@ -172,9 +169,9 @@ class Database:
         """Lets the threads of a process write to SQLite one after the other.
 
         They could not write at once anyway, and SQLite waits for its lock by trying again after
-        pauses of up to 100 ms, in which whoever comes later can be faster, again and again.
+        pauses of up to 100 ms, during which a later thread can overtake an earlier one.
         """
-        # No longer than for SQLite's own lock, whose error then says what is the matter.
+        # After that SQLite's own lock is tried, whose error names the problem.
         acquired = self._write_lock is not None and self._write_lock.acquire(timeout=_BUSY_SECONDS)
         try:
             yield

@@ -1,10 +1,10 @@
-"""What the shop refuses, by name. Only `tmt/web.py` turns these into HTTP answers."""
+"""The shop's own errors. Only `tmt/web.py` turns them into HTTP responses."""
 
 from __future__ import annotations
 
 
 class DomainError(Exception):
-    """A rule of the shop forbids it. The message is for developers and logs: no personal data."""
+    """A rule of the shop forbids it. The message is for logs and holds no personal data."""
 
     @property
     def name(self) -> str:
@@ -12,11 +12,11 @@ class DomainError(Exception):
 
 
 class NotFound(DomainError):
-    """There is nothing under this address or id, or nothing that the caller may see."""
+    """Nothing has this address or id, or the caller may not see it."""
 
 
 class Unavailable(DomainError):
-    """Something outside (Stripe, mail, the database) does not answer; trying again may help."""
+    """A service (Stripe, mail, the database) does not respond; trying again may help."""
 
 
 class RateLimited(DomainError):
@@ -28,8 +28,8 @@ class RateLimited(DomainError):
 
 
 class RetryLater(DomainError):
-    """A queued row has to wait for something else; it is tried again without an end."""
+    """A queued row has to wait for something else; it is retried without a limit."""
 
 
 class PermanentFailure(Exception):
-    """A queued row that will never succeed: it is parked at once, for a person to look at."""
+    """A queued row can never succeed: it is parked at once, for a person to look at."""

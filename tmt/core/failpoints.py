@@ -1,11 +1,10 @@
 """Named points before and after everything that cannot be undone: commits and calls to Stripe.
 
-Nothing happens at them. A trial that wants to know whether a process may die there puts its own
-function in the place of `reach`, in a process of its own.
+Nothing happens at them. A test that kills a process there replaces `reach` in that process.
 """
 
 from __future__ import annotations
 
 
 def reach(name: str) -> None:
-    """The process is at this point: "before commit of X", "after payment_intents.create"."""
+    """Marks a point such as "before commit of X" or "after payment_intents.create"."""

@@ -92,14 +92,14 @@ def format_part(moment: datetime, zone: str, pattern: str) -> str:
 
 
 def zone_name(moment: datetime, zone: str) -> str:
-    """The zone as the event's town calls it ('CET'), or its offset ('GMT-3') if it has no name."""
+    """The zone's abbreviation ('CET'), or its offset ('GMT-3') if it has none."""
     name = _local(moment, zone).tzname() or zone
     if name[:1] in "+-":
         return f"GMT{name[0]}{name[1:].lstrip('0') or '0'}"
     return name
 
 
-# The same few moments are written on every page; Babel takes its time over each.
+# Every page formats the same few times, and Babel is slow.
 @lru_cache(maxsize=2048)
 def _formatted_date(moment: datetime, zone: str, form: str, locale: str) -> str:
     return dates.format_date(_local(moment, zone), form, locale=locale)

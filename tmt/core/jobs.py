@@ -1,8 +1,8 @@
 """Work outside requests, run by Huey.
 
-Huey's queue only says that there is something to do; what must be done is in the database. A job
-is a named function that does all that is due of its kind. It runs every minute (or every few),
-and soon after it is triggered, so a queue that is lost loses nothing but that minute.
+Huey's queue only says that there is work; the work itself is in the database. A job is a named
+function that does all work of its kind that is due. It runs every minute (or every few), and soon
+after it is triggered, so losing the queue delays work by a minute and loses none.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from huey.consumer import Consumer
 log = structlog.get_logger(__name__)
 
 Job = Callable[[], object]
-# Triggers that come faster than this are merged: a job does all that is due anyway.
+# Triggers in quicker succession are merged: a job does all that is due anyway. In seconds.
 _TRIGGER_INTERVAL = 0.2
 
 
@@ -39,9 +39,9 @@ class Jobs:
         self._tasks: dict[str, Any] = {}
 
     def define(self, jobs: Mapping[str, Job], minutes: Mapping[str, int] | None = None) -> None:
-        """Sets the table of jobs; called once, by the factory.
+        """Sets the jobs by name; called once, by the factory.
 
-        `minutes` says how many there are between two runs of a job, where it is not one.
+        `minutes` is the interval of the jobs that do not run every minute.
         """
         self._jobs, self._minutes = jobs, minutes or {}
 
@@ -51,7 +51,7 @@ class Jobs:
             self.run(name)
 
     def run(self, name: str) -> None:
-        """Runs one job in this thread; its failure is logged, the next minute is the retry."""
+        """Runs one job in this thread; an error is logged, and the next minute is the retry."""
         try:
             self._jobs[name]()
         except Exception:
@@ -67,7 +67,7 @@ class Jobs:
             wait = _TRIGGER_INTERVAL - since if since < _TRIGGER_INTERVAL else 0.0
             self._last_trigger[name] = now + wait
         if wait:
-            # The queue's own delays are whole seconds, which is long for a buyer who waits.
+            # The queue's own delays are whole seconds: too long for a buyer who is waiting.
             threading.Timer(wait, self._enqueue, (name,)).start()
         else:
             self._enqueue(name)
@@ -76,7 +76,7 @@ class Jobs:
         try:
             self._queue()
             self._tasks[name]()
-        except Exception as error:  # noqa: BLE001 - a full disk or a dead Redis must not fail a sale
+        except Exception as error:  # noqa: BLE001 - a full disk or a Redis outage must not fail a sale
             log.warning("jobs.trigger_failed", job=name, error=type(error).__name__)
 
     def start_thread(self) -> Callable[[], None]:
@@ -92,12 +92,12 @@ class Jobs:
     def _queue(self) -> Huey:
         with self._lock:
             if self._huey is None:
-                self._huey = self._open()
+                self._huey = self._create_queue()
                 for name in self._jobs:
                     self._register(self._huey, name)
             return self._huey
 
-    def _open(self) -> Huey:
+    def _create_queue(self) -> Huey:
         if self._url.startswith("redis"):
             return RedisHuey("tmt", url=self._url, results=False)
         if self._url.startswith("postgres"):
@@ -116,12 +116,12 @@ class Jobs:
         huey.periodic_task(schedule, name=f"{name}-periodic")(run)
 
 
-# A trigger is picked up within half a second.
+# The queue is polled at least every half second.
 _POLLING: dict[str, Any] = {"initial_delay": 0.05, "backoff": 1.2, "max_delay": 0.5}
 
 
 class _ThreadConsumer(Consumer):  # type: ignore[misc] # huey has no types
-    """A consumer beside a web server, whose signals are not its to handle."""
+    """A consumer in a thread of a server, which handles the signals itself."""
 
     def _set_signal_handlers(self) -> None:
         return

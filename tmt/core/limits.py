@@ -1,8 +1,8 @@
 """Rate limits, counted across the processes of a machine.
 
 The counting is the `limits` library's. Its counters are in an SQLite file of their own, so that
-they neither differ from worker to worker nor contend with the shop's database; machines that are
-to share them name a Redis.
+they neither differ from worker to worker nor contend with the shop's database; several machines
+share them in a Redis.
 """
 
 from __future__ import annotations
@@ -51,25 +51,22 @@ class Limits:
         except self._storage_errors:
             return False
 
-    def hit(self, limit: str, what: str, who: str) -> None:
-        """Counts one `what` by `who`; raises `RateLimited` beyond the limit ("20 per hour").
+    def hit(self, limit: str, action: str, client: str) -> None:
+        """Counts one `action` of a client; raises `RateLimited` beyond the limit ("20 per hour").
 
-        Several limits are separated by semicolons ("5 per minute; 20 per hour"): all must hold.
-        A counter that cannot be reached stops nobody from buying: it is logged.
+        Several limits are separated by semicolons ("5 per minute; 20 per hour") and all apply.
+        Counters that are unavailable are logged and limit nobody.
         """
-        try:
-            self._hit(limit, what, who)
-        except self._storage_errors as error:
-            log.error("limits.unavailable", what=what, error=type(error).__name__)
-
-    def _hit(self, limit: str, what: str, who: str) -> None:
         # The counters outlive a request, so addresses are hashed in them.
-        who = hashlib.blake2b(who.encode(), digest_size=16).hexdigest()
-        for item in parse_many(limit):
-            if not self._limiter.hit(item, what, who):
-                reset = self._limiter.get_window_stats(item, what, who).reset_time
-                wait = max(1, round(reset - time.time()))
-                raise RateLimited(f"{what}: {item}", retry_after=wait)
+        client = hashlib.blake2b(client.encode(), digest_size=16).hexdigest()
+        try:
+            for item in parse_many(limit):
+                if not self._limiter.hit(item, action, client):
+                    reset = self._limiter.get_window_stats(item, action, client).reset_time
+                    wait = max(1, round(reset - time.time()))
+                    raise RateLimited(f"{action}: {item}", retry_after=wait)
+        except self._storage_errors as error:
+            log.error("limits.unavailable", action=action, error=type(error).__name__)
 
 
 class _FileStorage(Storage):
@@ -122,15 +119,15 @@ class _FileStorage(Storage):
         """The connection, in a transaction of its own."""
         with self._lock:
             if self._open_connection is None:
-                self._open_connection = self._open()
+                self._open_connection = self._connect()
             with self._open_connection:
                 yield self._open_connection
 
-    def _open(self) -> sqlite3.Connection:
+    def _connect(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self._path, timeout=5, check_same_thread=False)
         connection.execute("PRAGMA journal_mode=WAL")
-        # Counters that a power cut forgets do no harm.
+        # Losing counters in a power cut does no harm.
         connection.execute("PRAGMA synchronous=OFF")
         connection.execute(_SCHEMA)
         connection.execute("DELETE FROM counters WHERE expires < ?", (time.time(),))

@@ -1,7 +1,7 @@
-"""Logs: one line per thing that happened, with ids, and never a secret, an e-mail or a name.
+"""Logs: one line per event, with ids, and never a secret, an e-mail address or a name.
 
 JSON lines for machines, readable ones in `flask run`. Values bound with `bind` (request id,
-order code) stand on every line that is written while a request or a job is under way.
+order code) are on every line of that request or job.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import structlog
 bind = structlog.contextvars.bind_contextvars
 clear = structlog.contextvars.clear_contextvars
 
-# Values under these keys are never written, whatever they are.
+# Values under these keys are never written.
 _PRIVATE_KEYS = frozenset(
     """
     email name holder holders client_secret secret secret_key password token authorization
@@ -29,13 +29,13 @@ _PRIVATE_TEXT = re.compile(
     r"|(?P<email>[\w.+%'-]+(?:@|%40)[\w-]+(?:\.[\w-]+)+)"
     r"|(?P<card>\b\d(?:[ -]?\d){12,18}\b)"
     r"|(?P<order>(?<=/orders/)[\w-]{22}(?![\w-]))"
-    # PostgreSQL tells the values of the row that it refuses.
+    # PostgreSQL's errors contain the values of the rejected row.
     r"|(?P<values>(?<=DETAIL:)[^\n]+)"
 )
 
 
 def configure(style: str, level: str) -> None:
-    """Sets the process's logging up: `style` is "json" or "readable". Safe to call again."""
+    """Configures the logging of the process: `style` is "json" or "readable". Safe to repeat."""
     render: Any = (
         structlog.processors.JSONRenderer()
         if style == "json"
@@ -57,16 +57,16 @@ def configure(style: str, level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_RedactingFilter())
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    # The server's own access lines would say the same twice, with whole addresses; fontTools talks.
-    for chatty in ("werkzeug", "fontTools"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    # werkzeug would log each request again, with its whole address; fontTools logs each font.
+    for name in ("werkzeug", "fontTools"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.basicConfig(handlers=[handler], level=max(logging.getLevelName(level), 30), force=True)
 
 
 def redact(
     _logger: object, _method: str, line: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """A structlog processor: replaces private values by what they were."""
+    """A structlog processor: replaces private values by their kind."""
     for key, value in line.items():
         if key in _PRIVATE_KEYS:
             line[key] = "[removed]"
@@ -89,7 +89,7 @@ def _clean(value: Any) -> Any:
 
 
 class _RedactingFilter(logging.Filter):
-    """The same for libraries that log through the standard library, tracebacks included."""
+    """The same for libraries that use `logging`, tracebacks included."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = redact_text(record.getMessage()), None

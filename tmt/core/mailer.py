@@ -1,4 +1,4 @@
-"""Writing a mail from its templates and sending it."""
+"""Renders mails from their templates and sends them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tmt.core.templates import mail_environment
 
 
 class Mailer:
-    """The mails of one shop: templates/mail/NAME.{subject.txt,txt,html}, in a locale."""
+    """Sends the mails of one shop: templates/mail/NAME.{subject.txt,txt,html}, in a locale."""
 
     def __init__(self, transport: Transport, base_url: str, shop_name: str) -> None:
         self._transport = transport
@@ -33,7 +33,7 @@ class Mailer:
         context: dict[str, Any],
         attachments: Sequence[Attachment] = (),
     ) -> None:
-        """Sends the mail; the same key gives the same Message-ID, however often it is sent.
+        """Renders and sends the mail; a mail that is sent again has the same key and Message-ID.
 
         Raises `MailRefused` or `MailUnavailable`.
         """

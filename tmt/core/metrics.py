@@ -1,7 +1,7 @@
 """Counters for Prometheus.
 
 Behind several workers, set PROMETHEUS_MULTIPROC_DIR in the environment (not in `.env`: the library
-reads it itself) to a folder that all of them may write to; any of them then answers for all.
+reads it itself) to a folder that all of them may write to; each of them then reports for all.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ request_seconds = Histogram("tmt_request_seconds", "Time to answer a request", [
 stripe_calls = Counter("tmt_stripe_calls", "Calls to Stripe", ["operation", "outcome"])
 webhooks = Counter("tmt_webhooks", "Webhook deliveries", ["result"])
 syncs = Counter("tmt_payment_syncs", "PaymentIntents synced", ["outcome", "trigger"])
-# Each has a label: without one it would open its file when this is imported, before the folder
-# that the workers share is there.
+# Each has a label: without one it would open its file at import, before the shared folder exists.
 decline_rate_alerts = Counter(
     "tmt_decline_rate_alerts", "Minutes with too many declined payments", ["mode"]
 )
@@ -31,7 +30,7 @@ orders = Counter("tmt_orders", "Attempts to place an order", ["result"])
 
 
 def exposition() -> bytes:
-    """All metrics in Prometheus' text format, those of every worker where they share a folder."""
+    """All metrics in Prometheus' text format, those of every worker if they share a folder."""
     if values.ValueClass is values.MutexValue:
         return generate_latest()
     registry = CollectorRegistry()

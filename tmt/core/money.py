@@ -32,8 +32,8 @@ TWO_DECIMAL = frozenset(
 )
 CURRENCIES = ZERO_DECIMAL | THREE_DECIMAL | TWO_DECIMAL
 
-# The least that Stripe charges, in minor units: by settlement currency, so other currencies are
-# left to Stripe's own answer.
+# Stripe's minimum charge in minor units. It depends on the settlement currency, so for other
+# currencies Stripe itself decides.
 MINIMUM = {
     **dict.fromkeys("usd eur aud cad chf nzd sgd brl inr".split(), 50),
     "gbp": 30,
@@ -49,14 +49,14 @@ MINIMUM = {
     "mxn": 1000,
     "thb": 1000,
 }
-# Eight digits are taken for every payment method and by every version of the API.
+# Every payment method and every version of the API accepts eight digits.
 MAXIMUM = 99_999_999
 
 _AMOUNT = re.compile(r"(0|[1-9][0-9]{0,9})(\.[0-9]{1,6})?")
 
 
 class UnknownCurrency(DomainError):
-    """The currency is none that Stripe charges in."""
+    """Stripe cannot charge in this currency."""
 
 
 class AmountOutOfRange(DomainError):
@@ -119,10 +119,10 @@ def check_chargeable(amount: int, currency: str) -> None:
     currency = known_currency(currency)
     if amount == 0:
         return
-    least = MINIMUM.get(currency, 1)
-    if not least <= amount <= MAXIMUM:
+    minimum = MINIMUM.get(currency, 1)
+    if not minimum <= amount <= MAXIMUM:
         raise AmountOutOfRange(
-            f"{amount} {currency} is not between {least} and {MAXIMUM} minor units"
+            f"{amount} {currency} is not between {minimum} and {MAXIMUM} minor units"
         )
     if currency in WHOLE_UNITS_ONLY and amount % 100:
         raise AmountOutOfRange(f"{currency} has no decimals in use: {amount} must end in 00")
@@ -132,7 +132,7 @@ def check_chargeable(amount: int, currency: str) -> None:
 
 @dataclass(frozen=True)
 class MoneyFormat:
-    """How amounts of a currency are written in a locale; scripts in pages are handed the same."""
+    """How amounts of a currency are written in a locale; the pages' scripts use the same."""
 
     numbers: str
     digits: int
@@ -158,12 +158,12 @@ def money_format(currency: str, locale: str | None = None) -> MoneyFormat:
 
 def format_money(amount: int, currency: str, locale: str | None = None) -> str:
     """The amount (minor units) as people write it: '$150.00', '150,00 €', '12.000 ¥'."""
-    return _formatted(amount, known_currency(currency), locale or current_locale())
+    return _format(amount, known_currency(currency), locale or current_locale())
 
 
-# The same few prices are written on every page.
+# Every page formats the same few prices.
 @lru_cache(maxsize=2048)
-def _formatted(amount: int, currency: str, locale: str) -> str:
+def _format(amount: int, currency: str, locale: str) -> str:
     form = money_format(currency, locale)
     major = to_major(amount, currency)
     # Where people leave the decimals out, an amount that has some still shows them all.

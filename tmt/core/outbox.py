@@ -1,7 +1,7 @@
 """What must happen outside (a mail, a refund) as rows, written with the reason for it.
 
 A row is put into the transaction that decides on it and is run by the jobs after the commit,
-again until it is done. Its key is unique: the same thing is never put twice.
+again until it is done. Its key is unique: the same mail or refund is never put twice.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from tmt.core.clock import Clock
 from tmt.core.database import Base, Database, InsertIfAbsent
 from tmt.core.errors import NotFound
 
-# A handler does the thing outside, with the row's key as its idempotency key. It may run again
-# after it succeeded: a crash can hide its success.
+# A handler sends the mail or the refund, with the row's key as its idempotency key. It may run
+# again after it succeeded: a crash can hide its success.
 Handler = Callable[[str, dict[str, Any]], None]
 
 
 class OutboxRow(queued_rows.QueuedRow, Base):
-    """One thing to do outside; `kind` names its handler."""
+    """One mail or refund to send; `kind` names its handler."""
 
     __tablename__ = "outbox"
     log_prefix = "outbox"
@@ -57,12 +57,12 @@ def put(
 
 
 def run_due(db: Database, clock: Clock, handlers: Mapping[str, Handler]) -> int:
-    """Runs every row that is due; how many succeeded.
+    """Runs every row that is due; the number that succeeded.
 
     Rows are claimed one at a time: a slow mail server must not outlast a lease.
     """
 
-    def handle(row: OutboxRow, _done: queued_rows.MarkDone) -> None:
+    def handle(row: OutboxRow, _mark_done: queued_rows.MarkDone) -> None:
         handlers[row.kind](row.key, row.payload)
 
     return queued_rows.run_due(db, clock, OutboxRow, handle)

@@ -44,7 +44,7 @@ _MAX_ERROR_LENGTH = 500
 
 
 class QueuedRow:
-    """The columns of a table whose rows are work."""
+    """The columns of such a table."""
 
     # How log events of this table begin: "outbox.done".
     log_prefix: ClassVar[str]
@@ -79,13 +79,13 @@ class QueuedRow:
         raise NotImplementedError
 
 
-W = TypeVar("W", bound=QueuedRow)
+Row = TypeVar("Row", bound=QueuedRow)
 
 
 class MarkDone:
     """Marks the row that is being handled as done, in the transaction it is called in.
 
-    `outcome` names how it ended, for the log and for tables that have such a column.
+    `outcome` is for the log, and for tables that have such a column.
     """
 
     def __init__(self, table: type[QueuedRow], row_id: int, clock: Clock) -> None:
@@ -102,34 +102,34 @@ class MarkDone:
 def run_due(
     db: Database,
     clock: Clock,
-    table: type[W],
-    handle: Callable[[W, MarkDone], None],
+    table: type[Row],
+    handle: Callable[[Row, MarkDone], None],
     batch_size: int = 1,
 ) -> int:
-    """Handles all rows that are due, each on its own; how many succeeded.
+    """Handles all rows that are due, each on its own; the number that succeeded.
 
     A handler calls its MarkDone in the transaction of its effect, so that a crash in between
     repeats or undoes both; for one that does not, the row is marked afterwards, and the handler
     may run again after it succeeded. `batch_size` rows are claimed at a time: handling that many
     must not outlast the lease.
     """
-    done = 0
+    succeeded = 0
     while True:
         rows = db.transaction(lambda s: claim(s, table, clock.now(), batch_size))
         for row in rows:
-            done += _run(db, clock, table, handle, row)
+            succeeded += _handle_row(db, clock, table, handle, row)
         if len(rows) < batch_size:
-            return done
+            return succeeded
 
 
-def _run(
-    db: Database, clock: Clock, table: type[W], handle: Callable[[W, MarkDone], None], row: W
+def _handle_row(
+    db: Database, clock: Clock, table: type[Row], handle: Callable[[Row, MarkDone], None], row: Row
 ) -> bool:
-    done = MarkDone(table, row.id, clock)
+    marker = MarkDone(table, row.id, clock)
     try:
-        handle(row, done)
-        if not done.called:
-            db.transaction(done)
+        handle(row, marker)
+        if not marker.called:
+            db.transaction(marker)
     except Exception as error:
         # One bad row must not stop the others.
         text = f"{type(error).__name__}: {error}"
@@ -150,12 +150,12 @@ def _run(
         log.exception(f"{table.log_prefix}.failed", attempts=row.attempts, error=text, **fields)
         return False
     log.info(
-        f"{table.log_prefix}.{done.outcome or 'done'}", attempts=row.attempts, **row.log_fields()
+        f"{table.log_prefix}.{marker.outcome or 'done'}", attempts=row.attempts, **row.log_fields()
     )
     return True
 
 
-def claim(session: Session, table: type[W], now: datetime, limit: int) -> Sequence[W]:
+def claim(session: Session, table: type[Row], now: datetime, limit: int) -> Sequence[Row]:
     """Up to `limit` due rows, oldest first, each leased to the caller and counted as an attempt."""
     due = (
         select(table)

@@ -16,10 +16,11 @@ SCRIPTS = Path(__file__).parent.parent / "migrations"
 
 
 def migrate(db: Database) -> None:
-    """Brings the database to the newest schema; creates it, and an SQLite file, when missing."""
+    """Upgrades the database to the newest schema; creates a missing SQLite file."""
     from alembic import command
 
-    _make_folder(db)
+    if db.is_sqlite and db.engine.url.database:
+        Path(db.engine.url.database).parent.mkdir(parents=True, exist_ok=True)
     with db.engine.execution_options(tmt_writes=True).begin() as connection:
         config = _config()
         config.attributes["connection"] = connection
@@ -27,7 +28,7 @@ def migrate(db: Database) -> None:
 
 
 def newest_revision() -> str:
-    """The revision that this code needs."""
+    """The revision that this version of the code needs."""
     from alembic.script import ScriptDirectory
 
     return ScriptDirectory.from_config(_config()).get_current_head() or ""
@@ -38,12 +39,12 @@ def current_revision(db: Database) -> str | None:
     with db.engine.connect() as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None
-        found = connection.scalar(text("SELECT version_num FROM alembic_version"))
-    return str(found) if found else None
+        revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return str(revision) if revision else None
 
 
 def write_revision(db: Database, message: str) -> None:
-    """For developers: a new migration out of what the models have and the database lacks."""
+    """For developers: a new migration from the difference of models and database."""
     from alembic import command
 
     with db.engine.connect() as connection:
@@ -59,8 +60,3 @@ def _config() -> Config:
     config.set_main_option("script_location", str(SCRIPTS))
     config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
     return config
-
-
-def _make_folder(db: Database) -> None:
-    if db.is_sqlite and db.engine.url.database:
-        Path(db.engine.url.database).parent.mkdir(parents=True, exist_ok=True)

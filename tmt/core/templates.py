@@ -1,4 +1,4 @@
-"""What every template can use, in pages and in mails: texts, amounts and times of the locale."""
+"""What all templates of pages and mails can use: texts, amounts and times in the locale."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def prepare(environment: Environment) -> None:
 
 
 def _price(amount: int, currency: str) -> str:
-    """The price of a thing (minor units), or that it has none."""
+    """The price (minor units), or that it is free."""
     return format_money(amount, currency) if amount else i18n.gettext("Free")
 
 
 @pass_eval_context
 def _gettext(context: EvalContext, message: str, **values: object) -> str:
-    """The message, with the values put in; in HTML it is markup and escapes them."""
+    """The message with its values; in HTML it is markup and escapes them."""
     if not context.autoescape:
         return i18n.gettext(message) % values if values else i18n.gettext(message)
     text = _markup(i18n.current_catalogue(), message)
@@ -54,7 +54,7 @@ def _gettext(context: EvalContext, message: str, **values: object) -> str:
 
 @pass_eval_context
 def _ngettext(context: EvalContext, singular: str, plural: str, num: int, **values: object) -> str:
-    """The message in the form that `num` asks for, with `%(num)d` and the values put in."""
+    """The message in the plural form for `num`, with `%(num)d` and the values."""
     text = i18n.ngettext(singular, plural, num)
     return (Markup(text) if context.autoescape else text) % {"num": num, **values}  # noqa: S704
 
@@ -66,7 +66,7 @@ def _markup(_catalogue: str, message: str) -> Markup:
 
 
 def mail_environment() -> Environment:
-    """The environment for mails, which are written far from any request."""
+    """The environment for mails, which are rendered outside any request."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=select_autoescape(["html"]),

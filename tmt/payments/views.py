@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from tmt import web
 from tmt.catalog import listing
 from tmt.catalog.stock import SoldOut
-from tmt.checkout.forms import email_key, read_checkout
+from tmt.checkout.forms import checkout_form
 from tmt.checkout.holds import extensions_left
 from tmt.checkout.models import Order, OrderStatus, OrderTransition
 from tmt.checkout.orders import (
@@ -26,6 +26,7 @@ from tmt.checkout.orders import (
 from tmt.checkout.states import Trigger
 from tmt.checkout.views import reject_checkout, remember_checkout
 from tmt.core import log, metrics
+from tmt.core.email_address import email_key
 from tmt.core.i18n import current_locale
 from tmt.core.i18n import gettext as _
 from tmt.core.money import AmountOutOfRange
@@ -55,14 +56,15 @@ def place(slug: str) -> ResponseReturnValue:
     if existing:
         return _to_placed_order(existing)
     offers = listing.offers(event, shop.clock.now(), few=shop.settings.few_left)
-    checkout, form = read_checkout(request.form, offers, event.max_per_order)
-    if checkout is None:
+    form = checkout_form(offers, event.max_per_order, request.form)
+    if not form.validate():
         return reject_checkout(shop, event, form)
+    checkout = form.to_request()
     settings, hit = shop.settings, web.limits().hit
     hit(settings.orders_per_address, "orders-address", web.client_address())
     hit(settings.orders_per_session, "orders-session", web.session_name())
     hit(settings.orders_per_email, "orders-email", email_key(checkout.email))
-    hit(settings.orders_in_all, "orders", "all")
+    hit(settings.orders_overall, "orders", "all")
     try:
         order = purchase(shop, slug, checkout, current_locale())
     except (SoldOut, NotOnSale, PriceChanged, AmountOutOfRange) as error:

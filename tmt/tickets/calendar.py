@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
-
-if TYPE_CHECKING:
-    from icalendar import Event
 
 PRODUCT = "-//TMT//Tickets//EN"
 
 
 @dataclass(frozen=True)
 class CalendarEntry:
-    """What the calendar shows. Moments are aware; `time_zone` is the event's IANA name.
+    """What the calendar shows. Times are aware; `time_zone` is the event's IANA name.
 
     `uid` is the same for every file of the same entry (RFC 7986, 5.3: no personal data in it), so
     that a calendar replaces what it has instead of adding a second one.
@@ -38,22 +34,8 @@ def render_calendar(entry: CalendarEntry, *, canceled: bool = False) -> bytes:
     A canceled entry has a higher SEQUENCE, so that it replaces the one a calendar already holds.
     Raises `zoneinfo.ZoneInfoNotFoundError` for a zone that does not exist.
     """
-    from icalendar import Calendar
-
-    calendar = Calendar()
-    calendar.add("prodid", PRODUCT)
-    calendar.add("version", "2.0")
-    calendar.add_component(_event(entry, canceled=canceled))
-    # The rules of the years around the event are enough; the whole history would be 20 KB.
-    margin = timedelta(days=366)
-    calendar.add_missing_timezones(
-        first_date=(entry.starts_at - margin).date(), last_date=(entry.ends_at + margin).date()
-    )
-    return bytes(calendar.to_ical())
-
-
-def _event(entry: CalendarEntry, *, canceled: bool) -> Event:
-    from icalendar import Event
+    # Imported only where it is used: it costs time at start and memory.
+    from icalendar import Calendar, Event
 
     zone = ZoneInfo(entry.time_zone)
     event = Event()
@@ -68,4 +50,13 @@ def _event(entry: CalendarEntry, *, canceled: bool) -> Event:
     event.add("url", entry.url)
     event.add("sequence", 1 if canceled else 0)
     event.add("status", "CANCELLED" if canceled else "CONFIRMED")
-    return event
+    calendar = Calendar()
+    calendar.add("prodid", PRODUCT)
+    calendar.add("version", "2.0")
+    calendar.add_component(event)
+    # The rules of the years around the event are enough; the whole history would be 20 KB.
+    margin = timedelta(days=366)
+    calendar.add_missing_timezones(
+        first_date=(entry.starts_at - margin).date(), last_date=(entry.ends_at + margin).date()
+    )
+    return bytes(calendar.to_ical())

@@ -1,4 +1,4 @@
-"""Issuing tickets, and making them void."""
+"""Issues tickets, and makes them void, blocked or valid again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from tmt.tickets.models import Ticket, TicketStatus
 def issue(session: Session, order: Order, now: datetime) -> None:
     """Issues the order's tickets, in the transaction that makes it paid.
 
-    A second call for the same order meets the unique (order, number) and fails.
+    A second call for the same order violates the unique (order, number) and raises
+    `IntegrityError`.
     """
     lines = ((line, index) for line in order.lines for index in range(line.quantity))
     rows = [
@@ -52,7 +53,7 @@ def get_tickets(session: Session, order_id: int) -> Sequence[Ticket]:
 def void(session: Session, order_id: int, numbers: Sequence[int] | None) -> dict[int, int]:
     """Makes tickets of the order void, all of them or those of these numbers.
 
-    Returns how many of which ticket type became void, as `stock.py` takes it.
+    Returns the number of void tickets by ticket type id, as `stock.py` takes it.
     """
     query = select(Ticket).where(Ticket.order_id == order_id, Ticket.status != TicketStatus.VOID)
     if numbers is not None:
@@ -64,7 +65,7 @@ def void(session: Session, order_id: int, numbers: Sequence[int] | None) -> dict
 
 
 def block(session: Session, order_id: int) -> None:
-    """Blocks the order's valid tickets: for now they open no door."""
+    """Blocks the order's valid tickets, which are not valid for entry until they are unblocked."""
     _change_status(session, order_id, TicketStatus.VALID, TicketStatus.BLOCKED)
 
 

@@ -1,4 +1,4 @@
-"""The mails a buyer gets, as outbox handlers."""
+"""The mails with tickets and links to orders, as outbox handlers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tmt.tickets.models import TicketStatus
 
 
 class TicketsBlocked(RetryLater):
-    """A dispute over the order is undecided: its tickets are sent if they become valid again."""
+    """The order is disputed: its tickets are sent once they are valid again."""
 
 
 def send_confirmation(shop: Shop, mailer: Mailer, key: str, payload: dict[str, Any]) -> None:
@@ -47,7 +47,7 @@ def send_confirmation(shop: Shop, mailer: Mailer, key: str, payload: dict[str, A
 
 
 def send_found_orders(shop: Shop, mailer: Mailer, key: str, payload: dict[str, Any]) -> None:
-    """The links of somebody's orders; no mail at all when there are none."""
+    """Links to the orders of an e-mail address; no mail if there are none."""
     with shop.db.reading() as session:
         orders = [get_order(session, order_id) for order_id in payload["orders"]]
     if not orders:
@@ -89,7 +89,7 @@ def status_text(status: OrderStatus) -> str:
 
 
 def mail_context(shop: Shop, order: Order) -> dict[str, Any]:
-    """What the templates of all mails about an order use."""
+    """The context that all templates of mails about an order use."""
     return {
         "order": order,
         "event": order.event,

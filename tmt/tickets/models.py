@@ -1,4 +1,4 @@
-"""Tickets: one row for each person that an order lets in."""
+"""Tickets: one row for each person that an order admits."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tmt.core.database import Base, EnumText
 
 
 class TicketStatus(StrEnum):
-    """Whether a ticket opens the door."""
+    """Whether a ticket is valid for entry."""
 
     VALID = "valid"
-    # Until the dispute over its payment is decided it is neither for sale nor does it open a door.
+    # While its payment is disputed it is neither valid nor for sale again.
     BLOCKED = "blocked"
     VOID = "void"
 
@@ -42,5 +42,5 @@ class Ticket(Base):
 
     @property
     def is_void(self) -> bool:
-        """Whether it was refunded or taken back; its stock is for sale again."""
+        """Whether it was refunded or canceled, so that it is for sale again."""
         return self.status == TicketStatus.VOID

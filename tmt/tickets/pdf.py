@@ -32,14 +32,14 @@ MUTED: Colour = (90, 88, 98)
 HAIRLINE: Colour = (216, 215, 209)
 TINT: Colour = (244, 244, 241)
 ACCENT: Colour = (255, 207, 31)
-ALARM: Colour = (173, 15, 36)
+WARNING: Colour = (173, 15, 36)
 
 POINT = 25.4 / 72
 LEADING = 1.26
 
 CARD_X, CARD_Y, CARD_WIDTH, CARD_HEIGHT = 12.0, 12.0, 186.0, 128.0
 CARD_END = CARD_Y + CARD_HEIGHT
-BAND_HEIGHT, ALARM_HEIGHT = 46.0, 8.0
+BAND_HEIGHT, WARNING_HEIGHT = 46.0, 8.0
 BAND_END = CARD_Y + BAND_HEIGHT
 STUB_X = 128.0
 LEFT_X, RIGHT_X, CELL_WIDTH = 20.0, 75.0, 48.0
@@ -51,8 +51,8 @@ MODULE = 1.9
 # A long day, not a night: from here on the end needs its date.
 MANY_DAYS = timedelta(hours=18)
 
-LETTERS, FALLBACK = "tmt-letters", "tmt-fallback"
-# What stands for a letter that no font here has.
+FONT, FALLBACK_FONT = "tmt-font", "tmt-fallback"
+# Shown for a letter that no font here has.
 UNKNOWN_LETTER = "□"
 
 
@@ -60,9 +60,9 @@ UNKNOWN_LETTER = "□"
 class TicketPage:
     """What one ticket shows.
 
-    Moments are aware and shown in `time_zone` (an IANA name); `price` is in minor units; `code`
+    Times are aware and shown in `time_zone` (an IANA name); `price` is in minor units; `code`
     is the ticket's 26-character base32 code; `number` of `count` counts the order's tickets from
-    1; `holder` and `address` may be empty; `test` marks a ticket that no money was paid for.
+    1; `holder` and `address` may be empty; `test` marks a ticket of the sandbox or of test keys.
     """
 
     event_title: str
@@ -105,7 +105,7 @@ def render_tickets(pages: Sequence[TicketPage]) -> bytes:
 
 
 class _Sheet:
-    """An FPDF document with the two or three ways of writing that a ticket needs."""
+    """An FPDF document with the few ways of writing that a ticket needs."""
 
     def __init__(self, first: TicketPage) -> None:
         from fpdf import FPDF, ViewerPreferences
@@ -116,7 +116,7 @@ class _Sheet:
         # Else a title with "{nb}" in it would show the number of pages there.
         pdf.str_alias_nb_pages = ""
         self.fonts = _add_fonts(pdf)
-        self.known = frozenset(point for font in self.fonts for point in font.cmap)
+        self.code_points = frozenset(point for font in self.fonts for point in font.cmap)
         pdf.set_lang(current_locale())
         pdf.set_title(self.clean(_("Tickets: %(event)s") % {"event": first.event_title}))
         pdf.set_author(self.clean(first.shop_name))
@@ -125,10 +125,10 @@ class _Sheet:
     def clean(self, text: str) -> str:
         """The text in characters that the fonts have, on one line."""
         composed = " ".join(unicodedata.normalize("NFC", text).split())
-        return " ".join("".join(_replacements(composed, self.known)).split())
+        return " ".join("".join(_replacements(composed, self.code_points)).split())
 
     def face(self, size: float, weight: Weight, colour: Colour) -> None:
-        self.pdf.set_font(LETTERS, weight, size)
+        self.pdf.set_font(FONT, weight, size)
         self.pdf.set_text_color(*colour)
 
     def line(
@@ -165,10 +165,10 @@ class _Sheet:
         weight: Weight = "",
         colour: Colour = INK,
     ) -> float:
-        """Text wrapped into the box (width, height) below `y`; gives the y below its last line.
+        """Text wrapped into the box (width, height) below `y`; returns the y below its last line.
 
-        It is set as large as fits between the two sizes (largest, smallest); what does not even
-        fit at the smallest ends in an ellipsis.
+        It is as large as fits between the two sizes (largest, smallest); text that does not fit
+        at the smallest ends in an ellipsis.
         """
         size, lines = self._fit(self.clean(text), box, sizes, weight)
         self.face(size, weight, colour)
@@ -192,17 +192,14 @@ class _Sheet:
         size, smallest = sizes
         while True:
             room = max(1, int(height / (size * POINT * LEADING) + 0.01))
-            lines = self._wrapped(text, width, size, weight)
+            self.face(size, weight, INK)
+            wrapped = self.pdf.multi_cell(width, text=text, align="L", dry_run=True, output="LINES")
+            lines = cast(list[str], wrapped)
             if len(lines) <= room:
                 return size, lines
             if size <= smallest:
                 return size, [*lines[: room - 1], lines[room - 1].rstrip()[:-1] + "…"]
             size = max(smallest, size - 1)
-
-    def _wrapped(self, text: str, width: float, size: float, weight: Weight) -> list[str]:
-        self.face(size, weight, INK)
-        lines = self.pdf.multi_cell(width, text=text, align="L", dry_run=True, output="LINES")
-        return cast(list[str], lines)
 
     def rule(self, start: tuple[float, float], end: tuple[float, float], *, dash: float) -> None:
         """A hairline, dashed unless `dash` is 0."""
@@ -228,20 +225,20 @@ def _add_fonts(pdf: FPDF) -> list[TTFFont]:
         resources.as_file(letters / "OpenSans-Bold.ttf") as bold,
         resources.as_file(fallback) as other,
     ):
-        pdf.add_font(LETTERS, "", regular)
-        pdf.add_font(LETTERS, "B", bold)
-        pdf.add_font(FALLBACK, "", other)
-    pdf.set_fallback_fonts([FALLBACK], exact_match=False)
+        pdf.add_font(FONT, "", regular)
+        pdf.add_font(FONT, "B", bold)
+        pdf.add_font(FALLBACK_FONT, "", other)
+    pdf.set_fallback_fonts([FALLBACK_FONT], exact_match=False)
     return [font for font in pdf.fonts.values() if isinstance(font, TTFFont)]
 
 
-def _replacements(text: str, known: frozenset[int]) -> Iterable[str]:
+def _replacements(text: str, code_points: frozenset[int]) -> Iterable[str]:
     for character in text:
-        if ord(character) in known:
+        if ord(character) in code_points:
             yield character
             continue
         plain = unicodedata.normalize("NFKC", character)
-        if plain != character and all(ord(part) in known for part in plain):
+        if plain != character and all(ord(part) in code_points for part in plain):
             yield plain
         elif unicodedata.category(character)[0] in "LN":
             yield UNKNOWN_LETTER
@@ -261,25 +258,22 @@ def _draw_page(sheet: _Sheet, page: TicketPage) -> None:
 
 def _draw_band(sheet: _Sheet, page: TicketPage) -> None:
     sheet.bar(CARD_X, CARD_Y, CARD_WIDTH, BAND_HEIGHT, INK)
-    height = BAND_HEIGHT - (ALARM_HEIGHT if page.test else 0)
-    _draw_motif(sheet, CARD_Y + height / 2)
+    height = BAND_HEIGHT - (WARNING_HEIGHT if page.test else 0)
+    # Bars of sound at the right end of the band.
+    for index, length in enumerate((7, 15, 24, 12, 30, 19, 9, 22, 13, 5)):
+        colour = ACCENT if index % 3 == 1 else (82, 80, 92)
+        y = CARD_Y + (height - length) / 2
+        sheet.bar(161 + index * 3.1, y, 1.5, length, colour)
     sheet.label(page.shop_name[:60], LEFT_X, CARD_Y + 9.5, ACCENT)
     title, box = page.event_title, (134.0, height - 17)
     sheet.block(title, LEFT_X, CARD_Y + 13, box=box, sizes=(30, 12), weight="B", colour=WHITE)
     if page.test:
-        _draw_alarm(sheet, BAND_END - ALARM_HEIGHT)
+        _draw_test_warning(sheet, BAND_END - WARNING_HEIGHT)
 
 
-def _draw_motif(sheet: _Sheet, middle: float) -> None:
-    """Bars of sound at the right end of the band."""
-    for place, height in enumerate((7, 15, 24, 12, 30, 19, 9, 22, 13, 5)):
-        colour = ACCENT if place % 3 == 1 else (82, 80, 92)
-        sheet.bar(161 + place * 3.1, middle - height / 2, 1.5, height, colour)
-
-
-def _draw_alarm(sheet: _Sheet, top: float) -> None:
+def _draw_test_warning(sheet: _Sheet, top: float) -> None:
     text = _("Test ticket: not valid for entry").upper()
-    sheet.bar(CARD_X, top, CARD_WIDTH, ALARM_HEIGHT, ALARM)
+    sheet.bar(CARD_X, top, CARD_WIDTH, WARNING_HEIGHT, WARNING)
     sheet.line(text, FOLD_X, top + 5.5, size=11, weight="B", colour=WHITE, centred=True)
 
 
@@ -318,8 +312,8 @@ def _draw_when(sheet: _Sheet, page: TicketPage, top: float) -> None:
 def _draw_order_row(sheet: _Sheet, page: TicketPage) -> None:
     top = CARD_END - 17
     price = format_money(page.price, page.currency) if page.price else _("Free")
-    place = _("%(number)d of %(count)d") % {"number": page.number, "count": page.count}
-    cells = ((_("Order"), page.order_code), (_("Ticket"), place), (_("Price"), price))
+    position = _("%(number)d of %(count)d") % {"number": page.number, "count": page.count}
+    cells = ((_("Order"), page.order_code), (_("Ticket"), position), (_("Price"), price))
     sheet.rule((LEFT_X, top), (STUB_X - 5, top), dash=0)
     for x, (name, value) in zip((LEFT_X, 57.0, 91.0), cells, strict=True):
         sheet.label(name, x, top + 6)
@@ -395,4 +389,4 @@ def _draw_foot(sheet: _Sheet, page: TicketPage) -> None:
     text = f"{page.shop_name} · {page.event_title}"
     sheet.block(text, LEFT_X, y + 4, box=(170, 5), sizes=(9, 7))
     if page.test:
-        _draw_alarm(sheet, PAGE_HEIGHT - 13)
+        _draw_test_warning(sheet, PAGE_HEIGHT - 13)

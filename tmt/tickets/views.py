@@ -1,4 +1,4 @@
-"""The tickets as files; in sandbox mode also the mail that brought them."""
+"""The tickets as files; in sandbox mode also the mail they were sent with."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def mail(token: str) -> ResponseReturnValue:
         raise NotFound("no mail of this order in the mail folder")
     message = message_from_bytes(path.read_bytes(), policy=policy.default)
     body = message.get_body(("html",))
-    answer = Response(body.get_content() if body else "", mimetype="text/html")
+    response = Response(body.get_content() if body else "", mimetype="text/html")
     # A mail has inline styles and no scripts.
-    answer.headers["Content-Security-Policy"] = (
+    response.headers["Content-Security-Policy"] = (
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox allow-popups"
     )
-    return answer
+    return response
 
 
 def _require_paid(order: Order) -> Order:
@@ -65,6 +65,6 @@ def _require_paid(order: Order) -> Order:
 
 
 def _file(content: bytes, mime_type: str, name: str) -> ResponseReturnValue:
-    answer = Response(content, mimetype=mime_type)
-    answer.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    return cast(ResponseReturnValue, answer)
+    response = Response(content, mimetype=mime_type)
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return cast(ResponseReturnValue, response)

@@ -1,4 +1,4 @@
-"""Marks: set once or by several at the same moment, never moved back."""
+"""Cursors: advanced by one or by several at once, never moved back."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from tmt.core.database import Database
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
-def put(db: Database, name: str, at: datetime) -> None:
+def advance(db: Database, name: str, at: datetime) -> None:
     db.transaction(lambda session: cursors.advance(session, name, at))
 
 
-def test_the_later_of_two_stays(db: Database) -> None:
+def test_a_cursor_never_moves_back(db: Database) -> None:
     for at in (NOON, NOON + timedelta(hours=1), NOON):
-        put(db, "read", at)
+        advance(db, "read", at)
     with db.reading() as session:
         assert cursors.read(session, "read") == NOON + timedelta(hours=1)
         assert cursors.read(session, "other") is None
 
 
-def test_several_set_it_for_the_first_time_at_once(db: Database) -> None:
+def test_several_threads_set_a_cursor_for_the_first_time(db: Database) -> None:
     for number in range(20):
         name = f"first-{number}"
-        together(*(partial(put, db, name, NOON + timedelta(hours=hour)) for hour in range(4)))
+        together(*(partial(advance, db, name, NOON + timedelta(hours=hour)) for hour in range(4)))
         with db.reading() as session:
             assert cursors.read(session, name) == NOON + timedelta(hours=3)

@@ -1,4 +1,4 @@
-"""What every answer of the three JSON endpoints has in common."""
+"""What all responses of the three JSON endpoints have in common."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from tmt.api.views import PATHS
 
 NOT_JSON = "El cuerpo de la petición no es JSON válido"
 ERROR_KEYS = {"message", "status", "error", "data"}
+
+
+@pytest.fixture
+def database_url(sqlite_url):
+    return sqlite_url
 
 
 def refused(answer, status, text=None):
@@ -46,7 +51,7 @@ def test_success_has_the_envelope(shopfront):
     readable_from_anywhere(answer)
 
 
-def test_what_is_no_json_object_is_refused(shopfront):
+def test_a_body_that_is_no_json_object_is_refused(shopfront):
     bodies = (b"", b"{", b"[]", b'"x"', b"7", b"null", b"amount=5", b"\xff\xfe\xfd", b"{'a': 1}")
     bodies += (b'{"data": {"description": "\\ud800"}}', b"[" * 30_000)
     for path in PATHS:
@@ -55,7 +60,7 @@ def test_what_is_no_json_object_is_refused(shopfront):
 
 
 @pytest.mark.parametrize("data", [None, [], "x", 5, True])
-def test_data_that_is_no_object_holds_nothing(shopfront, data):
+def test_data_that_is_no_object_counts_as_empty(shopfront, data):
     missing = "ID de Payment Intent es requerido"
     refused(shopfront.api("get_payment_intent", data), 400, missing)
     refused(shopfront.api("confirm_payment", data), 400, missing)
@@ -73,7 +78,7 @@ def test_other_methods_are_405_in_the_envelope(shopfront):
         assert (head.status_code, head.headers["Access-Control-Allow-Origin"]) == (405, "*")
 
 
-def test_a_body_of_64_kib_is_taken_and_one_byte_more_is_413(shopfront):
+def test_a_body_of_64_kib_is_accepted_and_one_byte_more_is_413(shopfront):
     frame = len(json.dumps({"data": {"amount": 5, "x": ""}}))
     for path in PATHS:
         for more, expected in ((0, None), (1, 413)):
@@ -86,14 +91,14 @@ def test_a_body_of_64_kib_is_taken_and_one_byte_more_is_413(shopfront):
                 assert answer.json().get("error") != NOT_JSON
 
 
-def test_a_browser_may_ask_first(shopfront):
-    asked = {
+def test_preflight_requests_are_answered(shopfront):
+    headers = {
         "Origin": "https://elsewhere.example",
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "content-type, idempotency-key",
     }
     for path in PATHS:
-        answer = requests.options(shopfront.url + path, headers=asked, timeout=20)
+        answer = requests.options(shopfront.url + path, headers=headers, timeout=20)
         assert answer.status_code == 200
         assert answer.headers["Access-Control-Allow-Origin"] == "*"
         assert answer.headers["Access-Control-Allow-Methods"] == "POST"
@@ -103,12 +108,12 @@ def test_a_browser_may_ask_first(shopfront):
 
 
 def test_other_headers_are_not_allowed_by_the_preflight(shopfront):
-    asked = {
+    headers = {
         "Origin": "https://elsewhere.example",
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization",
     }
-    answer = requests.options(shopfront.url + PATHS[0], headers=asked, timeout=20)
+    answer = requests.options(shopfront.url + PATHS[0], headers=headers, timeout=20)
     assert "authorization" not in answer.headers.get("Access-Control-Allow-Headers", "").lower()
 
 
@@ -124,16 +129,16 @@ def test_nothing_else_of_the_site_is_open_to_other_origins(shopfront):
 
 @pytest.mark.parametrize("settings", [{"api_origins": ("https://a.example", "https://b.example")}])
 def test_the_allowed_origins_are_a_setting(shopfront):
-    def origin_told(origin):
+    def allowed_origin(origin):
         answer = shopfront.api("get_payment_intent", {}, Origin=origin)
-        told = answer.headers.get("Access-Control-Allow-Origin")
-        # A shared cache must not hand one origin's answer to the other.
-        assert "Origin" in answer.headers["Vary"] or told is None
-        return told
+        allowed = answer.headers.get("Access-Control-Allow-Origin")
+        # A shared cache must not serve one origin's response to the other.
+        assert "Origin" in answer.headers["Vary"] or allowed is None
+        return allowed
 
-    assert origin_told("https://a.example") == "https://a.example"
-    assert origin_told("https://b.example") == "https://b.example"
-    assert origin_told("https://c.example") is None
+    assert allowed_origin("https://a.example") == "https://a.example"
+    assert allowed_origin("https://b.example") == "https://b.example"
+    assert allowed_origin("https://c.example") is None
 
 
 @pytest.mark.parametrize("settings", [{"api_per_address": "3 per minute"}])
@@ -153,7 +158,7 @@ def test_too_many_calls_are_429_with_the_time_to_wait(shopfront):
 
 @pytest.mark.parametrize("settings", [{"stripe_retries": 0}])
 @pytest.mark.parametrize("fate", ["lost", "unanswered"])
-def test_stripe_out_of_reach_is_said_so(shopfront, fate):
+def test_when_stripe_is_unreachable_the_error_says_so(shopfront, fate):
     StripeLine(shopfront).fate = lambda call: fate
     text = "No se pudo contactar con Stripe"
     refused(shopfront.api("create_payment_intent", {"amount": 5}), 500, text)
@@ -168,7 +173,7 @@ def test_stripes_own_message_is_passed_on(shopfront):
 
 
 @pytest.mark.parametrize("settings", [{"stripe_retries": 0}])
-def test_a_page_of_some_proxy_is_no_message_of_stripes(shopfront):
+def test_the_page_of_a_proxy_is_not_passed_on(shopfront):
     def proxy(environ, start_response):
         start_response("502 Bad Gateway", [("Content-Type", "text/html")])
         return [b"<h1>internal host 10.1.2.3</h1>"]
@@ -178,7 +183,7 @@ def test_a_page_of_some_proxy_is_no_message_of_stripes(shopfront):
     refused(answer, 500, "No se pudo contactar con Stripe")
 
 
-def test_unknown_ids_bring_stripes_message(shopfront):
+def test_unknown_ids_are_stripes_error(shopfront):
     for endpoint in ("get_payment_intent", "confirm_payment"):
         for unknown in ("pi_unknown", ".", "..", "é"):
             answer = shopfront.api(endpoint, {"payment_intent_id": unknown})

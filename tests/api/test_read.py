@@ -1,20 +1,20 @@
-"""stripe_confirm_payment and stripe_get_payment_intent: Stripe says, the caller only asks."""
+"""stripe_confirm_payment and stripe_get_payment_intent: only Stripe's data counts."""
 
 from __future__ import annotations
 
 import pytest
 
+from tests.api.test_envelope import readable_from_anywhere
 from tests.invariants import check_money, check_stock, check_tickets
-from tests.payments.test_api_envelope import readable_from_anywhere
 
 
-def made(front, amount=75, currency="usd", **data):
+def create(front, amount=75, currency="usd", **data):
     answer = front.api("create_payment_intent", {"amount": amount, "currency": currency, **data})
     assert answer.status_code == 200, answer.text
     return answer.json()["data"]["payment_intent_id"]
 
 
-def asked(front, endpoint, payment_intent, **more):
+def call(front, endpoint, payment_intent, **more):
     answer = front.api(endpoint, {"payment_intent_id": payment_intent, **more})
     readable_from_anywhere(answer)
     assert answer.json()["status"] == answer.status_code
@@ -22,32 +22,32 @@ def asked(front, endpoint, payment_intent, **more):
 
 
 def test_a_succeeded_payment_is_confirmed(shopfront):
-    pi = made(shopfront, "75.50")
-    paid = shopfront.confirm(pi)
-    answer = asked(shopfront, "confirm_payment", pi)
+    pi = create(shopfront, "75.50")
+    intent = shopfront.confirm(pi)
+    answer = call(shopfront, "confirm_payment", pi)
     assert answer.status_code == 200
     body = answer.json()
     assert body["message"] == "Procesado"
-    told = body["data"]["payment_intent"]
-    charges = told.pop("charges")
-    assert told == {
+    fields = body["data"]["payment_intent"]
+    charges = fields.pop("charges")
+    assert fields == {
         "id": pi,
         "status": "succeeded",
         "amount": 75.5,
         "currency": "usd",
-        "created": paid.created,
-        "payment_method": paid.payment_method,
+        "created": intent.created,
+        "payment_method": intent.payment_method,
     }
     assert body["data"].keys() == {"success", "payment_intent"}
     assert body["data"]["success"] is True
     assert [(c["object"], c["payment_intent"], c["amount"]) for c in charges] == [
         ("charge", pi, 7550)
     ]
-    assert charges[0]["id"] == paid.latest_charge
+    assert charges[0]["id"] == intent.latest_charge
 
 
 def test_any_other_status_is_no_success(shopfront):
-    pi = made(shopfront)
+    pi = create(shopfront)
     _not_completed(shopfront, pi, "requires_payment_method", charges=0)
     with pytest.raises(Exception, match="declined"):
         shopfront.confirm(pi, "pm_card_visa_chargeDeclined")
@@ -59,13 +59,13 @@ def test_any_other_status_is_no_success(shopfront):
 
 
 def _not_completed(front, pi, status, charges):
-    answer = asked(front, "confirm_payment", pi, status="succeeded", amount=0)
+    answer = call(front, "confirm_payment", pi, status="succeeded", amount=0)
     body = answer.json()
     assert answer.status_code == 400
     assert (body["message"], body["data"]["success"]) == ("Error", False)
     assert body["error"] == f"El pago no fue completado. Estado: {status}"
-    told = body["data"]["payment_intent"]
-    assert told.keys() == {
+    fields = body["data"]["payment_intent"]
+    assert fields.keys() == {
         "id",
         "status",
         "amount",
@@ -74,20 +74,20 @@ def _not_completed(front, pi, status, charges):
         "payment_method",
         "charges",
     }
-    assert (told["status"], told["amount"], len(told["charges"])) == (status, 75, charges)
+    assert (fields["status"], fields["amount"], len(fields["charges"])) == (status, 75, charges)
 
 
-def test_get_tells_the_state_whatever_it_is(shopfront):
-    pi = made(shopfront, metadata={"cart": 7})
+def test_get_returns_the_payment_intent_in_any_status(shopfront):
+    pi = create(shopfront, metadata={"cart": 7})
     for status in ("requires_payment_method", "succeeded"):
-        answer = asked(shopfront, "get_payment_intent", pi)
+        answer = call(shopfront, "get_payment_intent", pi)
         assert answer.status_code == 200
         data = answer.json()["data"]
         assert data.keys() == {"success", "payment_intent"}
         assert data["success"] is True
-        told = data["payment_intent"]
-        metadata = told.pop("metadata")
-        assert told == {"id": pi, "status": status, "amount": 75, "currency": "usd"}
+        fields = data["payment_intent"]
+        metadata = fields.pop("metadata")
+        assert fields == {"id": pi, "status": status, "amount": 75, "currency": "usd"}
         assert (metadata["cart"], metadata["platform"]) == ("7", "TMT")
         assert "secret" not in answer.text
         if status != "succeeded":
@@ -95,7 +95,7 @@ def test_get_tells_the_state_whatever_it_is(shopfront):
 
 
 @pytest.mark.parametrize(
-    ("written", "currency", "told"),
+    ("amount", "currency", "expected"),
     [
         ("75.00", "usd", "75"),
         ("0.55", "usd", "0.55"),
@@ -105,31 +105,31 @@ def test_get_tells_the_state_whatever_it_is(shopfront):
         ("10", "isk", "10"),
     ],
 )
-def test_mon01_amounts_are_told_in_major_units(shopfront, written, currency, told):
-    pi = made(shopfront, written, currency)
+def test_mon01_amounts_are_told_in_major_units(shopfront, amount, currency, expected):
+    pi = create(shopfront, amount, currency)
     shopfront.confirm(pi)
     for endpoint in ("get_payment_intent", "confirm_payment"):
-        text = asked(shopfront, endpoint, pi).text
-        assert f'"amount":{told},' in text.replace(" ", ""), text
+        text = call(shopfront, endpoint, pi).text
+        assert f'"amount":{expected},' in text.replace(" ", ""), text
 
 
-def test_a_currency_that_the_shop_does_not_know_is_told_too(shopfront):
+def test_a_currency_that_the_shop_does_not_sell_in_has_two_decimals(shopfront):
     pi = shopfront.stripe.v1.payment_intents.create({"amount": 5000, "currency": "hrk"})
-    answer = asked(shopfront, "get_payment_intent", pi.id)
+    answer = call(shopfront, "get_payment_intent", pi.id)
     assert answer.json()["data"]["payment_intent"]["amount"] == 50
 
 
-def test_confirm_settles_an_order_of_the_shop(shopfront):
+def test_confirm_syncs_an_order_of_the_shop(shopfront):
     shopfront.silence_stripe()
     order = shopfront.buyer().reserve(2, 1)
     pi = _open(shopfront, order)
-    assert asked(shopfront, "confirm_payment", pi).status_code == 400
+    assert call(shopfront, "confirm_payment", pi).status_code == 400
     assert shopfront.order(order.token).status == "held"
     shopfront.confirm(pi)
-    assert asked(shopfront, "get_payment_intent", pi).status_code == 200
+    assert call(shopfront, "get_payment_intent", pi).status_code == 200
     assert shopfront.order(order.token).status == "held"
     for _ in range(3):
-        assert asked(shopfront, "confirm_payment", pi).status_code == 200
+        assert call(shopfront, "confirm_payment", pi).status_code == 200
     assert shopfront.order(order.token).status == "paid"
     shopfront.run_jobs()
     assert (shopfront.stock(), len(shopfront.mails())) == ((0, 3), 1)
@@ -142,9 +142,9 @@ def test_pay09_metadata_never_pays_for_an_order(shopfront):
     claims = {"order": order.code, "order_id": order.id, "token": order.token}
     claims |= {"payment_intent": own, "platform": "TMT", "orders": order.code}
     for amount in ("75", "0.50", "150"):
-        foreign = made(shopfront, amount, metadata=claims)
+        foreign = create(shopfront, amount, metadata=claims)
         shopfront.confirm(foreign)
-        assert asked(shopfront, "confirm_payment", foreign, order=order.code).status_code == 200
+        assert call(shopfront, "confirm_payment", foreign, order=order.code).status_code == 200
         shopfront.run_jobs()
         page = f"/orders/{order.token}/return?payment_intent={foreign}&redirect_status=succeeded"
         shopfront.buyer().get(page)
@@ -157,12 +157,12 @@ def test_pay09_metadata_never_pays_for_an_order(shopfront):
 
 def test_pay09_a_settled_payment_pays_no_second_order(shopfront):
     first, second = (shopfront.buyer().reserve(1) for _ in range(2))
-    spent = _open(shopfront, first)
-    unpaid = _open(shopfront, second)
-    shopfront.confirm(spent)
+    first_intent = _open(shopfront, first)
+    second_intent = _open(shopfront, second)
+    shopfront.confirm(first_intent)
     for _ in range(2):
-        asked(shopfront, "confirm_payment", spent, order=second.code, other=unpaid)
-        shopfront.buyer().get(f"/orders/{second.token}/return?payment_intent={spent}")
+        call(shopfront, "confirm_payment", first_intent, order=second.code, other=second_intent)
+        shopfront.buyer().get(f"/orders/{second.token}/return?payment_intent={first_intent}")
         shopfront.run_jobs()
     assert shopfront.order(first.token).status == "paid"
     assert shopfront.order(second.token).status == "held"

@@ -1,4 +1,4 @@
-"""stripe_create_payment_intent: amounts as written, and what goes to Stripe with them."""
+"""stripe_create_payment_intent: exact amounts, and what is sent to Stripe with them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.payments.test_api_envelope import refused
+from tests.api.test_envelope import refused
 from tmt.api.schemas import BadRequest, read_create, read_data
 from tmt.core.money import CURRENCIES
 
@@ -58,7 +58,7 @@ AMOUNTS = [
 
 
 def post(front, amount, more=""):
-    """Posts the JSON of an amount to the letter, as another language's program would write it."""
+    """Posts the amount exactly as written, as a program in another language may write it."""
     body = f'{{"data": {{"amount": {amount}{more}}}}}'
     path = f"{front.url}/stripe_create_payment_intent"
     return requests.post(path, data=body.encode(), timeout=20)
@@ -74,14 +74,14 @@ def test_mon01_amounts_reach_stripe_as_they_were_written(shopfront):
     for amount, currency, minor in AMOUNTS:
         answer = post(shopfront, amount, f', "currency": "{currency}"')
         assert answer.status_code == 200, (amount, currency, answer.text)
-        told = answer.json()["data"]
-        intent = shopfront.stripe.v1.payment_intents.retrieve(told["payment_intent_id"])
+        data = answer.json()["data"]
+        intent = shopfront.stripe.v1.payment_intents.retrieve(data["payment_intent_id"])
         assert (intent.amount, intent.currency) == (minor, currency.lower()), amount
-        assert intent.client_secret == told["client_secret"]
+        assert intent.client_secret == data["client_secret"]
         assert intent.status == "requires_payment_method"
 
 
-def test_what_is_no_amount_is_refused(shopfront):
+def test_invalid_amounts_are_refused(shopfront):
     bad = ["null", "true", "false", "NaN", "Infinity", "-Infinity", "0", "-1", "0.0", "-0", "[]"]
     bad += ["{}", "0.004", "0.00499999", "1e-9", "1e999", "1e99999999999999999999", "[75]"]
     bad += ["1e-99999999999999999999", "9" * 5000]
@@ -94,12 +94,12 @@ def test_what_is_no_amount_is_refused(shopfront):
     refused(post(shopfront, "0.49", ', "currency": "isk"'), 400, BAD_AMOUNT)
 
 
-def test_the_smallest_amounts_go_to_stripe_which_decides(shopfront):
+def test_amounts_outside_stripes_limits_are_stripes_error(shopfront):
     refused(post(shopfront, "0.005"), 500, "Amount must be at least $0.50")
     refused(post(shopfront, "1000000"), 500, "Amount must be no more than $999,999.99")
 
 
-def test_what_is_no_currency_is_refused(shopfront):
+def test_invalid_currencies_are_refused(shopfront):
     bad = ("", "us", "usdd", "u$d", "123", " usd", "xyz", "üsd", 5, True, [], {}, ["usd"])
     for currency in bad:
         answer = shopfront.api("create_payment_intent", {"amount": 75, "currency": currency})
@@ -116,19 +116,19 @@ def test_defaults(shopfront):
     assert created(shopfront, description="Dos entradas ñ").description == "Dos entradas ñ"
 
 
-def test_metadata_is_sent_as_strings_and_our_two_always_win(shopfront):
-    sent = {"text": "ñ", "whole": 7, "part": 1.10, "yes": True, "no": False}
+def test_metadata_is_sent_as_strings_and_cannot_replace_the_shops_own(shopfront):
+    metadata = {"text": "ñ", "whole": 7, "part": 1.10, "yes": True, "no": False}
     before = datetime.now(UTC)
-    intent = created(shopfront, metadata={**sent, "platform": "evil", "timestamp": "1999"})
-    told = intent.metadata.to_dict()
-    moment = datetime.fromisoformat(told.pop("timestamp"))
+    intent = created(shopfront, metadata={**metadata, "platform": "evil", "timestamp": "1999"})
+    stored = intent.metadata.to_dict()
+    moment = datetime.fromisoformat(stored.pop("timestamp"))
     assert before - timedelta(seconds=1) <= moment <= datetime.now(UTC)
     assert moment.utcoffset() == timedelta()
-    assert told.pop("platform") == "TMT"
-    assert told == {"text": "ñ", "whole": "7", "part": "1.1", "yes": "true", "no": "false"}
+    assert stored.pop("platform") == "TMT"
+    assert stored == {"text": "ñ", "whole": "7", "part": "1.1", "yes": "true", "no": "false"}
 
 
-def test_metadata_that_stripe_would_not_take_is_refused(shopfront):
+def test_metadata_beyond_stripes_limits_is_refused(shopfront):
     bad = ["x", [], 5, True, {"a": None}, {"a": []}, {"a": {}}, {"a": {"b": "c"}}]
     bad += [{"k" * 41: "v"}, {"k": "v" * 501}, {"": "v"}, {"a[b]": "v"}]
     bad += [{f"key{n}": "v" for n in range(49)}]
@@ -138,19 +138,19 @@ def test_metadata_that_stripe_would_not_take_is_refused(shopfront):
     refused(post(shopfront, "75", ', "metadata": {"a": NaN}'), 400, BAD_METADATA)
 
 
-def test_metadata_at_its_limits_is_taken(shopfront):
+def test_metadata_at_stripes_limits_is_accepted(shopfront):
     full = {f"{n:0>40}": "ñ" * 500 for n in range(48)}
     answer = post(shopfront, "75", f', "metadata": {json.dumps(full, ensure_ascii=False)}')
     assert answer.status_code == 200, answer.text
     pi = answer.json()["data"]["payment_intent_id"]
-    told = shopfront.stripe.v1.payment_intents.retrieve(pi).metadata.to_dict()
-    assert len(told) == 50
-    assert {name: told[name] for name in full} == full
+    stored = shopfront.stripe.v1.payment_intents.retrieve(pi).metadata.to_dict()
+    assert len(stored) == 50
+    assert {name: stored[name] for name in full} == full
     replaced = {f"key{n}": "v" for n in range(48)} | {"platform": "x", "timestamp": "y"}
     assert len(created(shopfront, metadata=replaced).metadata.to_dict()) == 50
 
 
-def test_one_key_makes_one_payment_intent_although_time_goes_on(shopfront):
+def test_one_key_creates_one_payment_intent_also_later(shopfront):
     def make():
         data = {"amount": 75, "metadata": {"cart": "7"}}
         answer = shopfront.api("create_payment_intent", data, **{"Idempotency-Key": "cart-7"})
@@ -166,7 +166,7 @@ def test_one_key_makes_one_payment_intent_although_time_goes_on(shopfront):
     assert len(without | {first["payment_intent_id"]}) == 3
 
 
-def test_one_key_at_the_same_instant_makes_one_payment_intent(shopfront):
+def test_one_key_at_the_same_instant_creates_one_payment_intent(shopfront):
     answers = []
     start = threading.Barrier(6)
 
@@ -194,12 +194,12 @@ def test_one_key_for_two_different_requests_is_stripes_error(shopfront):
 
 @pytest.mark.parametrize("key", ["k" * 64, "k" * 300, "k" * 5000, "llave-ñ", "a b", "'\"<>"])
 def test_keys_of_any_length_and_letter_work(shopfront, key):
-    sent = {"Idempotency-Key": key.encode()}
-    answers = [shopfront.api("create_payment_intent", {"amount": 75}, **sent) for _ in range(2)]
+    header = {"Idempotency-Key": key.encode()}
+    answers = [shopfront.api("create_payment_intent", {"amount": 75}, **header) for _ in range(2)]
     ids = {answer.json()["data"]["payment_intent_id"] for answer in answers}
     assert len(ids) == 1
-    almost = {"Idempotency-Key": key.encode() + b"x"}
-    other = shopfront.api("create_payment_intent", {"amount": 75}, **almost)
+    longer = {"Idempotency-Key": key.encode() + b"x"}
+    other = shopfront.api("create_payment_intent", {"amount": 75}, **longer)
     assert other.json()["data"]["payment_intent_id"] not in ids
 
 
@@ -221,8 +221,8 @@ def test_a_callers_key_is_never_the_shops(shopfront):
     st.booleans(),
 )
 def test_every_decimal_is_rounded_half_up_as_written(amount, currency, quoted):
-    written = f'"{amount:f}"' if quoted else f"{amount:f}"
-    data = read_data(f'{{"data": {{"amount": {written}, "currency": "{currency}"}}}}'.encode())
+    text = f'"{amount:f}"' if quoted else f"{amount:f}"
+    data = read_data(f'{{"data": {{"amount": {text}, "currency": "{currency}"}}}}'.encode())
     expected = half_up(Fraction(amount), currency)
     if expected == 0:
         with pytest.raises(BadRequest, match="El monto"):
@@ -260,6 +260,6 @@ JSON = st.recursive(
 )
 def test_no_json_breaks_the_reader(data):
     with suppress(BadRequest):
-        wanted = read_create(read_data(json.dumps({"data": data}).encode()))
-        assert wanted.amount > 0
-        assert all(isinstance(value, str) for value in wanted.metadata.values())
+        payment = read_create(read_data(json.dumps({"data": data}).encode()))
+        assert payment.amount > 0
+        assert all(isinstance(value, str) for value in payment.metadata.values())

@@ -1,4 +1,4 @@
-"""The mails' words: what a buyer reads, in both languages, as text and as HTML."""
+"""The templates of mails, in both languages, as text and as HTML."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 import pytest
 
-from tests.core.test_mail import MESSAGE, built
+from tests.core.test_mail import MESSAGE, build_and_parse
 from tmt.core.i18n import format_date, format_datetime, format_time, gettext, use_locale
 from tmt.core.money import format_money
 
@@ -60,8 +60,8 @@ def translate(message: str, **values: Any) -> str:
     return gettext(message) % values if values else gettext(message)
 
 
-def rendered(name: str, locale: str = "en", **changes: Any) -> str:
-    """The mail template, where a name that the context lacks is an error."""
+def render(name: str, locale: str = "en", **changes: Any) -> str:
+    """The rendered mail template; a name that the context lacks is an error."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=jinja2.select_autoescape(["html"]),
@@ -81,20 +81,20 @@ def rendered(name: str, locale: str = "en", **changes: Any) -> str:
 @pytest.mark.parametrize("kind", ["confirmation", "find_orders", "refunded_late"])
 class TestEveryMail:
     @pytest.mark.parametrize("locale", ["en", "es"])
-    def test_becomes_a_message(self, kind: str, locale: str) -> None:
-        mail = built(
+    def test_renders_to_a_message(self, kind: str, locale: str) -> None:
+        mail = build_and_parse(
             replace(
                 MESSAGE,
-                subject=rendered(f"{kind}.subject.txt", locale),
-                text=rendered(f"{kind}.txt", locale),
-                html=rendered(f"{kind}.html", locale),
+                subject=render(f"{kind}.subject.txt", locale),
+                text=render(f"{kind}.txt", locale),
+                html=render(f"{kind}.html", locale),
             )
         )
         assert mail["Subject"]
         assert "\n" not in mail["Subject"]
 
-    def test_says_the_same_in_both_forms(self, kind: str) -> None:
-        text, html = rendered(f"{kind}.txt"), rendered(f"{kind}.html")
+    def test_has_the_same_content_as_text_and_as_html(self, kind: str) -> None:
+        text, html = render(f"{kind}.txt"), render(f"{kind}.html")
         assert "Rock & <Roll>" in text
         assert "Rock &amp; &lt;Roll&gt;" in html
         assert "<Roll>" not in html
@@ -105,8 +105,8 @@ class TestEveryMail:
         assert "https://shop.example/orders/token" in text
         assert 'href="https://shop.example/orders/token"' in html
 
-    def test_needs_no_picture_script_or_file_from_elsewhere(self, kind: str) -> None:
-        html = rendered(f"{kind}.html", "es")
+    def test_has_no_image_script_or_external_file(self, kind: str) -> None:
+        html = render(f"{kind}.html", "es")
         assert '<html lang="es">' in html
         assert 'name="viewport"' in html
         assert not any(mark in html for mark in ("<img", "<script", "<link", "url(", "src="))
@@ -115,18 +115,18 @@ class TestEveryMail:
 class TestConfirmation:
     def test_lists_the_tickets_and_what_was_paid(self) -> None:
         for form in ("confirmation.txt", "confirmation.html"):
-            text = rendered(form)
+            text = render(form)
             assert "Łukasz Żółć" in text
             assert "2 × Platea: €150.50" in text
             assert "Total: €150.50" in text
 
     def test_only_a_test_order_says_so(self) -> None:
         for form in ("confirmation.txt", "confirmation.html"):
-            assert "test tickets" in rendered(form, test=True)
-            assert "test tickets" not in rendered(form)
-        assert rendered("confirmation.subject.txt", test=True).startswith("[Test] ")
+            assert "test tickets" in render(form, test=True)
+            assert "test tickets" not in render(form)
+        assert render("confirmation.subject.txt", test=True).startswith("[Test] ")
 
 
-def test_the_late_refund_names_the_whole_sum() -> None:
-    assert "all of it: €150.50" in rendered("refunded_late.txt")
-    assert "all of it: €150.50" in rendered("refunded_late.html")
+def test_the_late_refund_names_the_whole_amount() -> None:
+    assert "all of it: €150.50" in render("refunded_late.txt")
+    assert "all of it: €150.50" in render("refunded_late.html")

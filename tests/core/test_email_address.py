@@ -1,0 +1,35 @@
+"""E-mail addresses: which are valid for whom, and which are the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from tmt.core.email_address import ascii_email, email_key, parse_email
+
+
+def test_case_and_width_make_no_other_address() -> None:
+    assert email_key("Ana@Example.COM") == email_key("ana@example.com")
+    assert email_key("ＡＮＡ@example.com") == email_key("ana@example.com")
+
+
+def test_domains_are_compared_by_idna() -> None:
+    assert email_key("ana@MÜNCHEN.example") == email_key("ana@xn--mnchen-3ya.example")
+    assert email_key("ana@straße.example") != email_key("ana@strasse.example")
+
+
+@pytest.mark.parametrize("text", ["", "@", "ana", "ana@", "@example.com", "ana@exa mple"])
+def test_what_is_no_address_has_a_key_too(text: str) -> None:
+    assert email_key(text) == email_key(text.upper())
+
+
+@pytest.mark.parametrize("address", ["root@localhost", "office@mail.local", "shop@mail.test"])
+def test_only_the_shops_own_addresses_may_be_local(address: str) -> None:
+    assert ascii_email(address) == address
+    with pytest.raises(ValueError, match="@-sign"):
+        parse_email(address)
+
+
+def test_a_buyers_address_is_put_into_its_usual_form() -> None:
+    assert parse_email("Ana@EXAMPLE.com") == "Ana@example.com"
+    assert parse_email("ana@xn--mnchen-3ya.example") == "ana@münchen.example"
+    assert ascii_email("ana@münchen.example") == "ana@xn--mnchen-3ya.example"
