@@ -1,4 +1,4 @@
-"""The operator's commands: `flask reconcile` and `flask audit`, `flask inbox` and `flask outbox`."""
+"""The operator's commands: `flask reconcile`, `flask audit`, `flask inbox`, `flask outbox`."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ from tmt.core.errors import DomainError
 from tmt.gateway import inbox
 from tmt.gateway.errors import GatewayError
 from tmt.operations import audit
-from tmt.operations.audit_repair import Breach
 from tmt.operations.reconcile import reconcile
 from tmt.payments.alerts import open_alerts
 from tmt.shop import Shop
 
 
 @click.command("reconcile")
-@click.option("--since", help="Such as 30d, 12h, or 2026-11-30; without it, the last run.")
+@click.option("--since", help="Such as 30d, 12h or 2026-11-30.  [default: the last complete run]")
 @with_appcontext
 def reconcile_command(since: str | None) -> None:
-    """Reads from Stripe everything that is open here, and events that never arrived."""
+    """Asks Stripe about whatever is open, and for events that never arrived."""
     shop = web.shop()
     start = None if since is None else _parse_since(since, shop.clock.now())
     report = reconcile(shop, web.gateway(), start)
@@ -51,21 +50,21 @@ def reconcile_command(since: str | None) -> None:
 def audit_command(repair: bool, offline: bool) -> None:
     """Compares orders, money, tickets and stock with each other and with Stripe.
 
-    Prints every breach of what the shop promises, and how to repair it. Exit code 0: sound;
-    1: there are breaches; 2: Stripe does not answer.
+    Prints every breach of what the shop promises, and how to fix it. Exit code 0: sound; 1: there
+    are breaches; 2: Stripe does not answer.
     """
     shop, failed = web.shop(), []
-    breaches = _run_audit(shop, offline)
+    breaches = _print_breaches(shop, offline)
     if repair and any(breach.repair for breach in breaches):
         failed = audit.repair(shop, web.gateway(), breaches)
         click.echo("\nRepaired what is safe to repair; after that:\n")
-        breaches = _run_audit(shop, offline)
+        breaches = _print_breaches(shop, offline)
     for text in failed:
         click.echo(f"could not be repaired: {text}", err=True)
     with shop.db.reading() as session:
         waiting = len(open_alerts(session))
     if waiting:
-        click.echo(f"{waiting} alerts wait for a person: flask alerts list")
+        click.echo(f"{waiting} open alerts: flask alerts list")
     click.echo(f"{len(breaches)} breaches" if breaches else "sound")
     sys.exit(1 if breaches else 0)
 
@@ -84,17 +83,20 @@ def _parse_since(text: str, now: datetime) -> datetime:
         ) from None
 
 
-def _run_audit(shop: Shop, offline: bool) -> list[Breach]:
-    """The breaches, each printed as soon as it is found."""
+class _StripeDoesNotAnswer(click.ClickException):
+    exit_code = 2
+
+
+def _print_breaches(shop: Shop, offline: bool) -> list[audit.Breach]:
+    """Runs the audit; each breach is printed as soon as it is found."""
     breaches = []
     try:
         for breach in audit.audit(shop, None if offline else web.gateway()):
-            click.echo(f"{breach.invariant}  {breach.subject}: {breach.what}")
-            click.echo(f"    to repair: {breach.mend}")
+            click.echo(f"{breach.invariant}  {breach.subject}: {breach.problem}")
+            click.echo(f"    to fix: {breach.how_to_fix}")
             breaches.append(breach)
     except GatewayError as error:
-        click.echo(f"Stripe does not answer: {error.name}: {error}", err=True)
-        sys.exit(2)
+        raise _StripeDoesNotAnswer(f"Stripe does not answer: {error.name}: {error}") from None
     return breaches
 
 
