@@ -89,7 +89,7 @@ def stock_breaches(session: Session) -> Iterator[Breach]:
                 yield Breach("I1", subject, problem, _REPAIR, repair)
             if is_oversold:
                 problem = f"has {row.capacity} tickets, but its orders have {expected}"
-                how_to_fix = "raise the capacity, or refund orders with flask refund"
+                how_to_fix = "raise the capacity, or refund orders: flask refund"
                 yield Breach("I1", subject, problem, how_to_fix)
 
 
@@ -283,7 +283,7 @@ def _ticket_count_breaches(session: Session) -> Iterator[Breach]:
     )
     for code, count in session.execute(unpaid):
         problem = f"has {count} tickets that were not paid for"
-        yield Breach("I3", f"order {code}", problem, "make them void with flask refund --tickets")
+        yield Breach("I3", f"order {code}", problem, "void them: flask refund --tickets")
 
 
 def _void_ticket_breaches(session: Session) -> Iterator[Breach]:

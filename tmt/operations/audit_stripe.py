@@ -144,7 +144,7 @@ def _compare(shop: Shop, gateway: Gateway, payment_intent: str) -> Iterator[Brea
         problem = f"{payment_intent} cannot be read: {type(error).__name__}: {error}"
         if isinstance(error, StripeNotFound):
             problem = f"{payment_intent} does not exist at Stripe"
-        how_to_fix = "check that the keys are those of the account that the order was placed on"
+        how_to_fix = "check that the keys belong to the account that the order was placed with"
         yield Breach("I2", subject, problem, how_to_fix)
         return
     # Read after Stripe's objects: an event that arrives in between must not look like a breach.

@@ -22,10 +22,10 @@ from tmt.shop import Shop
 
 
 @click.command("reconcile")
-@click.option("--since", help="Such as 30d, 12h or 2026-11-30.  [default: the last complete run]")
+@click.option("--since", help="For example 30d, 12h or 2026-11-30; by default, the last run.")
 @with_appcontext
 def reconcile_command(since: str | None) -> None:
-    """Asks Stripe about whatever is open, and for events that never arrived."""
+    """Checks everything that is open with Stripe, and fetches events that never arrived."""
     shop = web.shop()
     start = None if since is None else _parse_since(since, shop.clock.now())
     report = reconcile(shop, web.gateway(), start)
@@ -38,26 +38,26 @@ def reconcile_command(since: str | None) -> None:
     for text in report.failed:
         click.echo(f"failed: {text}", err=True)
     if not report.complete:
-        click.echo("not complete: Stripe does not answer; run it again", err=True)
+        click.echo("not complete: Stripe is not responding; run it again", err=True)
     if report.failed or not report.complete:
         sys.exit(1)
 
 
 @click.command("audit")
-@click.option("--repair", is_flag=True, help="Repair what is safe to repair, and audit again.")
+@click.option("--repair", is_flag=True, help="Repair what is safe to repair, then check again.")
 @click.option("--offline", is_flag=True, help="Check the database only.")
 @with_appcontext
 def audit_command(repair: bool, offline: bool) -> None:
-    """Compares orders, money, tickets and stock with each other and with Stripe.
+    """Checks orders, money, tickets and stock against each other and against Stripe.
 
-    Prints every breach of what the shop promises, and how to fix it. Exit code 0: sound; 1: there
-    are breaches; 2: Stripe does not answer.
+    Prints each breach with what would fix it. Exit code 0: sound; 1: there are breaches; 2: Stripe
+    could not be reached.
     """
     shop, failed = web.shop(), []
     breaches = _print_breaches(shop, offline)
     if repair and any(breach.repair for breach in breaches):
         failed = audit.repair(shop, web.gateway(), breaches)
-        click.echo("\nRepaired what is safe to repair; after that:\n")
+        click.echo("\nRepaired what is safe to repair. What is left:\n")
         breaches = _print_breaches(shop, offline)
     for text in failed:
         click.echo(f"could not be repaired: {text}", err=True)
@@ -79,11 +79,11 @@ def _parse_since(text: str, now: datetime) -> datetime:
         return datetime.fromisoformat(text).replace(tzinfo=UTC)
     except ValueError:
         raise click.ClickException(
-            f"'{text[:40]}' is not a time such as 30d, 12h or 2026-11-30"
+            f"'{text[:40]}' is not a time, for example 30d, 12h or 2026-11-30"
         ) from None
 
 
-class _StripeDoesNotAnswer(click.ClickException):
+class _StripeNotReached(click.ClickException):
     exit_code = 2
 
 
@@ -96,7 +96,7 @@ def _print_breaches(shop: Shop, offline: bool) -> list[audit.Breach]:
             click.echo(f"    to fix: {breach.how_to_fix}")
             breaches.append(breach)
     except GatewayError as error:
-        raise _StripeDoesNotAnswer(f"Stripe does not answer: {error.name}: {error}") from None
+        raise _StripeNotReached(f"Stripe could not be reached: {error.name}: {error}") from None
     return breaches
 
 

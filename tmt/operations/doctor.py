@@ -50,4 +50,4 @@ def run_checks(checks: Sequence[Check]) -> Iterator[tuple[str, Finding]]:
             yield name, check()
         except Exception as error:  # noqa: BLE001 - one failing check must not hide the others
             text = f"could not be checked ({type(error).__name__})"
-            yield name, red(text, "Fix what is red above it first, then run flask doctor again.")
+            yield name, red(text, "Fix what is red above it first, then run this again.")

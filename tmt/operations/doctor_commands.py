@@ -52,7 +52,7 @@ def doctor_command() -> None:
             findings.append(finding)
     worst = max(finding.level for finding in findings)
     steps = list(_steps_to_live(shop.settings, findings))
-    click.echo("\nBefore this shop can sell for real:" if steps else "\nThis shop is live.")
+    click.echo("\nBefore going live:" if steps else "\nThis shop is live.")
     for step in steps:
         click.echo(f"  - {step}")
     sys.exit(worst)
@@ -61,9 +61,9 @@ def doctor_command() -> None:
 def _steps_to_live(settings: Settings, findings: Sequence[Finding]) -> Iterator[str]:
     """What is to be done before the shop sells for real money."""
     if settings.sandbox:
-        yield "Set STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY: test keys first, live keys then."
+        yield "Set STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY: test keys first, then live keys."
     elif not settings.livemode:
-        yield "Replace the test keys by live keys (sk_live_…, pk_live_…)."
+        yield "Replace the test keys with live keys (sk_live_…, pk_live_…)."
     if not settings.livemode:
         yield "Register the webhook with live keys too: flask stripe register-webhook"
     if settings.stripe_api_base and not settings.sandbox:
@@ -71,7 +71,7 @@ def _steps_to_live(settings: Settings, findings: Sequence[Finding]) -> Iterator[
     if not settings.base_url.startswith("https://"):
         yield "Set TMT_BASE_URL to the shop's public https:// address."
     if not settings.mail_server:
-        yield "Set MAIL_SERVER and the settings that go with it: tickets are sent by mail."
+        yield "Set MAIL_SERVER and the settings around it: tickets are sent by email."
     if settings.sandbox:
         yield "Set your own SECRET_KEY, and run gunicorn and flask jobs instead of flask run."
     levels = {finding.level for finding in findings}
@@ -83,7 +83,7 @@ def _steps_to_live(settings: Settings, findings: Sequence[Finding]) -> Iterator[
 
 @stripe_commands.command("webhooks")
 def webhooks_command() -> None:
-    """The account's webhook endpoints, one a line; * marks the shop's own."""
+    """The account's webhook endpoints, one per line; * marks the shop's own."""
     url = webhook_url(web.shop().settings)
     endpoints = _call(web.gateway().account.endpoints)
     for endpoint in endpoints:
@@ -100,9 +100,9 @@ def webhooks_command() -> None:
 
 @stripe_commands.command("register-webhook")
 @click.option("--url", help="Where Stripe is to send events.  [default: the shop's own address]")
-@click.option("--roll", is_flag=True, help="Add an endpoint where there is one, for a new secret.")
+@click.option("--roll", is_flag=True, help="Create another even if there is one, for a new secret.")
 def register_command(url: str | None, roll: bool) -> None:
-    """Has Stripe send its events to this shop, and prints the signing secret, only this once."""
+    """Registers the shop's webhook at Stripe and prints its signing secret, only once."""
     settings, account = web.shop().settings, web.gateway().account
     address = (url or webhook_url(settings)).rstrip("/")
     existing = [e for e in _call(account.endpoints) if e.url.rstrip("/") == address]
@@ -115,7 +115,7 @@ def register_command(url: str | None, roll: bool) -> None:
     description = f"{settings.shop_name} (TMT)"
     created, secret = _call(lambda: account.create_endpoint(address, _EVENTS, description))
     click.echo(f"{created.id} is registered for {created.url}, in version {created.api_version}.")
-    click.echo("Its signing secret, which Stripe shows only this once:\n")
+    click.echo("Its signing secret, which Stripe shows only once:\n")
     click.echo(f"  {secret}\n")
     if existing:
         old = ", ".join(endpoint.id for endpoint in existing)
@@ -133,14 +133,14 @@ def _enable(account: Account, endpoint: WebhookEndpoint, settings: Settings) -> 
     events = {*_EVENTS, *endpoint.events}
     subscribed = [ALL_EVENTS] if ALL_EVENTS in events else sorted(events)
     _call(lambda: account.update_endpoint(endpoint.id, subscribed))
-    click.echo(f"{endpoint.id} exists: it is enabled and sends every event that the shop handles.")
+    click.echo(f"{endpoint.id} already exists: it is enabled and gets every event it needs.")
     if settings.sandbox:
         return
     click.echo("Its signing secret has not changed. For a new one: --roll")
     if endpoint.api_version != API_VERSION:
         version = endpoint.api_version or "the account's version"
-        click.echo(f"It sends {version}, which cannot be changed: --roll adds an endpoint that")
-        click.echo(f"sends {API_VERSION}.")
+        click.echo(f"It uses {version}, which cannot be changed: --roll creates one that uses")
+        click.echo(f"{API_VERSION}.")
 
 
 def _call(stripe_call: Callable[[], T]) -> T:

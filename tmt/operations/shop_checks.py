@@ -67,9 +67,9 @@ def run_shop_checks(
 
 def _mode(settings: Settings) -> Finding:
     if settings.sandbox:
-        return green("sandbox: a stand-in answers for Stripe, no money moves")
+        return green("sandbox: a local stand-in answers for Stripe, no real charges")
     if settings.stripe_api_base:
-        return green(f"test: {settings.stripe_api_base} answers for Stripe, no money moves")
+        return green(f"test: {settings.stripe_api_base} answers for Stripe, no real charges")
     return green("live: real money" if settings.livemode else "test: Stripe's test mode")
 
 
@@ -96,8 +96,8 @@ def _proxies(settings: Settings) -> Finding:
     if settings.trusted_proxies or not settings.base_url.startswith("https://"):
         return green(f"{settings.trusted_proxies} proxies in front of the shop are trusted")
     return yellow(
-        "no proxy is trusted, though one in front of the shop must terminate https",
-        "Set TMT_TRUSTED_PROXIES to their number: else all buyers share one address's limits.",
+        "none is trusted, although something in front of the shop must serve https",
+        "Set TMT_TRUSTED_PROXIES to their number: otherwise all buyers share one limit.",
     )
 
 
@@ -105,13 +105,13 @@ def _mail(settings: Settings, transport: Transport) -> Finding:
     try:
         transport.check()
     except MailUnavailable as error:
-        return red(str(error), "Until it works mails wait in the outbox: none is lost.")
+        return red(str(error), "Emails wait in the outbox in the meantime: none is lost.")
     if settings.sandbox or not settings.mail_server:
-        return green(f"mails are written to {settings.mail_folder} and not sent")
+        return green(f"emails are written to {settings.mail_folder} and not sent")
     server = f"{settings.mail_server}:{settings.mail_port}"
     if not settings.mail_sender:
         return yellow(
-            f"{server} takes mails, but they come from tickets@localhost",
+            f"{server} accepts emails, but they come from tickets@localhost",
             "Set MAIL_DEFAULT_SENDER, such as: Teatro Central <entradas@example.org>",
         )
     login = "accepts the login" if settings.mail_username else "answers; no login is set"
@@ -120,10 +120,10 @@ def _mail(settings: Settings, transport: Transport) -> Finding:
 
 def _organiser(settings: Settings) -> Finding:
     if settings.organiser_email:
-        return green("alerts are mailed to TMT_ORGANISER_EMAIL")
+        return green("TMT_ORGANISER_EMAIL gets every alert")
     return yellow(
-        "nobody is mailed about disputes, failed refunds and other alerts",
-        "Set TMT_ORGANISER_EMAIL; until then look at flask alerts list.",
+        "nobody gets an email about disputes, failed refunds and other alerts",
+        "Set TMT_ORGANISER_EMAIL; until then, check flask alerts list.",
     )
 
 
@@ -131,7 +131,7 @@ def _limits(settings: Settings, limits: Limits) -> Finding:
     if limits.works():
         return green("counted in Redis" if settings.limits_url else "counted on this machine")
     return red(
-        "cannot be counted: nobody is stopped from testing stolen cards",
+        "cannot be counted: nothing stops card testing",
         f"Look at {'TMT_LIMITS_URL' if settings.limits_url else settings.instance}.",
     )
 
@@ -139,15 +139,15 @@ def _limits(settings: Settings, limits: Limits) -> Finding:
 def _disk(shop: Shop) -> Finding:
     status = health.disk_status(shop)
     if status == "ok":
-        return green(f"there is room in {shop.settings.instance}")
-    return red(status, f"Make room on the disk of {shop.settings.instance}.")
+        return green(f"enough free space in {shop.settings.instance}")
+    return red(status, f"Free some disk space for {shop.settings.instance}.")
 
 
 def _database(shop: Shop) -> Finding:
     upgrade = "Run flask db upgrade."
     file = shop.db.engine.url.database
     if shop.db.is_sqlite and not Path(str(file)).exists():
-        return red("does not exist yet", f"{upgrade} flask run does it by itself.")
+        return red("there is no database yet", f"{upgrade} flask run does it by itself.")
     try:
         status = health.database_status(shop)
     except SQLAlchemyError as error:
@@ -179,20 +179,20 @@ def _queue(shop: Shop, name: str) -> Finding:
         backlog = queued_rows.backlog(session, health.QUEUES[name], shop.clock.now())
     look = f"Look at flask {name} list --open."
     if backlog.parked:
-        return red(f"{backlog.parked} rows failed too often and wait for a person", look)
+        return red(f"{backlog.parked} rows failed too often and were given up", look)
     if backlog.unclaimed > health.STALE_AFTER:
         return red(f"the oldest row has waited {backlog.unclaimed}", "Start flask jobs.")
     if backlog.failing:
-        return yellow(f"{backlog.failing} rows fail and are tried again", look)
-    return green("no row is failing or overdue")
+        return yellow(f"{backlog.failing} rows fail and will be retried", look)
+    return green("nothing is waiting")
 
 
 def _alerts(shop: Shop) -> Finding:
     with shop.db.reading() as session:
         count = len(alerts.open_alerts(session))
     if count:
-        return yellow(f"{count} are open", "Look at flask alerts list.")
-    return green("none is open")
+        return yellow(f"{count} need attention", "Look at flask alerts list.")
+    return green("no open alerts")
 
 
 def _declines(shop: Shop) -> Finding:

@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import delete, select, update
 
-from tests.payments.auditing import audited, finds, is_sound, paid, rest, spoil, without_limit
+from tests.operations.auditing import (
+    assert_breaches,
+    assert_sound,
+    begin_payment,
+    corrupt,
+    drain,
+    pay,
+    remove,
+    remove_capacity,
+    run_audit,
+)
 from tests.stripe_line import StripeLine, change_at_stripe
 from tmt.checkout.models import Order
 from tmt.checkout.states import Trigger
@@ -21,62 +31,55 @@ def settings():
     return {"stripe_retries": 0}
 
 
-def begun(front):
-    order = front.place_directly(2)
-    intent = current_intent(front.shop, front.gateway, order, Trigger.PAGE)
-    assert intent
-    return order, intent.id
-
-
 def refunds(front):
     with front.shop.db.reading() as session:
         return session.scalars(select(Refund).order_by(Refund.id)).all()
 
 
 def test_money_is_kept_for_an_order_that_is_not_paid(shopfront):
-    order, pi = paid(shopfront)
+    order, pi = pay(shopfront)
     issue_refund(shopfront.shop, order.code)
     for gone in (delete(Refund), delete(OutboxRow).where(OutboxRow.kind == "refund")):
         shopfront.shop.db.transaction(lambda session, gone=gone: session.execute(gone))
-    finds(shopfront, f"I2 order {order.code}: is refunded, and $150.00 of the buyer's money are")
-    is_sound(shopfront, "--repair")
+    assert_breaches(shopfront, f"I2 order {order.code}: is refunded, and $150.00 of the buyer's money are")
+    assert_sound(shopfront, "--repair")
     (made,) = shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
     assert (made.amount, refunds(shopfront)[0].stripe_id) == (15000, made.id)
 
 
 def test_money_that_could_not_be_given_back_waits_for_a_person(shopfront):
-    order, _pi = paid(shopfront, method="pm_card_refundFail")
+    order, _pi = pay(shopfront, method="pm_card_refundFail")
     issue_refund(shopfront.shop, order.code)
-    rest(shopfront)
+    drain(shopfront)
     shopfront.sandbox.advance(4 * 86400)
-    rest(shopfront)
+    drain(shopfront)
     assert [refund.status for refund in refunds(shopfront)] == ["failed"]
-    finds(shopfront, f"I2 order {order.code}: is refunded, and $150.00 of the buyer's money are")
-    code, lines = audited(shopfront, "--repair")
+    assert_breaches(shopfront, f"I2 order {order.code}: is refunded, and $150.00 of the buyer's money are")
+    code, lines = run_audit(shopfront, "--repair")
     assert code == 1
     assert any("could not be mended" in line and "failed before" in line for line in lines)
     assert len(refunds(shopfront)) == 1
     with shopfront.shop.db.reading() as session:
         (notice,) = open_alerts(session)
     resolve(shopfront.shop, notice.id)
-    is_sound(shopfront)
+    assert_sound(shopfront)
 
 
 def test_paid_with_less_than_it_costs(shopfront):
-    order, pi = paid(shopfront)
-    spoil(shopfront, Payment, amount_received=1)
+    order, pi = pay(shopfront)
+    corrupt(shopfront, Payment, amount_received=1)
     change_at_stripe(shopfront, pi, amount_received=1)
-    finds(shopfront, f"I2 order {order.code}: is paid, and no payment of $150.00 has come for it")
+    assert_breaches(shopfront, f"I2 order {order.code}: is paid, and no payment of $150.00 has come for it")
 
 
 def test_paid_twice_and_only_once_needed(shopfront):
-    order, _pi = paid(shopfront)
-    other, other_pi = begun(shopfront)
+    order, _pi = pay(shopfront)
+    other, other_pi = begin_payment(shopfront)
     shopfront.confirm(other_pi)
-    rest(shopfront)
+    drain(shopfront)
     moved = update(Payment).where(Payment.payment_intent_id == other_pi).values(order_id=order.id)
     shopfront.shop.db.transaction(lambda session: session.execute(moved))
-    finds(
+    assert_breaches(
         shopfront,
         f"I2 order {order.code}: costs $150.00, and $300.00 are kept for it",
         f"I2 order {other.code}: is paid, and no payment of $150.00 has come for it",
@@ -84,69 +87,69 @@ def test_paid_twice_and_only_once_needed(shopfront):
 
 
 def test_all_went_back_and_the_order_stands(shopfront):
-    order, _pi = paid(shopfront)
+    order, _pi = pay(shopfront)
     issue_refund(shopfront.shop, order.code, amount=14999)
-    rest(shopfront)
-    spoil(shopfront, Refund, amount=15000)
+    drain(shopfront)
+    corrupt(shopfront, Refund, amount=15000)
     change_at_stripe(shopfront, refunds(shopfront)[0].stripe_id, amount=15000)
-    finds(shopfront, f"I2 order {order.code}: is paid, and all of its money has gone back")
-    is_sound(shopfront, "--repair")
+    assert_breaches(shopfront, f"I2 order {order.code}: is paid, and all of its money has gone back")
+    assert_sound(shopfront, "--repair")
     assert shopfront.order(order.code).status == "refunded"
     assert shopfront.stock() == (0, 0)
 
 
 def test_more_went_back_than_came(shopfront):
-    order, _pi = paid(shopfront)
+    order, _pi = pay(shopfront)
     issue_refund(shopfront.shop, order.code)
-    rest(shopfront)
-    spoil(shopfront, Refund, amount=15001)
+    drain(shopfront)
+    corrupt(shopfront, Refund, amount=15001)
     change_at_stripe(shopfront, refunds(shopfront)[0].stripe_id, amount=15001)
-    finds(shopfront, f"I2 order {order.code}: $150.01 went back of $150.00 that came")
+    assert_breaches(shopfront, f"I2 order {order.code}: $150.01 went back of $150.00 that came")
 
 
 def test_stripe_has_money_that_the_shop_has_not_heard_of(shopfront):
     shopfront.silence_stripe()
-    order, pi = begun(shopfront)
+    order, pi = begin_payment(shopfront)
     shopfront.confirm(pi)
-    finds(
+    assert_breaches(
         shopfront,
         f"I2 order {order.code}: {pi}: is succeeded at Stripe and requires_payment_method here;"
         " $150.00 of it are left at Stripe and $0.00 here",
     )
-    is_sound(shopfront, "--repair")
+    assert_sound(shopfront, "--repair")
     assert shopfront.order(order.code).status == "paid"
 
 
 @pytest.mark.parametrize("status", ["processing", "canceled"])
 def test_stripe_knows_more_of_a_payment(shopfront, status):
-    order, pi = begun(shopfront)
+    order, pi = begin_payment(shopfront)
     change_at_stripe(shopfront, pi, status=status)
     what = f"I2 order {order.code}: {pi}: is {status} at Stripe and requires_payment_method here"
-    finds(shopfront, what)
-    is_sound(shopfront, "--repair")
+    assert_breaches(shopfront, what)
+    assert_sound(shopfront, "--repair")
     assert shopfront.order(order.code).status == status
 
 
 def test_the_shop_says_paid_and_stripe_does_not(shopfront):
-    order, pi = paid(shopfront)
+    order, pi = pay(shopfront)
     change_at_stripe(shopfront, pi, status="canceled", amount_received=0)
-    finds(
+    assert_breaches(
         shopfront, f"I2 order {order.code}: {pi}: is canceled at Stripe and succeeded here; $0.00"
     )
-    code, _lines = audited(shopfront, "--repair")
+    code, _lines = run_audit(shopfront, "--repair")
     assert code == 1
     assert shopfront.order(order.code).status == "paid"
 
 
 def test_a_buyer_in_the_middle_of_it_is_no_breach(shopfront):
-    _order, pi = begun(shopfront)
+    _order, pi = begin_payment(shopfront)
     change_at_stripe(shopfront, pi, status="requires_action")
-    is_sound(shopfront)
+    assert_sound(shopfront)
 
 
 def test_a_refund_and_a_dispute_that_the_shop_has_not_heard_of(shopfront):
     shopfront.silence_stripe()
-    (refunded, first), (disputed, second) = begun(shopfront), begun(shopfront)
+    (refunded, first), (disputed, second) = begin_payment(shopfront), begin_payment(shopfront)
     shopfront.confirm(first)
     shopfront.confirm(second, "pm_card_createDispute")
     shopfront.run_jobs()
@@ -159,10 +162,10 @@ def test_a_refund_and_a_dispute_that_the_shop_has_not_heard_of(shopfront):
         " only known at Stripe",
         disputed.code: f"dispute {dispute.id} is only known at Stripe",
     }
-    _code, lines = audited(shopfront)
+    _code, lines = run_audit(shopfront)
     for code, text in expected.items():
         assert any(f"order {code}" in line and text in line for line in lines), lines
-    code, lines = audited(shopfront, "--repair")
+    code, lines = run_audit(shopfront, "--repair")
     assert (code, lines[-1]) == (0, "sound")
     assert {ticket.status for ticket in shopfront.tickets(disputed)} == {"blocked"}
     assert [refund.amount for refund in refunds(shopfront)] == [100]
@@ -170,30 +173,30 @@ def test_a_refund_and_a_dispute_that_the_shop_has_not_heard_of(shopfront):
 
 def test_a_refund_that_has_failed_at_stripe(shopfront):
     shopfront.silence_stripe()
-    order, pi = paid(shopfront)
+    order, pi = pay(shopfront)
     issue_refund(shopfront.shop, order.code, amount=100)
     shopfront.run_jobs()
     (made,) = refunds(shopfront)
     change_at_stripe(shopfront, made.stripe_id, status="failed")
-    finds(
+    assert_breaches(
         shopfront,
         f"I2 order {order.code}: {pi}: $150.00 of it are left at Stripe and $149.00 here; refund"
         f" {made.stripe_id} is failed at Stripe and succeeded here",
     )
-    code, lines = audited(shopfront, "--repair")
+    code, lines = run_audit(shopfront, "--repair")
     assert (code, lines[-1]) == (0, "sound")
 
 
 def test_payments_and_refunds_that_stripe_does_not_know(shopfront):
-    (order, pi), (other, other_pi) = paid(shopfront), paid(shopfront)
+    (order, pi), (other, other_pi) = pay(shopfront), pay(shopfront)
     issue_refund(shopfront.shop, other.code, amount=100)
-    rest(shopfront)
-    spoil(shopfront, Refund, stripe_id="re_nowhere")
+    drain(shopfront)
+    corrupt(shopfront, Refund, stripe_id="re_nowhere")
     lost = (
         update(Payment).where(Payment.payment_intent_id == pi).values(payment_intent_id="pi_nowhere")
     )
     shopfront.shop.db.transaction(lambda session: session.execute(lost))
-    _code, lines = audited(shopfront)
+    _code, lines = run_audit(shopfront)
     text = "\n".join(lines)
     assert f"order {order.code}: pi_nowhere is unknown at Stripe" in text
     assert f"order {other.code}: {other_pi}: refund re_" in text
@@ -203,10 +206,10 @@ def test_payments_and_refunds_that_stripe_does_not_know(shopfront):
 
 def test_a_payment_that_cannot_be_read_hides_no_other(shopfront):
     shopfront.silence_stripe()
-    (odd, odd_pi), (unheard, pi) = begun(shopfront), begun(shopfront)
+    (odd, odd_pi), (unheard, pi) = begin_payment(shopfront), begin_payment(shopfront)
     shopfront.confirm(pi)
     change_at_stripe(shopfront, odd_pi, metadata="no object")
-    _code, lines = audited(shopfront)
+    _code, lines = run_audit(shopfront)
     text = "\n".join(lines)
     assert f"order {odd.code}: {odd_pi} cannot be read: AttributeError" in text
     assert f"order {unheard.code}: {pi}: is succeeded at Stripe" in text
@@ -220,20 +223,20 @@ def test_a_payment_intent_that_nobody_stored(shopfront):
     shopfront.buyer().get(f"/orders/{order.token}/pay")
     line.fate = lambda _call: None
     (made,) = shopfront.stripe.v1.payment_intents.list().data
-    is_sound(shopfront)
-    spoil(shopfront, Order, status="expired")
-    spoil(shopfront, Payment, status="canceled")
-    code, lines = audited(shopfront)
+    assert_sound(shopfront)
+    corrupt(shopfront, Order, status="expired")
+    corrupt(shopfront, Payment, status="canceled")
+    code, lines = run_audit(shopfront)
     assert code == 1
     assert any(f"{made.id} was made for it, is requires_payment_method" in line for line in lines)
-    audited(shopfront, "--repair")
+    run_audit(shopfront, "--repair")
     assert shopfront.stripe.v1.payment_intents.retrieve(made.id).status == "canceled"
 
 
 def test_stripe_is_asked_by_lists(shopfront):
-    without_limit(shopfront)
+    remove_capacity(shopfront)
     for _ in range(12):
-        paid(shopfront, 1)
+        pay(shopfront, 1)
     line = StripeLine(shopfront)
-    is_sound(shopfront)
+    assert_sound(shopfront)
     assert sorted(line.calls) == ["GET /v1/disputes", "GET /v1/payment_intents", "GET /v1/refunds"]
