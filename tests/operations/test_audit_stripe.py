@@ -145,6 +145,31 @@ def test_a_refund_that_has_failed_at_stripe(shopfront):
     assert_sound(shopfront, "--repair")
 
 
+@sqlite_only
+def test_a_refund_of_another_amount(shopfront):
+    order, pi = pay(shopfront)
+    issue_refund(shopfront.shop, order.code, amount=100)
+    drain(shopfront)
+    (refund,) = get_refunds(shopfront)
+    change_at_stripe(shopfront, refund.stripe_id, amount=300)
+    assert_breaches(
+        shopfront,
+        f"I2 order {order.code}: {pi}: its balance is $147.00 at Stripe and $149.00 in the shop;"
+        f" refund {refund.stripe_id} is of $3.00 at Stripe and of $1.00 in the shop",
+    )
+
+
+@sqlite_only
+def test_payments_of_other_systems_on_the_account_are_no_breach(shopfront):
+    pay(shopfront)
+    foreign = shopfront.stripe.v1.payment_intents.create(
+        {"amount": 900, "currency": "usd", "automatic_payment_methods": {"enabled": True}}
+    )
+    shopfront.confirm(foreign.id)
+    shopfront.stripe.v1.refunds.create({"payment_intent": foreign.id, "amount": 100})
+    assert_sound(shopfront)
+
+
 def test_payments_and_refunds_that_stripe_does_not_know(shopfront):
     (order, pi), (other, other_pi) = pay(shopfront), pay(shopfront)
     issue_refund(shopfront.shop, other.code, amount=100)
