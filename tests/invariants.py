@@ -17,8 +17,7 @@ from tmt.checkout.models import Order, OrderStatus
 from tmt.core.database import Database
 from tmt.core.outbox import OutboxRow
 from tmt.operations import audit_database
-from tmt.operations.audit import audit
-from tmt.operations.audit_repair import Breach
+from tmt.operations.audit import Breach, audit
 from tmt.payments.balances import get_refunds, is_disputed, net_paid
 from tmt.payments.models import COUNTED_REFUNDS, Payment
 from tmt.tickets.models import Ticket, TicketStatus
@@ -27,7 +26,7 @@ from tmt.tickets.models import Ticket, TicketStatus
 def check_stock(db: Database) -> None:
     """I1: nothing is sold twice, and what is held and sold is what the orders say."""
     with db.reading() as session:
-        _none(audit_database.stock(session))
+        _none(audit_database.stock_breaches(session))
         for event in session.scalars(select(Event)):
             held = _places(session, event, OrderStatus.HELD, OrderStatus.PROCESSING)
             standing = select(func.count()).select_from(Ticket)
@@ -39,7 +38,7 @@ def check_stock(db: Database) -> None:
 def check_tickets(db: Database) -> None:
     """I3: a ticket for each paid place, numbered without gap, void when it was given back."""
     with db.reading() as session:
-        _none(audit_database.tickets(session))
+        _none(audit_database.ticket_breaches(session))
         for order in session.scalars(select(Order)):
             query = select(Ticket).where(Ticket.order_id == order.id).order_by(Ticket.number)
             tickets = session.scalars(query).all()
@@ -84,7 +83,7 @@ def check_money(front: Shopfront) -> None:
 
 
 def _none(breaches: Iterable[Breach]) -> None:
-    assert [f"{b.invariant} {b.subject}: {b.what}" for b in breaches] == []
+    assert [f"{b.invariant} {b.subject}: {b.problem}" for b in breaches] == []
 
 
 def _gave_back_a_part(session: Session, order: Order) -> bool:

@@ -37,7 +37,7 @@ NOT_YET = {
 # Case -> file -> the tests of it that show the case.
 CASES: dict[str, dict[str, list[str]]] = yaml.safe_load((TESTS / "cases.yaml").read_text())
 # These concern what is before or beside the database.
-OF_NO_DATABASE = re.compile(r"^(core|catalog)/|^test_(config|doctor|security)\.py$")
+OF_NO_DATABASE = re.compile(r"^(core|catalog|operations)/|^test_(config|security)\.py$")
 
 
 def named() -> set[tuple[str, str]]:

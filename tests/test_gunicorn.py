@@ -62,7 +62,7 @@ def test_any_worker_answers_the_metrics_of_all(tmp_path: Path) -> None:
         counted = [requests.get(f"{address}/metrics", timeout=10).text for _ in range(6)]
     line = 'tmt_requests_total{method="GET",route="/",status="200"} 30.0'
     assert all(line in text for text in counted)
-    assert all('tmt_open_work{queue="inbox"} 0' in text for text in counted)
+    assert all('tmt_queued_rows{queue="inbox"} 0' in text for text in counted)
 
 
 def test_logs_are_json_lines(tmp_path: Path) -> None:

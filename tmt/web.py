@@ -100,7 +100,9 @@ def session_name() -> str:
 
 
 def is_local(address: str | None) -> bool:
-    """Whether a client's address is this machine's own."""
+    """Whether this IP address, of a client or in a URL, or host name is this machine's own."""
+    if address == "localhost":
+        return True
     try:
         return ip_address(address or "").is_loopback
     except ValueError:

@@ -1,7 +1,7 @@
-"""The audit: whether the shop's promises hold, of its database and of Stripe, at this moment.
+"""The audit: whether the shop keeps its promises, by its database and by Stripe.
 
 I1 stock, I2 money, I3 tickets, I4 confirmations, I7 nothing left undone. It is meant for a shop
-at rest: in one that sells, something may be on its way and gone at the next look.
+where nothing is happening: while tickets are sold, a breach may be gone when it is checked again.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from tmt.operations.audit_repair import Breach
 from tmt.operations.audit_stripe import stripe_breaches
 from tmt.shop import Shop
 
+__all__ = ["Breach", "audit", "repair"]
+
 log = structlog.get_logger(__name__)
 
 
 def audit(shop: Shop, gateway: Gateway | None) -> Iterator[Breach]:
-    """Every breach, as it is found; Stripe is left out where there is no gateway.
+    """Every breach, one by one; without a gateway only those that the database shows.
 
-    Raises `GatewayError`, after what the database shows, when Stripe cannot be asked.
+    Raises `GatewayError`, after the breaches of the database, when Stripe does not answer.
     """
     yield from database_breaches(shop)
     if gateway is not None:
@@ -30,9 +32,9 @@ def audit(shop: Shop, gateway: Gateway | None) -> Iterator[Breach]:
 
 
 def repair(shop: Shop, gateway: Gateway, breaches: Sequence[Breach]) -> list[str]:
-    """Mends what is safe to mend, each breach on its own; what of it could not be mended, and why.
+    """Repairs each breach that has a repair, then runs the inbox and the outbox once.
 
-    Afterwards the inbox and the outbox have run once.
+    Returns a line for each repair that failed.
     """
     failed = []
     for breach in breaches:
@@ -40,11 +42,11 @@ def repair(shop: Shop, gateway: Gateway, breaches: Sequence[Breach]) -> list[str
             continue
         try:
             breach.repair(shop, gateway)
-        except Exception as error:  # noqa: BLE001 - the others can be mended all the same
+        except Exception as error:  # noqa: BLE001 - one failed repair must not stop the others
             failed.append(f"{breach.subject}: {type(error).__name__}: {error}")
-            log.warning("audit.not_repaired", subject=breach.subject, error=type(error).__name__)
+            log.warning("audit.repair_failed", subject=breach.subject, error=type(error).__name__)
         else:
             log.info("audit.repaired", invariant=breach.invariant, subject=breach.subject)
-    for duty in ("inbox", "outbox"):
-        shop.jobs.run(duty)
+    for job in ("inbox", "outbox"):
+        shop.jobs.run(job)
     return failed

@@ -1,7 +1,7 @@
 """A breach of what the shop promises, and the repairs that are safe.
 
-Each repair goes through the doors that the shop itself goes through, under the same locks, and
-looks again before it does anything: between finding and mending, the shop goes on selling.
+A repair calls the functions that the shop itself calls, under the same locks, and checks again
+before it changes anything: the shop goes on selling between audit and repair.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from tmt.catalog.models import Event, TicketType
@@ -38,35 +38,66 @@ from tmt.tickets.models import Ticket, TicketStatus
 Repair = Callable[[Shop, Gateway], None]
 
 
-class NeedsAPerson(DomainError):
-    """What is wrong cannot be mended without knowing more."""
+class NeedsManualRepair(DomainError):
+    """The database does not show which repair is right; a person has to decide."""
 
 
 @dataclass(frozen=True)
 class Breach:
-    """Something that is not as promised: which promise, about what, and what would mend it.
+    """A broken promise: which one (I1 to I7), of what, the problem, and how to fix it.
 
-    `repair` mends it where that is safe; None where a person has to.
+    `repair` fixes it where that is safe; None where a person has to.
     """
 
     invariant: str
     subject: str
-    what: str
-    mend: str
+    problem: str
+    how_to_fix: str
     repair: Repair | None = field(default=None, repr=False, compare=False)
 
 
-def recount_stock(event_id: int) -> Repair:
-    """Counts held and sold places of the event again, as the orders have them."""
+def count_stock(
+    session: Session, event_id: int | None = None
+) -> tuple[dict[int, int], dict[int, int]]:
+    """Held and sold tickets by ticket type, counted from the orders: of all events, or of one.
 
-    def unit(session: Session) -> None:
-        # Whoever changes the event's stock locks its row first, so that nobody does meanwhile.
+    A void ticket is for sale again, also when other tickets of its order are valid.
+    """
+    of_event = [] if event_id is None else [Order.event_id == event_id]
+
+    def count_ordered(*statuses: OrderStatus) -> dict[int, int]:
+        query = (
+            select(OrderLine.ticket_type_id, func.sum(OrderLine.quantity))
+            .join(Order, Order.id == OrderLine.order_id)
+            .where(Order.status.in_(statuses), *of_event)
+            .group_by(OrderLine.ticket_type_id)
+        )
+        return {type_id: int(count) for type_id, count in session.execute(query)}
+
+    held = count_ordered(*(status for status in OrderStatus if status.holds_stock))
+    sold = count_ordered(OrderStatus.PAID)
+    void_tickets = (
+        select(Ticket.ticket_type_id, func.count())
+        .join(Order, Order.id == Ticket.order_id)
+        .where(Order.status == OrderStatus.PAID, Ticket.status == TicketStatus.VOID, *of_event)
+        .group_by(Ticket.ticket_type_id)
+    )
+    for type_id, count in session.execute(void_tickets):
+        sold[type_id] = sold.get(type_id, 0) - count
+    return held, sold
+
+
+def recount_stock(event_id: int) -> Repair:
+    """Sets the event's counters of held and sold tickets to what its orders say."""
+
+    def unit(session: Session, _shop: Shop) -> None:
+        # Whoever changes the event's stock locks its row first, so nobody does meanwhile.
         query = select(Event).where(Event.id == event_id).with_for_update()
         event = session.scalars(query.execution_options(populate_existing=True)).one()
-        held, sold = places(session, event_id)
-        types = select(TicketType).where(TicketType.event_id == event_id)
-        fresh = types.order_by(TicketType.id).execution_options(populate_existing=True)
-        for ticket_type in session.scalars(fresh.with_for_update()):
+        held, sold = count_stock(session, event_id)
+        types = select(TicketType).where(TicketType.event_id == event_id).order_by(TicketType.id)
+        locked = types.with_for_update().execution_options(populate_existing=True)
+        for ticket_type in session.scalars(locked):
             ticket_type.held = held.get(ticket_type.id, 0)
             ticket_type.sold = sold.get(ticket_type.id, 0)
         event.held, event.sold = sum(held.values()), sum(sold.values())
@@ -74,49 +105,34 @@ def recount_stock(event_id: int) -> Repair:
     return _in_transaction(unit)
 
 
-def places(session: Session, event_id: int | None = None) -> tuple[dict[int, int], dict[int, int]]:
-    """Held and sold places by ticket type, as the orders have them: of all events, or of one.
+def issue_tickets(order_id: int) -> Repair:
+    """Issues the tickets of a paid order that has none at all."""
 
-    A ticket that is void has given its place back, also when the others of its order stand.
-    """
-    of = [] if event_id is None else [Order.event_id == event_id]
-    held = _places(session, Order.status.in_((OrderStatus.HELD, OrderStatus.PROCESSING)), *of)
-    sold = _places(session, Order.status == OrderStatus.PAID, *of)
-    voided = (
-        select(Ticket.ticket_type_id, func.count())
-        .join(Order, Order.id == Ticket.order_id)
-        .where(Order.status == OrderStatus.PAID, Ticket.status == TicketStatus.VOID, *of)
-        .group_by(Ticket.ticket_type_id)
-    )
-    for type_id, count in session.execute(voided):
-        sold[type_id] = sold.get(type_id, 0) - count
-    return held, sold
+    def unit(session: Session, shop: Shop) -> None:
+        order = lock_order(session, order_id)
+        if order.status != OrderStatus.PAID:
+            raise NeedsManualRepair(f"the order is {order.status}")
+        if get_tickets(session, order_id):
+            raise NeedsManualRepair("the order has some tickets")
+        issue(session, order, shop.clock.now())
+
+    return _in_transaction(unit)
 
 
-def _places(session: Session, *where: ColumnElement[bool]) -> dict[int, int]:
-    query = (
-        select(OrderLine.ticket_type_id, func.sum(OrderLine.quantity))
-        .join(Order, Order.id == OrderLine.order_id)
-        .where(*where)
-        .group_by(OrderLine.ticket_type_id)
-    )
-    return {type_id: int(count) for type_id, count in session.execute(query)}
+def void_all_tickets(order_id: int) -> Repair:
+    """Makes the tickets of a refunded order void; they were restocked with the refund."""
 
-
-def void_all(order_id: int) -> Repair:
-    """Makes the tickets of a refunded order void; its places were given back with the money."""
-
-    def unit(session: Session) -> None:
+    def unit(session: Session, _shop: Shop) -> None:
         if lock_order(session, order_id).status == OrderStatus.REFUNDED:
             void(session, order_id, None)
 
     return _in_transaction(unit)
 
 
-def void_named(order_id: int, numbers: Sequence[int]) -> Repair:
-    """Makes these tickets void and frees their places, as was decided with their refund."""
+def void_tickets(order_id: int, numbers: Sequence[int]) -> Repair:
+    """Makes these refunded tickets void and restocks them."""
 
-    def unit(session: Session) -> None:
+    def unit(session: Session, _shop: Shop) -> None:
         order = lock_order(session, order_id)
         if order.status == OrderStatus.PAID:
             void_and_restock(session, order, numbers)
@@ -124,29 +140,17 @@ def void_named(order_id: int, numbers: Sequence[int]) -> Repair:
     return _in_transaction(unit)
 
 
-def issue_missing(order_id: int) -> Repair:
-    """Issues the tickets of a paid order that has none at all."""
-
-    def unit(session: Session, shop: Shop) -> None:
-        order = lock_order(session, order_id)
-        if order.status != OrderStatus.PAID or get_tickets(session, order_id):
-            raise NeedsAPerson("it has some tickets")
-        issue(session, order, shop.clock.now())
-
-    return lambda shop, _gateway: shop.db.transaction(lambda s: unit(s, shop))
-
-
-def align_disputes(order_id: int) -> Repair:
-    """Blocks the order's tickets or makes them valid, as its disputes have it."""
+def block_or_unblock_tickets(order_id: int) -> Repair:
+    """Blocks or unblocks the order's tickets, as its disputes require."""
 
     def unit(session: Session, shop: Shop) -> None:
         apply_disputes(session, shop, lock_order(session, order_id))
 
-    return lambda shop, _gateway: shop.db.transaction(lambda s: unit(s, shop))
+    return _in_transaction(unit)
 
 
-def put_confirmation(order_id: int) -> Repair:
-    """Has the confirmation of a paid order sent."""
+def send_confirmation(order_id: int) -> Repair:
+    """Puts the confirmation of a paid order into the outbox."""
 
     def unit(session: Session, shop: Shop) -> None:
         order = lock_order(session, order_id)
@@ -154,38 +158,38 @@ def put_confirmation(order_id: int) -> Repair:
             key, payload = f"confirmation-{order.token}", {"order": order.id}
             outbox.put(session, "confirmation", key, payload, shop.clock.now())
 
-    return lambda shop, _gateway: shop.db.transaction(lambda s: unit(s, shop))
+    return _in_transaction(unit)
 
 
-def end_empty(order_id: int) -> Repair:
-    """Ends a paid order of which all the money has gone back."""
+def close_refunded_order(order_id: int) -> Repair:
+    """Closes a paid order whose money is all gone."""
 
     def unit(session: Session, shop: Shop) -> None:
         order = lock_order(session, order_id)
         close_if_fully_refunded(session, order, Trigger.RECONCILER, shop.clock.now())
 
-    return lambda shop, _gateway: shop.db.transaction(lambda s: unit(s, shop))
+    return _in_transaction(unit)
 
 
-def owe_rest(order_id: int) -> Repair:
-    """Gives back what was kept for an order that is not paid, unless that has failed before."""
+def refund_remainder(order_id: int) -> Repair:
+    """Refunds the money that is left of a closed order, unless a refund of it has failed before."""
 
     def unit(session: Session, shop: Shop) -> None:
         order = lock_order(session, order_id)
         if any(refund.status.is_failed for refund in get_refunds(session, order_id)):
-            raise NeedsAPerson("a refund of it has failed before")
-        if order.status in (OrderStatus.HELD, OrderStatus.PROCESSING, OrderStatus.PAID):
-            raise NeedsAPerson(f"the order is {order.status}")
+            raise NeedsManualRepair("a refund of it has failed before")
+        if not order.status.is_closed:
+            raise NeedsManualRepair(f"the order is {order.status}")
         payment = get_payment(session, order_id)
         left = remaining(session, payment) if payment else 0
         if payment and left:
             request_refund(session, payment, left, "unused_payment", shop.clock.now())
 
-    return lambda shop, _gateway: shop.db.transaction(lambda s: unit(s, shop))
+    return _in_transaction(unit)
 
 
-def send_again(refund_id: int) -> Repair:
-    """Has a refund sent that was decided and that nobody would send any more."""
+def send_requested_refund(refund_id: int) -> Repair:
+    """Has the outbox send a requested refund that no open row of it would send."""
 
     def unit(session: Session, shop: Shop) -> None:
         refund = session.get_one(Refund, refund_id, with_for_update=True)
@@ -193,29 +197,29 @@ def send_again(refund_id: int) -> Repair:
             return
         key, now = f"refund-{refund_id}", shop.clock.now()
         outbox.put(session, "refund", key, {"refund": refund_id}, now)
-        standing = session.scalars(select(outbox.OutboxRow).filter_by(key=key)).one()
-        queued_rows.reopen(session, outbox.OutboxRow, standing.id, now)
+        row = session.scalars(select(outbox.OutboxRow).filter_by(key=key)).one()
+        queued_rows.reopen(session, outbox.OutboxRow, row.id, now)
 
-    return lambda shop, _gateway: shop.db.transaction(lambda s: unit(s, shop))
+    return _in_transaction(unit)
 
 
-def retry_row(row_id: int) -> Repair:
+def retry_outbox_row(row_id: int) -> Repair:
     """Tries a row of the outbox again."""
     return lambda shop, _gateway: outbox.retry(shop.db, shop.clock, row_id)
 
 
-def replay(event_id: str) -> Repair:
-    """Has a stored event handled again."""
+def replay_event(event_id: str) -> Repair:
+    """Has a stored Stripe event handled again."""
     return lambda shop, _gateway: inbox.replay(shop, event_id)
 
 
-def ask_again(payment_intent: str) -> Repair:
-    """Brings a PaymentIntent, its refunds and its disputes into line with Stripe."""
+def sync_payment(payment_intent: str) -> Repair:
+    """Syncs a PaymentIntent, its refunds and its disputes with Stripe."""
     return lambda shop, gateway: sync_with_stripe(shop, gateway, payment_intent)
 
 
-def cancel(payment_intent: str) -> Repair:
-    """Cancels a PaymentIntent that no order has."""
+def cancel_payment_intent(payment_intent: str) -> Repair:
+    """Cancels a PaymentIntent that is stored on no order."""
 
     def repair(_shop: Shop, gateway: Gateway) -> None:
         gateway.cancel_payment_intent(payment_intent)
@@ -223,5 +227,5 @@ def cancel(payment_intent: str) -> Repair:
     return repair
 
 
-def _in_transaction(unit: Callable[[Session], None]) -> Repair:
-    return lambda shop, _gateway: shop.db.transaction(unit)
+def _in_transaction(unit: Callable[[Session, Shop], None]) -> Repair:
+    return lambda shop, _gateway: shop.db.transaction(lambda session: unit(session, shop))

@@ -1,4 +1,4 @@
-"""The operator's commands: `flask reconcile`, `audit`, `inbox` and `outbox`."""
+"""The operator's commands: `flask reconcile`, `flask audit`, `flask inbox`, `flask outbox`."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ from tmt.core.errors import DomainError
 from tmt.gateway import inbox
 from tmt.gateway.errors import GatewayError
 from tmt.operations import audit
-from tmt.operations.audit_repair import Breach
 from tmt.operations.reconcile import reconcile
 from tmt.payments.alerts import open_alerts
 from tmt.shop import Shop
 
 
 @click.command("reconcile")
-@click.option("--since", help="Such as 30d, 12h, or 2026-11-30; without it, the last run.")
+@click.option("--since", help="For example 30d, 12h or 2026-11-30; by default, the last run.")
 @with_appcontext
 def reconcile_command(since: str | None) -> None:
-    """Reads from Stripe everything that is open here, and events that never arrived."""
+    """Checks everything that is open with Stripe, and fetches events that never arrived."""
     shop = web.shop()
     start = None if since is None else _parse_since(since, shop.clock.now())
     report = reconcile(shop, web.gateway(), start)
@@ -39,33 +38,33 @@ def reconcile_command(since: str | None) -> None:
     for text in report.failed:
         click.echo(f"failed: {text}", err=True)
     if not report.complete:
-        click.echo("not complete: Stripe does not answer; run it again", err=True)
+        click.echo("not complete: Stripe is not responding; run it again", err=True)
     if report.failed or not report.complete:
         sys.exit(1)
 
 
 @click.command("audit")
-@click.option("--repair", is_flag=True, help="Repair what is safe to repair, and audit again.")
+@click.option("--repair", is_flag=True, help="Repair what is safe to repair, then check again.")
 @click.option("--offline", is_flag=True, help="Check the database only.")
 @with_appcontext
 def audit_command(repair: bool, offline: bool) -> None:
-    """Compares orders, money, tickets and stock with each other and with Stripe.
+    """Checks orders, money, tickets and stock against each other and against Stripe.
 
-    Prints every breach of what the shop promises, and how to repair it. Exit code 0: sound;
-    1: there are breaches; 2: Stripe does not answer.
+    Prints each breach with what would fix it. Exit code 0: sound; 1: there are breaches; 2: Stripe
+    could not be reached.
     """
     shop, failed = web.shop(), []
-    breaches = _run_audit(shop, offline)
+    breaches = _print_breaches(shop, offline)
     if repair and any(breach.repair for breach in breaches):
         failed = audit.repair(shop, web.gateway(), breaches)
-        click.echo("\nRepaired what is safe to repair; after that:\n")
-        breaches = _run_audit(shop, offline)
+        click.echo("\nRepaired what is safe to repair. What is left:\n")
+        breaches = _print_breaches(shop, offline)
     for text in failed:
         click.echo(f"could not be repaired: {text}", err=True)
     with shop.db.reading() as session:
         waiting = len(open_alerts(session))
     if waiting:
-        click.echo(f"{waiting} alerts wait for a person: flask alerts list")
+        click.echo(f"{waiting} open alerts: flask alerts list")
     click.echo(f"{len(breaches)} breaches" if breaches else "sound")
     sys.exit(1 if breaches else 0)
 
@@ -80,21 +79,24 @@ def _parse_since(text: str, now: datetime) -> datetime:
         return datetime.fromisoformat(text).replace(tzinfo=UTC)
     except ValueError:
         raise click.ClickException(
-            f"'{text[:40]}' is not a time such as 30d, 12h or 2026-11-30"
+            f"'{text[:40]}' is not a time, for example 30d, 12h or 2026-11-30"
         ) from None
 
 
-def _run_audit(shop: Shop, offline: bool) -> list[Breach]:
-    """The breaches, each printed as soon as it is found."""
+class _StripeNotReached(click.ClickException):
+    exit_code = 2
+
+
+def _print_breaches(shop: Shop, offline: bool) -> list[audit.Breach]:
+    """Runs the audit; each breach is printed as soon as it is found."""
     breaches = []
     try:
         for breach in audit.audit(shop, None if offline else web.gateway()):
-            click.echo(f"{breach.invariant}  {breach.subject}: {breach.what}")
-            click.echo(f"    to repair: {breach.mend}")
+            click.echo(f"{breach.invariant}  {breach.subject}: {breach.problem}")
+            click.echo(f"    to fix: {breach.how_to_fix}")
             breaches.append(breach)
     except GatewayError as error:
-        click.echo(f"Stripe does not answer: {error.name}: {error}", err=True)
-        sys.exit(2)
+        raise _StripeNotReached(f"Stripe could not be reached: {error.name}: {error}") from None
     return breaches
 
 

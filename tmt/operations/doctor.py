@@ -1,4 +1,4 @@
-"""What the doctor finds: one line for each thing examined, and what to do about it."""
+"""Checks of `flask doctor`: each has a name and a result, with what to do about it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import IntEnum
 
 
 class Level(IntEnum):
-    """How bad it is; the worst of all is the command's exit code."""
+    """How bad a finding is; the worst of all is the command's exit code."""
 
     GREEN = 0
     YELLOW = 1
@@ -17,14 +17,14 @@ class Level(IntEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found out about one thing."""
+    """The result of one check; `to_do` is empty when there is nothing to do."""
 
     level: Level
     text: str
     to_do: str = ""
 
 
-# A check by its name. It may raise: what breaks a check is a finding too.
+# A check by its name. It may raise: an error is a finding too.
 Check = tuple[str, Callable[[], Finding]]
 
 
@@ -34,7 +34,7 @@ def green(text: str) -> Finding:
 
 
 def yellow(text: str, to_do: str) -> Finding:
-    """It works, but not as well as it could, or it could not be found out."""
+    """It works, but not as well as it could, or the check was not possible."""
     return Finding(Level.YELLOW, text, to_do)
 
 
@@ -44,10 +44,10 @@ def red(text: str, to_do: str) -> Finding:
 
 
 def run_checks(checks: Sequence[Check]) -> Iterator[tuple[str, Finding]]:
-    """Makes every check, each on its own; one that breaks is a red finding."""
+    """Runs every check, each on its own; one that raises is a red finding."""
     for name, check in checks:
         try:
             yield name, check()
-        except Exception as error:  # noqa: BLE001 - one broken check must not hide the others
+        except Exception as error:  # noqa: BLE001 - one failing check must not hide the others
             text = f"could not be checked ({type(error).__name__})"
             yield name, red(text, "Fix what is red above it first, then run this again.")

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 import click
 from flask.cli import AppGroup, with_appcontext
 
+from tmt import web
 from tmt.config import Settings
 from tmt.core import log
 from tmt.gateway.account import ALL_EVENTS, Account, WebhookEndpoint
 from tmt.gateway.errors import GatewayError
 from tmt.gateway.types import API_VERSION
-from tmt.operations import shop_checks, stripe_checks
 from tmt.operations.doctor import Finding, Level
+from tmt.operations.shop_checks import run_shop_checks
+from tmt.operations.stripe_checks import run_stripe_checks, webhook_url
 from tmt.payments.webhook_handlers import HANDLERS
-from tmt.web import gateway, limits, state
-from tmt.web import shop as current_shop
 
 T = TypeVar("T")
 
-_COLOURS = {Level.GREEN: "green", Level.YELLOW: "yellow", Level.RED: "red"}
 _EVENTS = tuple(sorted(HANDLERS))
 
 stripe_commands = AppGroup("stripe", help="The Stripe account's webhook endpoints.")
@@ -35,90 +34,32 @@ def doctor_command() -> None:
 
     The exit code is 0 when all is green, 1 when something is yellow, 2 when something is red.
     """
-    shop = current_shop()
-    # What is logged meanwhile would stand between the lines.
+    state = web.state()
+    shop = state.shop
+    # Log lines would appear between the findings.
     log.configure(shop.settings.log_format, "CRITICAL")
-    transport = state().mail_transport
-    found: list[tuple[str, Finding]] = []
-    for examined in (
-        shop_checks.run_shop_checks(shop, transport, limits()),
-        stripe_checks.run_stripe_checks(shop, _account(), _EVENTS),
+    findings: list[Finding] = []
+    for checks in (
+        run_shop_checks(shop, state.mail_transport, state.limits),
+        run_stripe_checks(shop, state.gateway.account, _EVENTS),
     ):
-        for name, finding in examined:
-            click.echo(_line(name, finding))
-            found.append((name, finding))
-    left = list(_still_to_do(shop.settings, [finding for _name, finding in found]))
-    click.echo("\nBefore going live:" if left else "\nThis shop is live.")
-    for step in left:
+        for name, finding in checks:
+            color = finding.level.name.lower()
+            label = click.style(f"{color:<6}", fg=color, bold=True)
+            click.echo(f"{label}  {name:<10}  {finding.text}")
+            if finding.to_do:
+                click.echo(f"{'':<20}→ {finding.to_do}")
+            findings.append(finding)
+    worst = max(finding.level for finding in findings)
+    steps = list(_steps_to_live(shop.settings, findings))
+    click.echo("\nBefore going live:" if steps else "\nThis shop is live.")
+    for step in steps:
         click.echo(f"  - {step}")
-    sys.exit(max(finding.level for _name, finding in found))
+    sys.exit(worst)
 
 
-@stripe_commands.command("webhooks")
-def webhooks_command() -> None:
-    """The account's webhook endpoints, one a line; * are the shop's own."""
-    url = stripe_checks.webhook_url(current_shop().settings)
-    found = _or_fail(_account().endpoints)
-    for one in found:
-        mark = "*" if one.url.rstrip("/") == url else " "
-        events = "all events" if ALL_EVENTS in one.events else f"{len(one.events)} events"
-        version = one.api_version or "the account's version"
-        click.echo(f"{mark} {one.id}  {one.status:<8}  {version}  {events}  {one.url}")
-    if not found:
-        click.echo("no endpoints")
-
-
-@stripe_commands.command("register-webhook")
-@click.option("--url", help="Where Stripe is to send events.  [default: the shop's own address]")
-@click.option("--roll", is_flag=True, help="Create another even if there is one, for a new secret.")
-def register_command(url: str | None, roll: bool) -> None:
-    """Registers the shop's webhook at Stripe and prints its signing secret, only once."""
-    settings = current_shop().settings
-    address = (url or stripe_checks.webhook_url(settings)).rstrip("/")
-    account = _account()
-    standing = [e for e in _or_fail(account.endpoints) if e.url.rstrip("/") == address]
-    if standing and not roll:
-        for endpoint in standing:
-            _refresh(account, endpoint)
-        return
-    if settings.sandbox:
-        raise click.ClickException("the sandbox sends its events to this shop already")
-    description = f"{settings.shop_name} (TMT)"
-    made, secret = _or_fail(lambda: account.create_endpoint(address, _EVENTS, description))
-    click.echo(f"{made.id} is registered for {made.url}, in version {made.api_version}.")
-    click.echo("Its signing secret, which Stripe shows only once:\n")
-    click.echo(f"  {secret}\n")
-    if standing:
-        click.echo(_how_to_roll([endpoint.id for endpoint in standing]))
-    else:
-        click.echo("Set STRIPE_WEBHOOK_SECRET to it and restart the shop, its jobs too.")
-
-
-def _refresh(account: Account, endpoint: WebhookEndpoint) -> None:
-    """Enables an endpoint that stands already, and has it told of all that the shop acts on."""
-    wanted = set(_EVENTS) | set(endpoint.events)
-    events = [ALL_EVENTS] if ALL_EVENTS in wanted else sorted(wanted)
-    _or_fail(lambda: account.update_endpoint(endpoint.id, events))
-    click.echo(f"{endpoint.id} already exists: it is enabled and gets every event it needs.")
-    if current_shop().settings.sandbox:
-        return
-    click.echo("Its signing secret has not changed. For a new one: --roll")
-    if endpoint.api_version != API_VERSION:
-        version = endpoint.api_version or "the account's version"
-        click.echo(f"It uses {version}, which cannot be changed: --roll creates one that uses")
-        click.echo(f"{API_VERSION}.")
-
-
-def _how_to_roll(old: Sequence[str]) -> str:
-    return (
-        "1. Put it before the old one, comma-separated, into STRIPE_WEBHOOK_SECRET; restart the\n"
-        "   shop. Each event comes twice for now, which does no harm.\n"
-        f"2. Delete {', '.join(old)} in Stripe's dashboard, and then take the old secret out."
-    )
-
-
-def _still_to_do(settings: Settings, found: Sequence[Finding]) -> Iterator[str]:
-    """What stands between this shop and selling for real money."""
+def _steps_to_live(settings: Settings, findings: Sequence[Finding]) -> Iterator[str]:
+    """What is to be done before the shop sells for real money."""
     if settings.sandbox:
         yield "Set STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY: test keys first, then live keys."
     elif not settings.livemode:
@@ -133,28 +74,77 @@ def _still_to_do(settings: Settings, found: Sequence[Finding]) -> Iterator[str]:
         yield "Set MAIL_SERVER and the settings around it: tickets are sent by email."
     if settings.sandbox:
         yield "Set your own SECRET_KEY, and run gunicorn and flask jobs instead of flask run."
-    for level, colour in ((Level.RED, "red"), (Level.YELLOW, "yellow")):
-        if any(finding.level == level for finding in found):
-            verb = "Fix" if level == Level.RED else "Look at"
-            yield f"{verb} what is {colour} above."
+    levels = {finding.level for finding in findings}
+    if Level.RED in levels:
+        yield "Fix what is red above."
+    if Level.YELLOW in levels:
+        yield "Look at what is yellow above."
 
 
-def _line(name: str, finding: Finding) -> str:
-    colour = _COLOURS[finding.level]
-    line = f"{click.style(f'{colour:<6}', fg=colour, bold=True)}  {name:<10}  {finding.text}"
-    return f"{line}\n{'':<20}→ {finding.to_do}" if finding.to_do else line
+@stripe_commands.command("webhooks")
+def webhooks_command() -> None:
+    """The account's webhook endpoints, one per line; * marks the shop's own."""
+    url = webhook_url(web.shop().settings)
+    endpoints = _call(web.gateway().account.endpoints)
+    for endpoint in endpoints:
+        mark = "*" if endpoint.url.rstrip("/") == url else " "
+        is_all = ALL_EVENTS in endpoint.events
+        events = "all events" if is_all else f"{len(endpoint.events)} events"
+        version = endpoint.api_version or "the account's version"
+        click.echo(
+            f"{mark} {endpoint.id}  {endpoint.status:<8}  {version}  {events}  {endpoint.url}"
+        )
+    if not endpoints:
+        click.echo("no endpoints")
 
 
-def _account() -> Account:
-    return gateway().account
+@stripe_commands.command("register-webhook")
+@click.option("--url", help="Where Stripe is to send events.  [default: the shop's own address]")
+@click.option("--roll", is_flag=True, help="Create another even if there is one, for a new secret.")
+def register_command(url: str | None, roll: bool) -> None:
+    """Registers the shop's webhook at Stripe and prints its signing secret, only once."""
+    settings, account = web.shop().settings, web.gateway().account
+    address = (url or webhook_url(settings)).rstrip("/")
+    existing = [e for e in _call(account.endpoints) if e.url.rstrip("/") == address]
+    if existing and not roll:
+        for endpoint in existing:
+            _enable(account, endpoint, settings)
+        return
+    if settings.sandbox:
+        raise click.ClickException("the sandbox sends its events to this shop already")
+    description = f"{settings.shop_name} (TMT)"
+    created, secret = _call(lambda: account.create_endpoint(address, _EVENTS, description))
+    click.echo(f"{created.id} is registered for {created.url}, in version {created.api_version}.")
+    click.echo("Its signing secret, which Stripe shows only once:\n")
+    click.echo(f"  {secret}\n")
+    if existing:
+        old = ", ".join(endpoint.id for endpoint in existing)
+        click.echo(
+            "1. Put it before the old one, comma-separated, into STRIPE_WEBHOOK_SECRET; restart\n"
+            "   the shop. Each event arrives twice for now, which does no harm.\n"
+            f"2. Delete {old} in Stripe's dashboard, then remove the old secret."
+        )
+    else:
+        click.echo("Set STRIPE_WEBHOOK_SECRET to it and restart the shop, its jobs too.")
 
 
-def _or_fail(call: Callable[[], T]) -> T:
+def _enable(account: Account, endpoint: WebhookEndpoint, settings: Settings) -> None:
+    """Enables an existing endpoint, and adds the events that the shop handles."""
+    events = {*_EVENTS, *endpoint.events}
+    subscribed = [ALL_EVENTS] if ALL_EVENTS in events else sorted(events)
+    _call(lambda: account.update_endpoint(endpoint.id, subscribed))
+    click.echo(f"{endpoint.id} already exists: it is enabled and gets every event it needs.")
+    if settings.sandbox:
+        return
+    click.echo("Its signing secret has not changed. For a new one: --roll")
+    if endpoint.api_version != API_VERSION:
+        version = endpoint.api_version or "the account's version"
+        click.echo(f"It uses {version}, which cannot be changed: --roll creates one that uses")
+        click.echo(f"{API_VERSION}.")
+
+
+def _call(stripe_call: Callable[[], T]) -> T:
     try:
-        return call()
+        return stripe_call()
     except GatewayError as error:
-        _fail(error)
-
-
-def _fail(error: GatewayError) -> NoReturn:
-    raise click.ClickException(f"Stripe: {error.user_message or error}")
+        raise click.ClickException(f"Stripe: {error.user_message or error}") from None

@@ -21,14 +21,11 @@ from tmt.shop import Shop
 
 health = Blueprint("health", __name__)
 
-# Jobs run every minute: work that waits for longer has nobody who does it.
+# Jobs run every minute: a row that waits for longer is not being worked on.
 STALE_AFTER = timedelta(minutes=10)
-_LEAST_DISK = 200 * 1024 * 1024
-_HEARTBEAT = "jobs"
-QUEUES: dict[str, type[InboxRow] | type[OutboxRow]] = {
-    "inbox": InboxRow,
-    "outbox": OutboxRow,
-}
+QUEUES: dict[str, type[InboxRow] | type[OutboxRow]] = {"inbox": InboxRow, "outbox": OutboxRow}
+_MIN_FREE_DISK = 200 * 1024 * 1024
+_HEARTBEAT_CURSOR = "jobs"
 
 
 @health.get("/healthz")
@@ -41,97 +38,95 @@ def healthz() -> ResponseReturnValue:
 def readyz() -> ResponseReturnValue:
     """Whether the shop can sell; each check is "ok" or says what is wrong.
 
-    503 if it cannot. Work that keeps failing does not stop the sale: it makes "degraded".
+    503 if it cannot. Rows that keep failing and jobs that have stopped do not end the sale: then
+    the status is "degraded".
     """
     shop = web.shop()
-    checks = {"disk": disk(shop)}
-    notes: dict[str, str] = {}
+    checks = {"disk": disk_status(shop)}
+    warnings: dict[str, str] = {}
     try:
-        checks["database"] = database(shop)
+        checks["database"] = database_status(shop)
         if checks["database"] == "ok":
-            for name, kind in QUEUES.items():
-                checks[name], notes[name] = queue_status(shop, kind)
-            notes["jobs"] = _jobs(shop)
+            for name, table in QUEUES.items():
+                checks[name], warnings[name] = _queue_status(shop, table)
+            last = last_heartbeat(shop)
+            if last and shop.clock.now() - last >= STALE_AFTER:
+                text = f"no sign of life since {last:%Y-%m-%d %H:%M} UTC: is flask jobs running?"
+                warnings["jobs"] = text
     except SQLAlchemyError as error:
         checks["database"] = f"does not answer ({type(error).__name__})"
-    ready = all(text == "ok" for text in checks.values())
-    noted = {name: text for name, text in notes.items() if text}
-    status = ("degraded" if noted else "ok") if ready else "failing"
-    return {"status": status, "checks": checks | noted}, 200 if ready else 503
+    is_ready = all(text == "ok" for text in checks.values())
+    warnings = {name: text for name, text in warnings.items() if text}
+    status = ("degraded" if warnings else "ok") if is_ready else "failing"
+    return {"status": status, "checks": checks | warnings}, 200 if is_ready else 503
 
 
 @health.get("/metrics")
 def exposed_metrics() -> ResponseReturnValue:
-    """Prometheus' metrics, for this machine or for who knows the token."""
+    """Prometheus metrics, for this machine or with the token."""
     shop = web.shop()
-    if not _may_see_metrics(shop.settings.metrics_token):
+    token = shop.settings.metrics_token
+    if token:
+        sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        is_allowed = hmac.compare_digest(sent.encode(), token.encode())
+    else:
+        is_allowed = web.is_local(request.remote_addr)
+    if not is_allowed:
         raise NotFound("metrics are for this machine or with TMT_METRICS_TOKEN")
-    body = metrics.exposition() + _queue_lines(shop).encode()
+    body = metrics.exposition() + _database_metrics(shop).encode()
     return Response(body, content_type=metrics.CONTENT_TYPE)
 
 
-def _may_see_metrics(token: str) -> bool:
-    if token:
-        sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        return hmac.compare_digest(sent.encode(), token.encode())
-    return web.is_local(request.remote_addr)
-
-
 def record_heartbeat(shop: Shop) -> None:
-    """A sign of life of the jobs, for themselves to give every minute."""
-    shop.db.transaction(lambda session: cursors.advance(session, _HEARTBEAT, shop.clock.now()))
+    """A job: records that the jobs are running."""
+    now = shop.clock.now()
+    shop.db.transaction(lambda session: cursors.advance(session, _HEARTBEAT_CURSOR, now))
 
 
 def last_heartbeat(shop: Shop) -> datetime | None:
-    """When the jobs gave their last sign of life; None if they never did."""
+    """When the jobs were last running; None if they never were."""
     with shop.db.reading() as session:
-        return cursors.read(session, _HEARTBEAT)
+        return cursors.read(session, _HEARTBEAT_CURSOR)
 
 
-def database(shop: Shop) -> str:
+def database_status(shop: Shop) -> str:
     """Whether the database has the schema that this code needs: "ok", or what to do."""
     revision = schema.current_revision(shop.db)
     newest = schema.newest_revision()
     return "ok" if revision == newest else f"is at revision {revision}: run flask db upgrade"
 
 
-def disk(shop: Shop) -> str:
-    """Whether there is room on the disk for what the shop keeps beside the database."""
+def disk_status(shop: Shop) -> str:
+    """Whether the disk has room for the files that the shop writes: "ok", or how little is free."""
     shop.settings.instance.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(shop.settings.instance).free
-    return "ok" if free >= _LEAST_DISK else f"only {free // 1024**2} MiB are free"
+    return "ok" if free >= _MIN_FREE_DISK else f"only {free // 1024**2} MiB are free"
 
 
-def _jobs(shop: Shop) -> str:
-    """What is to be said of jobs that ran once and do so no more, if anything."""
-    last = last_heartbeat(shop)
-    if last is None or shop.clock.now() - last < STALE_AFTER:
-        return ""
-    return f"no sign of life since {last:%Y-%m-%d %H:%M} UTC: are the jobs running?"
-
-
-def queue_status(shop: Shop, kind: type[queued_rows.QueuedRow]) -> tuple[str, str]:
-    """What stops the sale, or "ok"; and what a person should look at, if anything."""
+def _queue_status(shop: Shop, table: type[queued_rows.QueuedRow]) -> tuple[str, str]:
+    """What stops the sale, or "ok"; and what a person should look at, or nothing."""
     with shop.db.reading() as session:
-        standing = queued_rows.backlog(session, kind, shop.clock.now())
-    note = f"{standing.failing} rows fail and are tried again" if standing.failing else ""
-    if standing.parked:
-        note = f"{standing.parked} rows failed too often and wait for a person"
-    if standing.unclaimed < STALE_AFTER:
-        return "ok", note
-    return f"the oldest row has waited {standing.unclaimed}: are the jobs running?", ""
+        backlog = queued_rows.backlog(session, table, shop.clock.now())
+    if backlog.unclaimed >= STALE_AFTER:
+        return f"the oldest row has waited {backlog.unclaimed}: is flask jobs running?", ""
+    if backlog.parked:
+        return "ok", f"{backlog.parked} rows failed too often and wait for a person"
+    return "ok", f"{backlog.failing} rows fail and are tried again" if backlog.failing else ""
 
 
-def _queue_lines(shop: Shop) -> str:
-    """What is asked of the database, and so the same for every worker."""
-    lines = ["# HELP tmt_open_work Rows still to be done", "# TYPE tmt_open_work gauge"]
+def _database_metrics(shop: Shop) -> str:
+    """The metrics that are counted in the database, and so are the same for every worker."""
+    lines = [
+        "# HELP tmt_queued_rows Rows of the inbox and the outbox that are not done",
+        "# TYPE tmt_queued_rows gauge",
+    ]
     with shop.db.reading() as session:
-        for name, kind in QUEUES.items():
-            rows = session.scalar(select(func.count()).where(kind.done_at.is_(None)))
-            lines.append(f'tmt_open_work{{queue="{name}"}} {rows}')
+        for name, table in QUEUES.items():
+            rows = session.scalar(select(func.count()).where(table.done_at.is_(None)))
+            lines.append(f'tmt_queued_rows{{queue="{name}"}} {rows}')
         outcomes = card_testing.outcomes_last_hour(session, shop.clock.now())
     lines += [
-        "# HELP tmt_last_hour_payments Payments that Stripe told the end of, within an hour",
+        "# HELP tmt_last_hour_payments Payments that succeeded or failed within the last hour",
         "# TYPE tmt_last_hour_payments gauge",
         f'tmt_last_hour_payments{{outcome="succeeded"}} {outcomes.succeeded}',
         f'tmt_last_hour_payments{{outcome="failed"}} {outcomes.failed}',

@@ -53,6 +53,8 @@ _LOOKBACK, _FULL_RUN_INTERVAL = timedelta(days=35), timedelta(days=1)
 _OVERLAP = timedelta(hours=1)
 _EVENTS_RETENTION = timedelta(days=30)
 _FINAL = (PaymentIntentStatus.SUCCEEDED, PaymentIntentStatus.CANCELED)
+# Any other status of a refund, also one that Stripe adds later, is asked about again.
+_DECIDED_REFUNDS = (RefundStatus.SUCCEEDED, RefundStatus.FAILED, RefundStatus.CANCELED)
 # Stripe's lists come in pages of so many.
 _PAGE_SIZE = 100
 # After so many items in a row without an answer, Stripe is down.
@@ -84,7 +86,7 @@ def reconcile(shop: Shop, gateway: Gateway, since: datetime | None = None) -> Re
     """
     run = _Run(shop, gateway)
     with shop.db.reading() as session:
-        first = _first_payment_at(session, shop.settings.livemode)
+        first = first_payment_at(session, shop.settings.livemode)
         events_read = cursors.read(session, _EVENTS_CURSOR)
         last_full_run = cursors.read(session, _FULL_RUN_CURSOR)
     if first is None:
@@ -93,12 +95,12 @@ def reconcile(shop: Shop, gateway: Gateway, since: datetime | None = None) -> Re
     earliest = max(first - _OVERLAP, now - _LOOKBACK)
     start = since or (max(events_read - _OVERLAP, earliest) if events_read else earliest)
     is_full_run = since is None and not (last_full_run and now - last_full_run < _FULL_RUN_INTERVAL)
-    returns_start = earliest if is_full_run else start
+    refunds_start = earliest if is_full_run else start
     newest_event: datetime | None = None
     try:
         run.payments(start)
-        run.refunds(returns_start)
-        run.disputes(returns_start)
+        run.refunds(refunds_start)
+        run.disputes(refunds_start)
         newest_event = run.events(max(start, now - _EVENTS_RETENTION))
     except _StripeDown:
         run.report.complete = False
@@ -144,6 +146,13 @@ def payment_in_metadata(intent: PaymentIntent) -> int:
     return int(number) if number.isdecimal() and len(number) < 18 else 0
 
 
+def first_payment_at(session: Session, livemode: bool) -> datetime | None:
+    """When the first payment of this mode was created: nothing older at Stripe is the shop's."""
+    query = select(func.min(Payment.id)).join(Order, Order.id == Payment.order_id)
+    first = session.scalar(query.where(Order.livemode == livemode))
+    return session.get_one(Payment, first).created_at if first else None
+
+
 def in_batches(items: Iterable[T], size: int = _PAGE_SIZE) -> Iterator[list[T]]:
     """The items in lists of at most `size`."""
     iterator = iter(items)
@@ -166,6 +175,11 @@ class _OpenPayment:
     created_at: datetime
     order_id: int
     order_code: str
+
+    @property
+    def label(self) -> str:
+        """What names it in reports and logs."""
+        return f"order {self.order_code}, {self.payment_intent}"
 
 
 class _Run:
@@ -191,19 +205,18 @@ class _Run:
             if is_old and number // _PAGE_SIZE > len(waiting):
                 break  # Retrieving the rest one by one takes fewer calls.
             if row := waiting.pop(intent.id, None):
-                self._each(_label(row), self._sync, row, intent)
+                self._each(row.label, self._sync, row, intent)
             elif not intent.status.is_final and intent.metadata.get("platform") == "TMT":
                 self._each(intent.id, self._cancel_orphan, intent)
         for row in waiting.values():
-            self._each(_label(row), self._retrieve_and_sync, row)
+            self._each(row.label, self._retrieve_and_sync, row)
 
     def refunds(self, start: datetime) -> None:
         """Records refunds that are new or differ from their rows."""
-        pending = Refund.status.in_((RefundStatus.PENDING, RefundStatus.REQUIRES_ACTION))
         self._compare(
             "refunds",
             Refund,
-            pending,
+            Refund.status.not_in(_DECIDED_REFUNDS),
             self.gateway.list_refunds(since=int(start.timestamp())),
             self.gateway.retrieve_refund,
             lambda refund: record_refund(self.shop, refund, Trigger.RECONCILER),
@@ -332,17 +345,6 @@ class _Run:
         self._unreachable = self._unreachable + 1 if isinstance(error, StripeUnreachable) else 0
         if self._unreachable == _MAX_UNREACHABLE:
             raise _StripeDown
-
-
-def _label(row: _OpenPayment) -> str:
-    return f"order {row.order_code}, {row.payment_intent}"
-
-
-def _first_payment_at(session: Session, livemode: bool) -> datetime | None:
-    """When the first payment of this mode was begun: nothing older at Stripe can be the shop's."""
-    query = select(func.min(Payment.id)).join(Order, Order.id == Payment.order_id)
-    first = session.scalar(query.where(Order.livemode == livemode))
-    return session.get_one(Payment, first).created_at if first else None
 
 
 def _open_payments(session: Session, livemode: bool) -> dict[str, _OpenPayment]:

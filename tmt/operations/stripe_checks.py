@@ -1,17 +1,19 @@
-"""The doctor's look at the Stripe account: keys, webhook, clock, payment methods, fraud."""
+"""Checks of the Stripe account: keys, webhook, clock, payment methods, fraud."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from urllib.parse import urlsplit
 
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
+from tmt import web
 from tmt.catalog.models import Event, EventStatus
 from tmt.config import Settings
-from tmt.gateway.account import Account, WebhookEndpoint
+from tmt.gateway.account import Account
 from tmt.gateway.errors import (
     AuthenticationFailed,
     GatewayError,
@@ -20,17 +22,16 @@ from tmt.gateway.errors import (
 )
 from tmt.gateway.types import API_VERSION
 from tmt.operations.doctor import Finding, Level, green, red, run_checks, yellow
-from tmt.operations.shop_checks import LOOPBACK
 from tmt.shop import Shop
 
 REGISTER = "Run flask stripe register-webhook."
 _DASHBOARD = "https://dashboard.stripe.com"
-# A webhook's signature is good for five minutes either way.
-_CLOCK_WRONG, _CLOCK_OFF = 240.0, 30.0
-_WARNED_DAYS = 30
-# Methods that take these currencies only; the others take nearly all. By
+# Seconds. A webhook's signature is valid for five minutes before and after it was made.
+_CLOCK_RED, _CLOCK_YELLOW = 240.0, 30.0
+_WARNING_DAYS = 30
+# Methods that accept these currencies only; the others accept nearly all. By
 # https://docs.stripe.com/payments/payment-methods/payment-method-support
-_TAKES_ONLY: dict[str, frozenset[str]] = {
+_METHOD_CURRENCIES: dict[str, frozenset[str]] = {
     "acss_debit": frozenset({"cad", "usd"}),
     "au_becs_debit": frozenset({"aud"}),
     "bacs_debit": frozenset({"gbp"}),
@@ -57,194 +58,176 @@ _TAKES_ONLY: dict[str, frozenset[str]] = {
 
 
 def webhook_url(settings: Settings) -> str:
-    """Where Stripe is to send its events."""
+    """The address that Stripe is to send its events to."""
     return f"{settings.base_url}/stripe_webhook"
 
 
 def run_stripe_checks(
     shop: Shop, account: Account, events: Sequence[str]
 ) -> Iterator[tuple[str, Finding]]:
-    """Everything about the Stripe account; `events` are those that the shop acts on.
+    """Everything about the Stripe account; `events` are those that the shop handles.
 
-    When Stripe does not answer or does not take the keys, nothing more is asked.
+    When Stripe does not answer or rejects the keys, nothing more is checked.
     """
     settings = shop.settings
-    keys, ahead = _keys(settings, account)
+    keys, clock_ahead = _keys(settings, account)
     yield "keys", keys
     yield "signing", _signing(settings)
     if keys.level == Level.RED:
         return
     yield from run_checks(
         [
-            ("clock", partial(_clock, ahead)),
-            ("account", _asked(partial(_account, settings, account))),
-            ("webhook", _asked(partial(_webhook, settings, account, events))),
-            ("methods", _asked(partial(_methods, shop, account))),
-            ("fraud", _asked(partial(_fraud, shop, account))),
+            ("clock", partial(_clock, clock_ahead)),
+            ("account", _tolerant(partial(_account, settings, account))),
+            ("webhook", _tolerant(partial(_webhook, settings, account, events))),
+            ("methods", _tolerant(partial(_methods, shop, account))),
+            ("fraud", _tolerant(partial(_fraud, shop, account))),
         ]
     )
 
 
-def _keys(settings: Settings, account: Account) -> tuple[Finding, float | None]:
-    """What a first call finds; it also tells by how much our clock is ahead of Stripe's."""
-    try:
-        ahead = account.clock_ahead()
-    except PermissionDenied:
-        return _RESTRICTED, None
-    except GatewayError as error:
-        return _refused(settings, error), None
-    return green(f"Stripe takes {_shown(settings)}"), ahead
+def _tolerant(check: Callable[[], Finding]) -> Callable[[], Finding]:
+    """The check; it is yellow when Stripe does not allow or answer its calls."""
 
-
-def _refused(settings: Settings, error: GatewayError) -> Finding:
-    if isinstance(error, AuthenticationFailed):
-        to_do = f"Set STRIPE_SECRET_KEY to a key of {_DASHBOARD}/apikeys that is not revoked."
-        return red(f"Stripe refuses {_shown(settings)}", to_do)
-    if not isinstance(error, StripeUnreachable):
-        return red(f"Stripe answers: {error.user_message or error}", "Look at the keys.")
-    if settings.stripe_api_base:
-        where = f"nobody answers at {settings.stripe_api_base}"
-        return red(where, "Start what is to answer there: flask run, or flask sandbox.")
-    to_do = "Look at this machine's way to api.stripe.com, and at https://status.stripe.com"
-    return red("Stripe does not answer", to_do)
-
-
-_RESTRICTED = yellow(
-    "a restricted key, which may not read the webhook endpoints",
-    "Nothing, if it may write PaymentIntents and Refunds and read Charges, Disputes, Events.",
-)
-
-
-def _asked(check: Callable[[], Finding]) -> Callable[[], Finding]:
-    """The check; what Stripe does not let us find out is yellow."""
-
-    def asking() -> Finding:
+    def run() -> Finding:
         try:
             return check()
         except PermissionDenied:
-            return yellow("this restricted key may not ask", f"Look at it in {_DASHBOARD}.")
+            return yellow("this restricted key may not read it", f"Look at it in {_DASHBOARD}.")
         except GatewayError as error:
-            text = f"could not be asked ({error})"
+            text = f"could not be checked ({error})"
             return yellow(text, f"Try again, or look at it in {_DASHBOARD}.")
 
-    return asking
+    return run
 
 
-def _shown(settings: Settings) -> str:
-    """The secret key as far as it may be shown."""
-    return f"the key {settings.stripe_secret_key[:8]}… ({settings.mode})"
+def _keys(settings: Settings, account: Account) -> tuple[Finding, float | None]:
+    """The result of a first call, and by how many seconds our clock is ahead of Stripe's."""
+    # The secret key as far as it may be shown.
+    key = f"the key {settings.stripe_secret_key[:8]}… ({settings.mode})"
+    try:
+        clock_ahead = account.clock_ahead()
+    except PermissionDenied:
+        finding = yellow(
+            "a restricted key, which may not read the webhook endpoints",
+            "Nothing, if it may write PaymentIntents, Refunds and read Charges, Disputes, Events.",
+        )
+    except AuthenticationFailed:
+        to_do = f"Set STRIPE_SECRET_KEY to a key of {_DASHBOARD}/apikeys that is not revoked."
+        finding = red(f"Stripe rejects {key}", to_do)
+    except StripeUnreachable:
+        if settings.stripe_api_base:
+            to_do = "Start the server that is to answer there: flask run, or flask sandbox."
+            finding = red(f"no answer from {settings.stripe_api_base}", to_do)
+        else:
+            to_do = (
+                "Check this machine's connection to api.stripe.com, and https://status.stripe.com"
+            )
+            finding = red("Stripe does not answer", to_do)
+    except GatewayError as error:
+        finding = red(f"Stripe answers: {error.user_message or error}", "Look at the keys.")
+    else:
+        return green(f"Stripe accepts {key}"), clock_ahead
+    return finding, None
 
 
 def _signing(settings: Settings) -> Finding:
-    if settings.stripe_webhook_secrets:
-        count = len(settings.stripe_webhook_secrets)
-        one = "a signing secret is" if count == 1 else f"{count} signing secrets are"
-        return green(f"{one} set; whether it is the webhook's, Stripe does not tell")
+    count = len(settings.stripe_webhook_secrets)
+    if count:
+        number = "a signing secret is" if count == 1 else f"{count} signing secrets are"
+        return green(f"{number} set; whether it is the webhook's, only the first event shows")
     return red(
-        "STRIPE_WEBHOOK_SECRET is not set: every event is refused",
+        "STRIPE_WEBHOOK_SECRET is not set: every event is rejected",
         "Set it to the endpoint's signing secret; flask stripe register-webhook prints one.",
     )
 
 
 def _clock(ahead: float | None) -> Finding:
+    to_do = "Have the network set it (NTP)."
     if ahead is None:
-        return yellow("Stripe's could not be asked for", "Have it set by the network (NTP).")
+        return yellow("could not be compared with Stripe's", to_do)
     text = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} Stripe's"
-    if abs(ahead) >= _CLOCK_WRONG:
-        return red(f"{text}: webhooks are refused", "Have it set by the network (NTP).")
-    if abs(ahead) >= _CLOCK_OFF:
-        return yellow(text, "Have it set by the network (NTP).")
-    return green("goes with Stripe's")
+    if abs(ahead) >= _CLOCK_RED:
+        return red(f"{text}: webhooks are rejected", to_do)
+    if abs(ahead) >= _CLOCK_YELLOW:
+        return yellow(text, to_do)
+    return green("in line with Stripe's")
 
 
 def _account(settings: Settings, account: Account) -> Finding:
-    found = account.status()
-    finish = f"Finish it in {_DASHBOARD}/account/onboarding."
-    if found.charges_enabled and not found.due:
-        return green("it may charge, and Stripe wants to know nothing more")
-    if found.charges_enabled:
-        text = f"it may charge, but Stripe still wants to know {', '.join(found.due[:3])}"
-        return yellow(text, finish)
-    text = "it may not charge yet" if found.details_submitted else "its details are not complete"
-    if found.disabled_reason:
-        text += f" ({found.disabled_reason})"
-    return red(text, finish) if settings.livemode else yellow(text, finish)
+    status = account.status()
+    to_do = f"Complete it in {_DASHBOARD}/account/onboarding."
+    if status.charges_enabled and not status.due:
+        return green("it may charge, and Stripe requires nothing more")
+    if status.charges_enabled:
+        text = f"it may charge, but Stripe still requires {', '.join(status.due[:3])}"
+        return yellow(text, to_do)
+    text = "it may not charge yet" if status.details_submitted else "its details are not complete"
+    if status.disabled_reason:
+        text += f" ({status.disabled_reason})"
+    return red(text, to_do) if settings.livemode else yellow(text, to_do)
 
 
 def _webhook(settings: Settings, account: Account, events: Sequence[str]) -> Finding:
     url = webhook_url(settings)
-    ours = [one for one in account.endpoints() if one.url.rstrip("/") == url]
-    if not ours:
-        return _unregistered(settings, url)
-    enabled = [one for one in ours if one.status == "enabled"]
+    endpoints = [one for one in account.endpoints() if one.url.rstrip("/") == url]
+    if not endpoints:
+        text = f"no endpoint at Stripe has the address {url}"
+        if not settings.livemode and web.is_local(urlsplit(url).hostname):
+            return yellow(text, f"On a laptop: stripe listen --forward-to {url}")
+        return red(text, REGISTER)
+    enabled = [one for one in endpoints if one.status == "enabled"]
     if not enabled:
-        return red(f"{ours[0].id} is {ours[0].status}: Stripe sends nothing", REGISTER)
+        return red(f"{endpoints[0].id} is {endpoints[0].status}: Stripe sends nothing", REGISTER)
     best = min(enabled, key=lambda one: (len(one.misses(events)), one.api_version != API_VERSION))
     missing = best.misses(events)
     if missing:
-        return red(f"{best.id} is not told of {', '.join(missing)}", REGISTER)
+        return red(f"{best.id} is not subscribed to {', '.join(missing)}", REGISTER)
     if best.api_version != API_VERSION and not settings.sandbox:
-        return _of_another_version(best)
+        version = best.api_version or "the account's default version"
+        return yellow(
+            f"{best.id} sends {version}, not {API_VERSION}: each event costs a call to Stripe",
+            "A version cannot be changed: flask stripe register-webhook --roll adds an endpoint.",
+        )
     if len(enabled) > 1:
         return yellow(
-            f"{len(enabled)} endpoints have this address: each event comes as often",
-            f"When a secret has been rolled, delete the old one in {_DASHBOARD}/webhooks.",
+            f"{len(enabled)} endpoints have this address: each event arrives as often",
+            f"After a new secret was rolled out, delete the old endpoint in {_DASHBOARD}/webhooks.",
         )
-    return green(f"{best.id} is told of everything at {url}")
-
-
-def _unregistered(settings: Settings, url: str) -> Finding:
-    text = f"no endpoint at Stripe has the address {url}"
-    if not settings.livemode and urlsplit(url).hostname in LOOPBACK:
-        return yellow(text, f"On a laptop: stripe listen --forward-to {url}")
-    return red(text, REGISTER)
-
-
-def _of_another_version(endpoint: WebhookEndpoint) -> Finding:
-    version = endpoint.api_version or "the account's default version"
-    return yellow(
-        f"{endpoint.id} speaks {version}, not {API_VERSION}: each event costs a call to Stripe",
-        "A version cannot be changed: flask stripe register-webhook --roll makes another endpoint.",
-    )
+    return green(f"{best.id} sends every event that the shop handles to {url}")
 
 
 def _methods(shop: Shop, account: Account) -> Finding:
-    on = account.payment_methods()
-    switch = f"Switch some on in {_DASHBOARD}/settings/payment_methods."
-    if not on:
-        return red("none is switched on", switch)
-    usable = {currency: _usable(on, currency) for currency in _currencies(shop)}
-    without = [currency for currency, methods in usable.items() if not methods]
-    if without:
-        return red(f"none takes {', '.join(without)}", switch)
-    told = "; ".join(f"{currency}: {', '.join(methods)}" for currency, methods in usable.items())
-    if "card" not in on:
-        return yellow(f"cards are off. {told}", switch)
-    return green(told or ", ".join(on))
-
-
-def _usable(on: Sequence[str], currency: str) -> list[str]:
-    return [name for name in on if currency in _TAKES_ONLY.get(name, {currency})]
-
-
-def _currencies(shop: Shop) -> list[str]:
-    """The currencies of what is on sale; none when the database cannot say."""
-    query = select(Event.currency).where(
+    methods = account.payment_methods()
+    to_do = f"Switch some on in {_DASHBOARD}/settings/payment_methods."
+    if not methods:
+        return red("none is switched on", to_do)
+    on_sale = select(Event.currency).where(
         Event.status == EventStatus.PUBLISHED, Event.ends_at > shop.clock.now()
     )
-    try:
-        with shop.db.reading() as session:
-            return sorted(session.scalars(query.distinct()))
-    except SQLAlchemyError:
-        return []
+    currencies: list[str] = []
+    # A database that does not answer is another check's finding.
+    with suppress(SQLAlchemyError), shop.db.reading() as session:
+        currencies = sorted(session.scalars(on_sale.distinct()))
+    usable = {
+        currency: [m for m in methods if currency in _METHOD_CURRENCIES.get(m, {currency})]
+        for currency in currencies
+    }
+    without = [currency for currency, names in usable.items() if not names]
+    if without:
+        return red(f"none accepts {', '.join(without)}", to_do)
+    text = "; ".join(f"{currency}: {', '.join(names)}" for currency, names in usable.items())
+    if "card" not in methods:
+        return yellow(f"cards are off. {text}", to_do)
+    return green(text or ", ".join(methods))
 
 
 def _fraud(shop: Shop, account: Account) -> Finding:
-    since = int(shop.clock.now().timestamp()) - _WARNED_DAYS * 86400
+    since = int(shop.clock.now().timestamp()) - _WARNING_DAYS * 86400
     count = account.fraud_warnings(since)
     if count:
         return yellow(
-            f"banks warn of {count} payments of the last {_WARNED_DAYS} days",
+            f"banks warn of {count} payments of the last {_WARNING_DAYS} days",
             f"Consider refunding them before they are disputed: {_DASHBOARD}/radar",
         )
-    return green(f"no bank warns of a payment; Radar's rules are told only in {_DASHBOARD}/radar")
+    return green(f"no bank warns of a payment; Radar's rules are shown only in {_DASHBOARD}/radar")

@@ -1,11 +1,14 @@
-"""The operator's commands on the outbox."""
+"""`flask outbox`: rows are listed with their last error, and can be tried again."""
 
 from __future__ import annotations
 
+import pytest
 from click.testing import Result
 
 from tests.actions import Shopfront
 from tmt.core import outbox
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 def flask(front: Shopfront, *command: str) -> Result:
@@ -21,18 +24,20 @@ def test_an_empty_outbox_says_so(shopfront: Shopfront) -> None:
     assert flask(shopfront, "list").output == "no rows\n"
 
 
-def test_what_fails_is_listed_with_its_reason_and_can_be_tried_again(shopfront: Shopfront) -> None:
-    put(shopfront, "unheard_of")
+def test_a_failing_row_is_listed_with_its_error_and_can_be_tried_again(
+    shopfront: Shopfront,
+) -> None:
+    put(shopfront, "no_such_kind")
     shopfront.run_jobs()
     listed = flask(shopfront, "list", "--open").output
     assert "failing" in listed
     assert "KeyError" in listed
-    number = listed.split()[0]
-    assert flask(shopfront, "retry", number).exit_code == 0
+    row_id = listed.split()[0]
+    assert flask(shopfront, "retry", row_id).exit_code == 0
     assert "failing    1" in flask(shopfront, "list").output
 
 
-def test_what_is_done_is_not_done_again(shopfront: Shopfront) -> None:
+def test_a_row_that_is_done_is_not_tried_again(shopfront: Shopfront) -> None:
     buyer = shopfront.buyer()
     token = buyer.csrf_token("/orders/find")
     buyer.post("/orders/find", {"email": "ana@example.com", "csrf_token": token})
@@ -40,10 +45,10 @@ def test_what_is_done_is_not_done_again(shopfront: Shopfront) -> None:
     listed = flask(shopfront, "list").output
     assert "done" in listed
     assert flask(shopfront, "list", "--open").output == "no rows\n"
-    refused = flask(shopfront, "retry", listed.split()[0])
-    assert refused.exit_code == 1
-    assert "no open row" in refused.output
+    result = flask(shopfront, "retry", listed.split()[0])
+    assert result.exit_code == 1
+    assert "no open row" in result.output
 
 
-def test_a_number_that_is_none_is_refused(shopfront: Shopfront) -> None:
+def test_an_unknown_row_is_an_error(shopfront: Shopfront) -> None:
     assert flask(shopfront, "retry", "4711").exit_code == 1

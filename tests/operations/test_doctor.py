@@ -1,4 +1,4 @@
-"""`flask doctor`: what is wrong is red, what could be better is yellow, and it says what to do."""
+"""`flask doctor`: what does not work is red, what could be better is yellow, with what to do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-import requests
 
 from tests.actions import Shopfront
 from tests.core.test_mail import Postbox, mail_server
@@ -22,6 +21,7 @@ from tmt.core import outbox
 from tmt.gateway.types import API_VERSION
 from tmt.payments.webhook_handlers import HANDLERS
 
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 LINE = re.compile(r"^(green|yellow|red) +(\S+(?: key)?)  +(.*)$")
 ADDRESS = "https://tickets.example.org"
 ACCOUNT = {"object": "account", "id": "acct_1", "charges_enabled": True, "details_submitted": True}
@@ -35,9 +35,9 @@ class Report:
     text: str
 
     def __post_init__(self) -> None:
-        found = [m.groups() for line in self.text.splitlines() if (m := LINE.match(line))]
-        self.levels = {name: level for level, name, _text in found}
-        self.texts = {name: text for _level, name, text in found}
+        lines = [m.groups() for line in self.text.splitlines() if (m := LINE.match(line))]
+        self.levels = {name: level for level, name, _text in lines}
+        self.texts = {name: text for _level, name, text in lines}
 
 
 def doctor(front: Shopfront) -> Report:
@@ -51,23 +51,23 @@ def doctor(front: Shopfront) -> Report:
     return report
 
 
-class Answers:
-    """Stripe's answers, some of them others than its stand-in here would give."""
+class FixedAnswers:
+    """Answers at some of Stripe's paths as a test sets, instead of as the sandbox would."""
 
     def __init__(self, front: Shopfront) -> None:
-        self.given: dict[str, tuple[int, Any]] = {}
+        self.by_path: dict[str, tuple[int, Any]] = {}
         self._stripe = front.sandbox.wsgi.wsgi_app
         front.sandbox.wsgi.wsgi_app = self._answer
 
     def list(self, path: str, *items: dict[str, Any]) -> None:
-        self.given[path] = 200, {"object": "list", "data": items, "has_more": False, "url": path}
+        self.by_path[path] = 200, {"object": "list", "data": items, "has_more": False, "url": path}
 
-    def refuse(self, path: str, status: int) -> None:
+    def deny(self, path: str, status: int) -> None:
         error = {"type": "invalid_request_error", "message": "This key may not do this."}
-        self.given[path] = status, {"error": error}
+        self.by_path[path] = status, {"error": error}
 
     def methods(self, *on: str) -> None:
-        """The account has a configuration in which these methods are switched on."""
+        """Has the account's payment methods be these, and no other."""
         shown = {"available": True, "display_preference": {"preference": "on", "value": "on"}}
         hidden = {"available": False, "display_preference": {"preference": "off", "value": "off"}}
         names = {"card": hidden, "sepa_debit": hidden, "ideal": hidden}
@@ -77,19 +77,19 @@ class Answers:
         self.list("/v1/payment_method_configurations", default | plain | switched)
 
     def _answer(self, environ: Any, start_response: Any) -> Iterable[bytes]:
-        if environ["PATH_INFO"] not in self.given:
+        if environ["PATH_INFO"] not in self.by_path:
             return self._stripe(environ, start_response)
-        status, body = self.given[environ["PATH_INFO"]]
-        start_response(f"{status} As told", [("Content-Type", "application/json")])
+        status, body = self.by_path[environ["PATH_INFO"]]
+        start_response(f"{status} Fixed", [("Content-Type", "application/json")])
         return [json.dumps(body).encode()]
 
 
 @pytest.fixture
-def answers(shopfront: Shopfront) -> Answers:
-    return Answers(shopfront)
+def answers(shopfront: Shopfront) -> FixedAnswers:
+    return FixedAnswers(shopfront)
 
 
-class TestInOrder:
+class TestCompleteSettings:
     @pytest.fixture
     def settings(self) -> dict[str, Any]:
         return {
@@ -99,13 +99,13 @@ class TestInOrder:
             "trusted_proxies": 1,
         }
 
-    def test_a_shop_in_order_is_green(self, shopfront: Shopfront, answers: Answers) -> None:
-        answers.given["/v1/account"] = 200, ACCOUNT
+    def test_a_complete_shop_is_green(self, shopfront: Shopfront, answers: FixedAnswers) -> None:
+        answers.by_path["/v1/account"] = 200, ACCOUNT
         answers.methods("card")
         shopfront.run_jobs()
-        missing = doctor(shopfront)
-        assert {n for n, level in missing.levels.items() if level != "green"} == {"webhook"}
-        assert missing.texts["webhook"].endswith(f"{ADDRESS}/stripe_webhook")
+        unregistered = doctor(shopfront)
+        assert {n for n, level in unregistered.levels.items() if level != "green"} == {"webhook"}
+        assert unregistered.texts["webhook"].endswith(f"{ADDRESS}/stripe_webhook")
         command = ["stripe", "register-webhook"]
         assert shopfront.app.test_cli_runner().invoke(args=command).exit_code == 0
         report = doctor(shopfront)
@@ -122,15 +122,15 @@ def test_settings_that_could_be_better_are_yellow(shopfront: Shopfront) -> None:
     assert "only for tests" not in report.text
 
 
-def test_without_stripe_it_says_so_and_asks_no_more(shopfront: Shopfront) -> None:
+def test_without_stripe_it_says_so_and_checks_no_more(shopfront: Shopfront) -> None:
     shopfront.servers[1].stop()
     report = doctor(shopfront)
     assert report.levels["keys"] == "red"
-    assert report.texts["keys"] == f"nobody answers at {shopfront.stripe_url}"
+    assert report.texts["keys"] == f"no answer from {shopfront.stripe_url}"
     assert "webhook" not in report.levels
 
 
-def test_a_database_of_another_time_is_red(shopfront: Shopfront) -> None:
+def test_a_database_with_another_schema_is_red(shopfront: Shopfront) -> None:
     assert doctor(shopfront).levels["database"] == "green"
     run_sql(shopfront, "UPDATE alembic_version SET version_num = '0000'")
     report = doctor(shopfront)
@@ -146,13 +146,9 @@ def test_jobs_that_do_not_run_are_red(shopfront: Shopfront) -> None:
     assert doctor(shopfront).levels["jobs"] == "green"
     shopfront.clock.move(minutes=4)
     assert doctor(shopfront).levels["jobs"] == "red"
-    shopfront.clock.move(minutes=10)
-    ready = requests.get(f"{shopfront.url}/readyz", timeout=20)
-    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
-    assert "no sign of life" in ready.json()["checks"]["jobs"]
 
 
-def test_what_fails_is_yellow_and_what_is_given_up_is_red(shopfront: Shopfront) -> None:
+def test_a_failing_row_is_yellow_and_a_parked_one_is_red(shopfront: Shopfront) -> None:
     now = shopfront.clock.now()
     shopfront.shop.db.transaction(lambda s: outbox.put(s, "unheard_of", "key", {}, now))
     shopfront.run_jobs()
@@ -165,7 +161,7 @@ def test_what_fails_is_yellow_and_what_is_given_up_is_red(shopfront: Shopfront) 
 
 
 def pay_three(front: Shopfront) -> list[str]:
-    """Three orders, paid as the return page finds out; their PaymentIntents."""
+    """Three orders that the return page makes paid; their PaymentIntents."""
     paid = []
     for _number in range(3):
         buyer = front.buyer()
@@ -176,28 +172,31 @@ def pay_three(front: Shopfront) -> list[str]:
     return paid
 
 
-def test_wh03_silence_while_payments_succeed_is_red(shopfront: Shopfront) -> None:
+def test_wh03_events_that_do_not_arrive_while_payments_succeed_are_red(
+    shopfront: Shopfront,
+) -> None:
     shopfront.silence_stripe()
     pay_three(shopfront)
-    assert doctor(shopfront).levels["silence"] == "green"
+    assert doctor(shopfront).levels["deliveries"] == "green"
     shopfront.clock.move(minutes=11)
     report = doctor(shopfront)
-    assert report.levels["silence"] == "red"
-    assert report.texts["silence"].startswith("Stripe told of 0 of 3 payments")
-    # What the shop has asked for itself is not what Stripe has told.
+    assert report.levels["deliveries"] == "red"
+    assert report.texts["deliveries"].startswith("Stripe sent the events of 0 of 3 payments")
+    # Events that the reconciler has fetched were not delivered.
     shopfront.run_jobs()
-    assert doctor(shopfront).levels["silence"] == "red"
+    assert doctor(shopfront).levels["deliveries"] == "red"
 
 
-def test_wh03_no_silence_where_stripe_tells(shopfront: Shopfront) -> None:
+def test_wh03_events_that_arrive_are_green(shopfront: Shopfront) -> None:
     for payment_intent in pay_three(shopfront):
         wait_for_event(shopfront, "payment_intent.succeeded", payment_intent)
     shopfront.clock.move(minutes=11)
     report = doctor(shopfront)
-    assert report.texts["silence"] == "Stripe told of each payment of the last day (3)"
+    assert report.levels["deliveries"] == "green"
+    assert report.texts["deliveries"] == "Stripe sent the event of each payment of the last day (3)"
 
 
-def test_wh03_an_endpoint_that_was_switched_off_is_red(shopfront: Shopfront) -> None:
+def test_wh03_a_disabled_endpoint_is_red(shopfront: Shopfront) -> None:
     shopfront.silence_stripe()
     report = doctor(shopfront)
     assert report.levels["webhook"] == "red"
@@ -207,13 +206,17 @@ def test_wh03_an_endpoint_that_was_switched_off_is_red(shopfront: Shopfront) -> 
 @pytest.mark.parametrize(
     ("changed", "level", "text"),
     [
-        ({"enabled_events": ["payment_intent.succeeded"]}, "red", "is not told of charge.dispute"),
+        (
+            {"enabled_events": ["payment_intent.succeeded"]},
+            "red",
+            "is not subscribed to charge.dispute",
+        ),
         ({"url": "https://staging.example.org/stripe_webhook"}, "yellow", "no endpoint at Stripe"),
-        ({}, "yellow", f"speaks the account's default version, not {API_VERSION}"),
+        ({}, "yellow", f"sends the account's default version, not {API_VERSION}"),
     ],
     ids=["events", "address", "version"],
 )
-def test_a_webhook_that_is_not_right(
+def test_a_webhook_that_is_not_as_the_shop_needs_it(
     shopfront: Shopfront, changed: Any, level: str, text: str
 ) -> None:
     endpoint = shopfront.stripe.v1.webhook_endpoints.list().data[0]
@@ -223,37 +226,37 @@ def test_a_webhook_that_is_not_right(
     assert (report.levels["webhook"], text in report.texts["webhook"]) == (level, True)
 
 
-@pytest.mark.parametrize(("off", "level"), [(0, "green"), (60, "yellow"), (-400, "red")])
-def test_wh09_a_clock_that_goes_wrong(
-    shopfront: Shopfront, monkeypatch: pytest.MonkeyPatch, off: int, level: str
+@pytest.mark.parametrize(("ahead", "level"), [(0, "green"), (60, "yellow"), (-400, "red")])
+def test_wh09_a_wrong_clock(
+    shopfront: Shopfront, monkeypatch: pytest.MonkeyPatch, ahead: int, level: str
 ) -> None:
-    stripes_time = formatdate(time.time() - off, usegmt=True)
+    stripes_time = formatdate(time.time() - ahead, usegmt=True)
     handler = shopfront.servers[1].server.RequestHandlerClass
-    monkeypatch.setattr(handler, "date_time_string", lambda *_given: stripes_time)
+    monkeypatch.setattr(handler, "date_time_string", lambda *_args: stripes_time)
     report = doctor(shopfront)
     assert report.levels["clock"] == level
-    if off:
-        ahead = "ahead of" if off > 0 else "behind"
-        assert re.match(rf"(59|6\d|400|39\d) s {ahead} Stripe's", report.texts["clock"])
+    if ahead:
+        direction = "ahead of" if ahead > 0 else "behind"
+        assert re.match(rf"(59|6\d|400|39\d) s {direction} Stripe's", report.texts["clock"])
 
 
-class TestAnotherKey:
+class TestRevokedKey:
     @pytest.fixture
     def settings(self) -> dict[str, Any]:
         return {"stripe_secret_key": "sk_test_revoked_long_ago"}
 
-    def test_a_key_that_stripe_refuses_is_red(self, shopfront: Shopfront) -> None:
+    def test_a_key_that_stripe_rejects_is_red(self, shopfront: Shopfront) -> None:
         report = doctor(shopfront)
-        assert report.texts["keys"] == "Stripe refuses the key sk_test_… (test)"
+        assert report.texts["keys"] == "Stripe rejects the key sk_test_… (test)"
         assert "revoked_long_ago" not in report.text
         assert report.code == 2
 
 
-def test_what_a_restricted_key_may_not_ask_is_yellow(
-    shopfront: Shopfront, answers: Answers
+def test_what_a_restricted_key_may_not_read_is_yellow(
+    shopfront: Shopfront, answers: FixedAnswers
 ) -> None:
     for path in ("webhook_endpoints", "account", "payment_method_configurations"):
-        answers.refuse(f"/v1/{path}", 403)
+        answers.deny(f"/v1/{path}", 403)
     report = doctor(shopfront)
     for name in ("keys", "clock", "account", "webhook", "methods"):
         assert report.levels[name] == "yellow", name
@@ -264,13 +267,13 @@ def test_what_a_restricted_key_may_not_ask_is_yellow(
     ("on", "level", "text"),
     [
         (("card", "sepa_debit"), "green", "usd: card"),
-        (("sepa_debit", "ideal"), "red", "none takes usd"),
+        (("sepa_debit", "ideal"), "red", "none accepts usd"),
         ((), "red", "none is switched on"),
         (("link",), "yellow", "cards are off. usd: link"),
     ],
 )
-def test_there_is_a_way_to_pay_in_each_currency(
-    shopfront: Shopfront, answers: Answers, on: tuple[str, ...], level: str, text: str
+def test_each_currency_needs_a_payment_method(
+    shopfront: Shopfront, answers: FixedAnswers, on: tuple[str, ...], level: str, text: str
 ) -> None:
     answers.methods(*on)
     report = doctor(shopfront)
@@ -285,21 +288,23 @@ def test_there_is_a_way_to_pay_in_each_currency(
         ({}, "green"),
     ],
 )
-def test_an_account_that_is_not_finished(
-    shopfront: Shopfront, answers: Answers, changed: Any, level: str
+def test_an_account_whose_onboarding_is_not_complete(
+    shopfront: Shopfront, answers: FixedAnswers, changed: Any, level: str
 ) -> None:
-    answers.given["/v1/account"] = 200, ACCOUNT | changed
+    answers.by_path["/v1/account"] = 200, ACCOUNT | changed
     assert doctor(shopfront).levels["account"] == level
 
 
-def test_what_banks_warn_of_is_yellow(shopfront: Shopfront, answers: Answers) -> None:
+def test_payments_that_banks_warn_of_are_yellow(
+    shopfront: Shopfront, answers: FixedAnswers
+) -> None:
     warning = {"object": "radar.early_fraud_warning", "id": "issfr_1", "actionable": True}
     done = {"object": "radar.early_fraud_warning", "id": "issfr_2", "actionable": False}
     answers.list("/v1/radar/early_fraud_warnings", warning, done)
     assert doctor(shopfront).texts["fraud"].startswith("banks warn of 1 payments")
 
 
-class TestMailServerAway:
+class TestNoMailServer:
     @pytest.fixture
     def settings(self) -> dict[str, Any]:
         return {"mail_server": "127.0.0.1", "mail_port": free_port(), "mail_use_tls": False}
@@ -310,7 +315,7 @@ class TestMailServerAway:
         assert "no connection to the mail server" in report.texts["mail"]
 
 
-class TestMailServer:
+class TestMailServerWithoutSender:
     @pytest.fixture
     def postbox(self) -> Postbox:
         return Postbox()
@@ -320,7 +325,7 @@ class TestMailServer:
         with mail_server(postbox) as port:
             yield {"mail_server": "127.0.0.1", "mail_port": port, "mail_use_tls": False}
 
-    def test_a_mail_server_that_answers_wants_a_sender(
+    def test_a_mail_server_without_a_sender_is_yellow(
         self, shopfront: Shopfront, postbox: Postbox
     ) -> None:
         report = doctor(shopfront)
@@ -329,9 +334,9 @@ class TestMailServer:
         assert postbox.received == []
 
 
-def test_every_event_that_is_handled_is_asked_for(shopfront: Shopfront) -> None:
+def test_a_missing_subscription_to_any_handled_event_is_red(shopfront: Shopfront) -> None:
     endpoint = shopfront.stripe.v1.webhook_endpoints.list().data[0]
     for missing in HANDLERS:
         events = sorted(set(HANDLERS) - {missing})
         shopfront.stripe.v1.webhook_endpoints.update(endpoint.id, {"enabled_events": events})
-        assert doctor(shopfront).texts["webhook"] == f"{endpoint.id} is not told of {missing}"
+        assert doctor(shopfront).texts["webhook"] == f"{endpoint.id} is not subscribed to {missing}"
