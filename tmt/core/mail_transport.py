@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tmt.core.email_address import ascii_email
-from tmt.core.errors import PermanentFailure
+from tmt.core.errors import PermanentFailure, Unavailable
 
 # RFC 3463: class.subject.detail, at the beginning of a server's response.
 _ENHANCED_CODE = re.compile(rb"[245]\.\d{1,3}\.\d{1,3}")
@@ -40,7 +40,7 @@ class MailRefused(PermanentFailure):
     """The message will never be delivered: sending it again cannot help."""
 
 
-class MailUnavailable(Exception):
+class MailUnavailable(Unavailable):
     """The message could not be sent now: it should be sent again later."""
 
 

@@ -32,7 +32,7 @@ from sqlalchemy.orm import Mapped, Session, declared_attr, mapped_column
 
 from tmt.core.clock import Clock
 from tmt.core.database import Database
-from tmt.core.errors import PermanentFailure, RetryLater
+from tmt.core.errors import DomainError, PermanentFailure, RetryLater
 from tmt.core.log import redact_text
 
 log = structlog.get_logger(__name__)
@@ -146,8 +146,10 @@ def _handle_row(
                 retry_forever=retry_forever,
             )
         )
-        fields = row.log_fields()
-        log.exception(f"{table.log_prefix}.failed", attempts=row.attempts, error=text, **fields)
+        # What the shop itself raises needs no traceback.
+        expected = isinstance(error, DomainError | PermanentFailure)
+        write = log.warning if expected else log.exception
+        write(f"{table.log_prefix}.failed", attempts=row.attempts, error=text, **row.log_fields())
         return False
     log.info(
         f"{table.log_prefix}.{marker.outcome or 'done'}", attempts=row.attempts, **row.log_fields()

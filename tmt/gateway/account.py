@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from tmt.gateway import parsing, types
 
 T = TypeVar("T")
-# Makes a call to Stripe under a name, as `StripeGateway` does.
+# Makes a call to Stripe under a name, as `Gateway` does.
 Caller = Callable[[str, Callable[[], Any]], Any]
 
 ALL_EVENTS = "*"
@@ -44,7 +44,7 @@ class AccountStatus:
 
 
 class Account:
-    """One Stripe account. Every call raises `contract.GatewayError`."""
+    """One Stripe account. Every call raises `GatewayError`."""
 
     def __init__(self, client: Any, call: Caller) -> None:
         """`client` is the SDK's; `call` makes the calls, as the gateway makes its own."""

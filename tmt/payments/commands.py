@@ -53,7 +53,8 @@ def refund_command(code: str, amount: str | None, tickets: str | None, reason: s
         if refund:
             refund = session.get_one(Refund, refund.id)
             money = format_money(refund.amount, refund.currency, "en")
-            click.echo(f"{money}  {refund.status}  {refund.stripe_id or 'not at Stripe yet'}")
+            at_stripe = refund.stripe_id or ("not at Stripe yet" if refund.amount else "no money")
+            click.echo(f"{money}  {refund.status}  {at_stripe}")
     click.echo(f"Order {order.code} is {order.status}.")
 
 

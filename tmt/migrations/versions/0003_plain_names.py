@@ -47,6 +47,8 @@ def upgrade() -> None:
     _rename_values("outbox", "kind", _OUTBOX_KINDS)
     _rename_values("cursors", "name", _CURSORS)
     _rename_values("operator_alerts", "kind", _ALERT_KINDS)
+    # This kind is gone; the nearest one says the same of the money.
+    _rename_values("operator_alerts", "kind", (("paid_twice", "amount_mismatch"),))
     _rename_values("refunds", "reason", _REFUND_REASONS)
 
 
