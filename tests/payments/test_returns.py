@@ -109,7 +109,7 @@ def test_an_amount_leaves_the_tickets_valid(shopfront):
     settle_down(shopfront)
     assert states(shopfront, order) == ["valid", "valid"]
     assert refunds(shopfront)[0].amount == 1250
-    assert any("Your tickets stay valid" in mail.read_text() for mail in shopfront.mails())
+    assert any("Your tickets are still valid" in mail.read_text() for mail in shopfront.mails())
     check_money(shopfront)
 
 
@@ -214,7 +214,7 @@ def test_ref03_pending_for_days_then_there(shopfront, sandbox):
     give_back(shopfront.shop, order.code)
     settle_down(shopfront)
     assert refunds(shopfront)[0].status == "pending"
-    assert "on its way" in page_of(shopfront, order)
+    assert "· processing" in page_of(shopfront, order)
     sandbox.advance(days=4)
     settle_down(shopfront)
     assert refunds(shopfront)[0].status == "succeeded"
@@ -230,7 +230,7 @@ def test_ref03_it_fails_after_all_and_a_person_is_told(shopfront, sandbox):
     assert refunds(shopfront)[0].status == "failed"
     assert notices(shopfront) == ["refund_failed"]
     assert order.code in flask(shopfront, "notices", "list").output
-    assert "did not get back to you" in page_of(shopfront, order)
+    assert "Your refund was not completed" in page_of(shopfront, order)
     # The money is there again, and can be sent again.
     assert give_back(shopfront.shop, order.code)[0].amount == 7500
 
