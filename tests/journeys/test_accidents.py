@@ -134,9 +134,7 @@ def test_when_the_last_places_go_meanwhile_the_page_says_why(visitor: Visitor) -
     visitor.introduce()
     front.buyer().reserve(2)
     visitor.reserve_button.click()
-    expect(visitor.page.get_by_role("alert")).to_contain_text(
-        "someone else just got the last tickets"
-    )
+    expect(visitor.page.get_by_role("alert")).to_contain_text("Sorry, someone else just got")
     expect(visitor.page.get_by_text("Tickets are sold out.", exact=True)).to_be_visible()
 
 

@@ -75,7 +75,7 @@ def test_an_amount_leaves_the_tickets_valid(shopfront):
     run_until_idle(shopfront)
     assert ticket_statuses(shopfront, order) == ["valid", "valid"]
     assert refunds(shopfront)[0].amount == 1250
-    assert any("Your tickets stay valid" in mail.read_text() for mail in shopfront.mails())
+    assert any("Your tickets are still valid" in mail.read_text() for mail in shopfront.mails())
     check_money(shopfront)
 
 
@@ -180,7 +180,7 @@ def test_ref03_pending_for_days_then_there(shopfront, sandbox):
     issue_refund(shopfront.shop, order.code)
     run_until_idle(shopfront)
     assert refunds(shopfront)[0].status == "pending"
-    assert "on its way" in order_page(shopfront, order)
+    assert "· processing" in order_page(shopfront, order)
     sandbox.advance(days=4)
     run_until_idle(shopfront)
     assert refunds(shopfront)[0].status == "succeeded"
@@ -196,7 +196,7 @@ def test_ref03_it_fails_after_all_and_a_person_is_told(shopfront, sandbox):
     assert refunds(shopfront)[0].status == "failed"
     assert alert_kinds(shopfront) == ["refund_failed"]
     assert order.code in flask(shopfront, "alerts", "list").output
-    assert "did not get back to you" in order_page(shopfront, order)
+    assert "Your refund was not completed" in order_page(shopfront, order)
     # The money is there again, and can be sent again.
     assert issue_refund(shopfront.shop, order.code).amount == 7500
 
