@@ -18,13 +18,13 @@ pytestmark = pytest.mark.usefixtures("sound")
 
 # Every route of the shop, by who may open it. A new one fails the test until it stands here.
 PUBLIC = {
-    "static", "catalog.index", "catalog.poster", "checkout.event", "checkout.place",
+    "static", "catalog.index", "catalog.poster", "checkout.event", "payments.place",
     "checkout.find", "web.language", "webhook.receive", "health.healthz", "health.readyz",
     "health.exposed_metrics", "api.create", "api.confirm", "api.get",
 }  # fmt: skip
 # Opened by an order's token and by nothing else.
 BY_TOKEN = {
-    "payments.order", "payments.pay", "payments.returned", "payments.status", "payments.cancel",
+    "payments.order", "payments.pay", "payments.return_from_stripe", "payments.status", "payments.cancel",
     "checkout.extend", "tickets.pdf", "tickets.calendar", "tickets.mail",
 }  # fmt: skip
 

@@ -128,5 +128,5 @@ class TestConfirmation:
 
 
 def test_the_late_refund_names_the_whole_amount() -> None:
-    assert "all of it: €150.50" in render("refunded_late.txt")
-    assert "all of it: €150.50" in render("refunded_late.html")
+    assert "the full amount, €150.50" in render("refunded_late.txt")
+    assert "the full amount, €150.50" in render("refunded_late.html")

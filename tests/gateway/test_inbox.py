@@ -299,7 +299,7 @@ def _cancel_behind_stripe(front, order):
 
     def unit(session):
         held = lock_order(session, order.id)
-        stock.release(session, held.event_id, held.places)
+        stock.release(session, held.event_id, held.quantities)
         transition(session, held, OrderStatus.EXPIRED, Trigger.EXPIRY, front.clock.now())
 
     front.shop.db.transaction(unit)
