@@ -48,13 +48,14 @@ class EmailForm(FlaskForm):
     """A form with an e-mail address, its texts in the current locale."""
 
     class Meta:
+        # `tmt.web.csrf` has checked the token before the view runs.
         csrf = False
 
         def get_translations(self, _form: Any) -> Any:
             return i18n
 
     email = StringField()
-    # What is wrong with the form as a whole.
+    # An error that belongs to no field.
     problem: str | None = None
 
     def input(self, name: str, default: str = "") -> str:
