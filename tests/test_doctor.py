@@ -176,6 +176,7 @@ def pay_three(front: Shopfront) -> list[str]:
     return paid
 
 
+@pytest.mark.case("WH-03")
 def test_wh03_silence_while_payments_succeed_is_red(shopfront: Shopfront) -> None:
     shopfront.silence_stripe()
     pay_three(shopfront)
@@ -189,6 +190,7 @@ def test_wh03_silence_while_payments_succeed_is_red(shopfront: Shopfront) -> Non
     assert doctor(shopfront).levels["silence"] == "red"
 
 
+@pytest.mark.case("WH-03")
 def test_wh03_no_silence_where_stripe_tells(shopfront: Shopfront) -> None:
     for payment_intent in pay_three(shopfront):
         wait_for_event(shopfront, "payment_intent.succeeded", payment_intent)
@@ -197,6 +199,7 @@ def test_wh03_no_silence_where_stripe_tells(shopfront: Shopfront) -> None:
     assert report.texts["silence"] == "Stripe told of each payment of the last day (3)"
 
 
+@pytest.mark.case("WH-03")
 def test_wh03_an_endpoint_that_was_switched_off_is_red(shopfront: Shopfront) -> None:
     shopfront.silence_stripe()
     report = doctor(shopfront)
@@ -223,6 +226,7 @@ def test_a_webhook_that_is_not_right(
     assert (report.levels["webhook"], text in report.texts["webhook"]) == (level, True)
 
 
+@pytest.mark.case("WH-09")
 @pytest.mark.parametrize(("off", "level"), [(0, "green"), (60, "yellow"), (-400, "red")])
 def test_wh09_a_clock_that_goes_wrong(
     shopfront: Shopfront, monkeypatch: pytest.MonkeyPatch, off: int, level: str

@@ -51,6 +51,7 @@ def giving_back(front, order):
     return give
 
 
+@pytest.mark.case("DB-02")
 def test_db02_everybody_at_one_order_meets_no_deadlock(shopfront):
     front = shopfront
     front.silence_stripe()

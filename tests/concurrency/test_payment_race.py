@@ -124,6 +124,7 @@ def confirming(front, pi):
     return asking(front, "POST", "/stripe_confirm_payment", body, _JSON)
 
 
+@pytest.mark.case("PAY-06")
 def test_pay06_return_page_status_webhook_and_endpoint_at_once(shopfront):
     """Every tenth round with five of each, the others with one or two."""
     capacity(shopfront, None)
@@ -147,6 +148,7 @@ def test_pay06_return_page_status_webhook_and_endpoint_at_once(shopfront):
     check_money(shopfront)
 
 
+@pytest.mark.case("PAY-11")
 def test_pay11_sweeper_against_payer(shopfront):
     capacity(shopfront, None)
     handicap = Handicap()
@@ -165,6 +167,7 @@ def test_pay11_sweeper_against_payer(shopfront):
     check_money(shopfront)
 
 
+@pytest.mark.case("PAY-11")
 def test_pay11_giving_up_against_paying(shopfront):
     capacity(shopfront, None)
     buyer, handicap = shopfront.buyer(), Handicap()
@@ -181,6 +184,7 @@ def test_pay11_giving_up_against_paying(shopfront):
     check_money(shopfront)
 
 
+@pytest.mark.case("PAY-01")
 def test_pay01_the_late_payer_against_the_next_buyer(shopfront):
     """One place, two who want it at the same instant: one has it, the other's money comes back.
 

@@ -120,6 +120,7 @@ def on_sale(db):
     return add_event(db, capacity=PLACES, capacities=OF_EACH_TYPE)
 
 
+@pytest.mark.case("STK-01")
 def test_stk01_exactly_the_capacity_is_held(db, race):
     event = on_sale(db)
     run = race(event.slug, wishes(random.Random(7)))
@@ -134,6 +135,7 @@ def test_stk01_exactly_the_capacity_is_held(db, race):
     check_stock(db)
 
 
+@pytest.mark.case("STK-01")
 def test_stk01_a_process_is_killed_in_the_middle(db, race):
     """What it had not committed is gone and blocks nobody; what it had is a whole order."""
     event, rng = on_sale(db), random.Random(11)
@@ -157,6 +159,7 @@ def test_stk01_a_process_is_killed_in_the_middle(db, race):
     check_stock(db)
 
 
+@pytest.mark.case("STK-01")
 def test_stk01_each_ticket_type_sells_exactly_its_own(db, race):
     event = add_event(db, capacity=None, capacities=(11, 7))
     run = race(event.slug, [(1, 0), (0, 1)] * 20)
@@ -166,6 +169,7 @@ def test_stk01_each_ticket_type_sells_exactly_its_own(db, race):
     check_stock(db)
 
 
+@pytest.mark.case("STK-01")
 def test_stk01_control_without_the_guard_the_same_trial_oversells(db, race):
     event = on_sale(db)
     if not db.is_sqlite:

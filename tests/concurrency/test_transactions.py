@@ -18,6 +18,7 @@ from tmt.catalog.models import Event
 from tmt.core.database import Database, transaction_is_open
 
 
+@pytest.mark.case("DB-01")
 @pytest.mark.usefixtures("sound")
 def test_db01_writers_in_parallel_meet_no_error(shopfront):
     def buying(number):
@@ -54,6 +55,7 @@ def test_db01_writers_in_parallel_meet_no_error(shopfront):
     assert {code for codes in answers for code in codes} == {200}
 
 
+@pytest.mark.case("DB-01")
 def test_db01_on_sqlite_one_writer_waits_for_the_other_from_the_start(db, database_url):
     """Reading first and writing later would fail at once there; on PostgreSQL they meet.
 
@@ -99,6 +101,7 @@ def watch(shopfront):
     return line, seen
 
 
+@pytest.mark.case("DB-02")
 @pytest.mark.usefixtures("sound")
 def test_db02_no_transaction_is_open_while_stripe_is_called(shopfront):
     shopfront.silence_stripe()
@@ -125,6 +128,7 @@ def test_db02_no_transaction_is_open_while_stripe_is_called(shopfront):
     assert statuses == ["paid", "canceled", "expired", "refunded"]
 
 
+@pytest.mark.case("DB-02")
 def test_db02_control_an_open_transaction_would_be_seen(shopfront):
     line, seen = watch(shopfront)
     shopfront.shop.db.transaction(
@@ -138,6 +142,7 @@ def test_db02_control_an_open_transaction_would_be_seen(shopfront):
     assert all(seen)
 
 
+@pytest.mark.case("DB-02")
 def test_db02_the_gateway_refuses_to_be_called_in_a_transaction(shopfront):
     def unit(_session):
         assert transaction_is_open()

@@ -13,6 +13,7 @@ from tests.writers.trial import run
 _ANY = 1000.0
 
 
+@pytest.mark.case("DB-01")
 @pytest.mark.parametrize("kind", DATABASES, ids=str.lower)
 def test_db01_fifty_writers_meet_no_error_and_lose_nothing(kind):
     with open_stage() as stage:

@@ -68,6 +68,7 @@ def lines():
     log.clear()
 
 
+@pytest.mark.case("SEC-05")
 @pytest.mark.parametrize("secret", SECRETS)
 def test_secrets_are_removed_wherever_they_stand(lines, secret):
     class Thing:
@@ -129,6 +130,7 @@ def test_no_surroundings_hide_an_address_or_a_secret(before, secret, after):
     assert secret not in log.redact_text(f"{before} {secret} {after}")
 
 
+@pytest.mark.case("SEC-05")
 @pytest.mark.parametrize("settings", [{"log_level": "DEBUG", "stripe_retries": 0}])
 def test_i6_a_whole_sale_leaves_nobodys_name_in_the_logs(lines, shopfront):
     lines.listen()

@@ -99,6 +99,7 @@ def test_unknown_currencies_are_refused(currency):
             attempt()
 
 
+@pytest.mark.case("MON-03")
 @pytest.mark.parametrize(
     ("currency", "least"),
     [("usd", 50), ("eur", 50), ("gbp", 30), ("sek", 300), ("huf", 17500), ("jpy", 50)],
@@ -126,6 +127,7 @@ def test_decimals_that_nobody_can_pay_are_refused(amount, currency):
         check_chargeable(amount, currency)
 
 
+@pytest.mark.case("MON-01")
 @pytest.mark.parametrize(
     ("amount", "currency", "spanish", "english"),
     [

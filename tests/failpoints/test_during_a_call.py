@@ -42,6 +42,7 @@ def kill_when_done(front, call):
     return killed
 
 
+@pytest.mark.case("PAY-13", "REF-04")
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 @pytest.mark.parametrize("call", CALLS)
 def test_pay13_killed_while_stripe_does_it(fresh, kind, call):

@@ -47,6 +47,7 @@ def told(front, story):
     return end_of(front)
 
 
+@pytest.mark.case("WH-06", "DB-04")
 @pytest.mark.parametrize("story", STORIES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_db04_killed_at_every_point(fresh, passed, kind, story):

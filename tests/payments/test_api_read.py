@@ -94,6 +94,7 @@ def test_get_tells_the_state_whatever_it_is(shopfront):
             shopfront.confirm(pi)
 
 
+@pytest.mark.case("MON-01")
 @pytest.mark.parametrize(
     ("written", "currency", "told"),
     [
@@ -136,6 +137,7 @@ def test_confirm_settles_an_order_of_the_shop(shopfront):
     _at_rest(shopfront)
 
 
+@pytest.mark.case("PAY-09")
 def test_pay09_metadata_never_pays_for_an_order(shopfront):
     order = shopfront.buyer().reserve(1)
     own = _open(shopfront, order)
@@ -155,6 +157,7 @@ def test_pay09_metadata_never_pays_for_an_order(shopfront):
     _at_rest(shopfront)
 
 
+@pytest.mark.case("PAY-09")
 def test_pay09_a_settled_payment_pays_no_second_order(shopfront):
     first, second = (shopfront.buyer().reserve(1) for _ in range(2))
     spent = _open(shopfront, first)

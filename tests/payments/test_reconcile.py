@@ -78,6 +78,7 @@ def statuses(front):
     return [order.status for order in all_of(front, Order)]
 
 
+@pytest.mark.case("WH-03")
 def test_wh03_fifty_paid_orders_no_webhook_one_mail_each(deaf):
     for _ in range(50):
         paid_unheard(deaf)
@@ -93,6 +94,7 @@ def test_wh03_fifty_paid_orders_no_webhook_one_mail_each(deaf):
     check_money(deaf)
 
 
+@pytest.mark.case("DB-04")
 def test_db04_one_unknown_and_one_unreadable_payment_keep_nobody_else(deaf):
     without_limit(deaf)
     orders = [paid_unheard(deaf) for _ in range(100)]
@@ -170,6 +172,7 @@ def others_at_stripe(front, pi, count, created):
     connection.close()
 
 
+@pytest.mark.case("PAY-12")
 def test_pay12_a_debit_that_is_never_told_of_ends_as_the_bank_says(deaf):
     (paid_order, paid_pi), (refused_order, refused_pi) = begun(deaf), begun(deaf)
     for pi in (paid_pi, refused_pi):
@@ -184,6 +187,7 @@ def test_pay12_a_debit_that_is_never_told_of_ends_as_the_bank_says(deaf):
     assert deaf.order(refused_order.token).status == "held"
 
 
+@pytest.mark.case("REF-02")
 @pytest.mark.parametrize("parts", [[7500], [1000], [1000, 6500]])
 def test_ref02_refunds_made_in_the_dashboard_while_webhooks_are_down(deaf, parts):
     order, pi = paid(deaf)
@@ -202,6 +206,7 @@ def test_ref02_refunds_made_in_the_dashboard_while_webhooks_are_down(deaf, parts
     check_money(deaf)
 
 
+@pytest.mark.case("REF-03")
 def test_ref03_a_refund_that_fails_weeks_later_is_noticed(deaf):
     order, pi = paid(deaf)
     made = deaf.stripe.v1.refunds.create({"payment_intent": pi, "amount": 500})
@@ -217,6 +222,7 @@ def test_ref03_a_refund_that_fails_weeks_later_is_noticed(deaf):
     assert deaf.order(order.token).status == "paid"
 
 
+@pytest.mark.case("REF-03")
 def test_ref03_a_pending_refund_is_asked_about_when_no_list_shows_it(deaf):
     _order, pi = paid_unheard(deaf, "pm_card_pendingRefund")
     ask(deaf)

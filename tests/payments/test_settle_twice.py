@@ -36,6 +36,7 @@ def pay_or_refusal(shopfront, pi):
         return error.code
 
 
+@pytest.mark.case("PAY-03")
 def test_pay03_tabs_at_the_same_instant_share_one_payment_intent(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
@@ -47,6 +48,7 @@ def test_pay03_tabs_at_the_same_instant_share_one_payment_intent(shopfront):
     assert len(shopfront.stripe.v1.payment_intents.list().data) == 1
 
 
+@pytest.mark.case("PAY-03")
 def test_pay03_paid_in_two_tabs_at_once_is_paid_once(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
@@ -104,6 +106,7 @@ def test_pay03_a_third_success_after_a_refund_goes_back_too(shopfront):
     check_money(shopfront)
 
 
+@pytest.mark.case("PAY-05")
 def test_pay05_the_browser_is_closed_after_paying(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
@@ -116,6 +119,7 @@ def test_pay05_the_browser_is_closed_after_paying(shopfront):
     check_money(shopfront)
 
 
+@pytest.mark.case("PAY-05")
 def test_pay05_the_return_page_works_on_another_device(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
@@ -127,6 +131,7 @@ def test_pay05_the_return_page_works_on_another_device(shopfront):
     assert len(shopfront.mails()) == 1
 
 
+@pytest.mark.case("PAY-07")
 @pytest.mark.parametrize("told", ["succeeded", "failed", "pending", "'\"><b>"])
 def test_pay07_the_return_page_believes_no_parameter(shopfront, told):
     buyer = shopfront.buyer()
@@ -142,6 +147,7 @@ def test_pay07_the_return_page_believes_no_parameter(shopfront, told):
     assert [shopfront.order(o.token).status for o in (order, other)] == ["held", "held"]
 
 
+@pytest.mark.case("PAY-07")
 def test_pay07_the_return_page_of_a_canceled_order_says_canceled(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
