@@ -1,4 +1,4 @@
-"""Names that moved to tests/shopfront.py and tests/buyer.py, for tests that still import them here."""
+"""Names that moved to shopfront.py and buyer.py, for tests that still import them here."""
 
 from tests.buyer import HIDDEN as _HIDDEN
 from tests.buyer import Buyer

@@ -127,8 +127,8 @@ class Verifier:
             if here != there:
                 code = self.orders[payment.order_id].code
                 yield (
-                    f"I2: {payment.payment_intent_id} of order {code} has {there} left at Stripe and"
-                    f" {here} here (payment {payment.id}, {payment.status})"
+                    f"I2: {payment.payment_intent_id} of order {code} has {there} left at Stripe"
+                    f" and {here} here (payment {payment.id}, {payment.status})"
                 )
         for order in self.orders.values():
             left = net[order.id]

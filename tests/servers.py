@@ -223,7 +223,7 @@ class Postgres:
 
 @contextmanager
 def empty_database(kind: str, folder: Path) -> Iterator[str]:
-    """The address of a database without tables: "sqlite", or "postgresql" on a server of its own."""
+    """The address of a database without tables; of PostgreSQL, on a server of its own."""
     if kind == "sqlite":
         yield f"sqlite:///{folder / 'tmt.sqlite'}"
         return

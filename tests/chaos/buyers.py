@@ -56,7 +56,7 @@ def client_of(shop: Deployment) -> SandboxClient:
 
 
 class ChaosBuyer(Buyer):
-    """One visit of one buyer; the order and the means of paying for it are looked up when needed."""
+    """One visit of one buyer, who has one order and what the pay page says of it."""
 
     def __init__(self, shop: Deployment, tally: Tally, visit: Visit, number: str) -> None:
         super().__init__(shop.url, f"{MARK} {number}", f"{MARK.lower()}-{number}@chaos.example")

@@ -24,7 +24,7 @@ _MOST_DAYS = 60
 # The most that Stripe takes at once, in minor units.
 _LARGE_AMOUNT = 99_999_999
 _UNFINISHED_REFUNDS = ("requested", "pending", "requires_action")
-_UNFINISHED_ORDERS = (OrderStatus.HELD, OrderStatus.PROCESSING)
+_OPEN_ORDERS = (OrderStatus.HELD, OrderStatus.PROCESSING)
 
 
 def drain(web: Deployment, shop: Shop, tally: Tally) -> None:

@@ -11,9 +11,9 @@ from functools import partial
 import psycopg
 import pytest
 
-from tests.actions import add_event, rendered_event
 from tests.racing import together
-from tests.stripe_line import StripeLine
+from tests.shopfront import add_event, rendered_event
+from tests.stripe_proxy import StripeProxy
 from tmt.catalog.models import Event
 from tmt.core.database import Database, transaction_is_open
 
@@ -35,8 +35,8 @@ def test_db01_writers_in_parallel_meet_no_error(shopfront):
 
         return buy
 
-    def telling(number):
-        def tell():
+    def delivering(number):
+        def deliver():
             object_ = {"id": f"pi_{number}", "object": "payment_intent"}
             bodies = [
                 rendered_event(shopfront, "payment_intent.created", object_, id=f"evt_{number}_{n}")
@@ -44,14 +44,14 @@ def test_db01_writers_in_parallel_meet_no_error(shopfront):
             ]
             return [shopfront.deliver(body).status_code for body in bodies]
 
-        return tell
+        return deliver
 
     def working():
         for _again in range(15):
             shopfront.run_jobs()
         return [200]
 
-    answers = together(*map(buying, range(4)), *map(telling, range(3)), working)
+    answers = together(*map(buying, range(4)), *map(delivering, range(3)), working)
     assert {code for codes in answers for code in codes} == {200}
 
 
@@ -96,7 +96,7 @@ def open_transactions(shopfront) -> str:
 
 
 def watch(shopfront):
-    line, seen = StripeLine(shopfront), []
+    line, seen = StripeProxy(shopfront), []
     line.fate = lambda _call: seen.append(open_transactions(shopfront))
     return line, seen
 

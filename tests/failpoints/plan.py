@@ -1,8 +1,8 @@
 """Which point is visited in which scenario: every point, and every state that a death can leave.
 
 What a dead process leaves behind is what it had committed and what it had done at Stripe. So each
-point is visited in the first scenario that passes it; and besides, in every scenario, the point after
-each thing that changed the shop or Stripe, unless an earlier scenario had come the same way so far,
+point is visited in the first scenario that passes it; and besides, in every scenario, the point
+after each thing that changed the shop or Stripe, unless an earlier scenario had come the same way so far,
 or the scenario was only making ready what it is about.
 """
 
@@ -22,7 +22,7 @@ READY = Point("ready", "")
 
 @dataclass(frozen=True)
 class Visit:
-    """A death at the nth time that the scenario passes the point; whether no other one visits it."""
+    """A death at the nth time that the scenario passes the point; `only` if no other visits it."""
 
     scenario: str
     point: Point

@@ -63,7 +63,7 @@ class Start:
 
 
 def run(start: Start, connection: Connection) -> None:
-    """Serves the shop on the socket, and does what it is asked over the connection, until it ends."""
+    """Serves the shop on the socket, and does what it is asked over the connection."""
     app = create_app(start.settings)
     app.jinja_env.bytecode_cache = FileSystemBytecodeCache(str(start.templates))
     shop: Shop = app.extensions["tmt"].shop
