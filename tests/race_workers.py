@@ -1,8 +1,7 @@
-"""Processes that buy at the same instant, and one that dies; the functions run in spawned ones."""
+"""Processes that buy at the same instant, and one that dies in the middle of a call."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Engine, event, update
 
+from tests.forks import FORKS
 from tmt.catalog import listing, stock
 from tmt.catalog.stock import SoldOut
 from tmt.checkout.forms import CheckoutRequest
@@ -32,7 +32,6 @@ Wish = tuple[int, ...]
 Buy = Callable[[Wish], bool]
 # Opens a shop by its settings, for buying at the event with this slug.
 Opener = Callable[[Mapping[str, Any], str], Buy]
-_spawn = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,9 @@ class RaceWorkers:
         self.children: list[Any] = []
         self.connections: list[Connection] = []
         for _number in range(count):
-            mine, theirs = _spawn.Pipe()
+            mine, theirs = FORKS.Pipe()
             arguments = (dict(settings), slug, dict(openers), theirs)
-            child = _spawn.Process(target=_work, args=arguments, daemon=True)
+            child = FORKS.Process(target=_work, args=arguments, daemon=True)
             child.start()
             theirs.close()
             self.children.append(child)

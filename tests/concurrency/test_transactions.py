@@ -96,21 +96,21 @@ def open_transactions(shopfront) -> str:
 
 
 def watch(shopfront):
-    line, seen = StripeProxy(shopfront), []
-    line.fate = lambda _call: seen.append(open_transactions(shopfront))
-    return line, seen
+    proxy, open_ = StripeProxy(shopfront), []
+    proxy.fate = lambda _call: open_.append(open_transactions(shopfront))
+    return proxy, open_
 
 
 @pytest.mark.case("DB-02")
 @pytest.mark.usefixtures("sound")
 def test_db02_no_transaction_is_open_while_stripe_is_called(shopfront):
     shopfront.silence_stripe()
-    line, seen = watch(shopfront)
+    proxy, open_ = watch(shopfront)
     buyer = shopfront.buyer()
-    paid, given_up, run_out, short = (shopfront.buyer().reserve(1) for _ in range(4))
-    for order in (paid, given_up, run_out, short):
+    paid, canceled, run_out, short = (shopfront.buyer().reserve(1) for _ in range(4))
+    for order in (paid, canceled, run_out, short):
         buyer.open_pay_page(order)
-    buyer.cancel(given_up)
+    buyer.cancel(canceled)
     shopfront.confirm(shopfront.payment(paid).payment_intent_id)
     pi = shopfront.payment(short).payment_intent_id
     shopfront.stripe.v1.payment_intents.update(pi, {"amount": 5000})
@@ -120,17 +120,17 @@ def test_db02_no_transaction_is_open_while_stripe_is_called(shopfront):
         shopfront.api("confirm_payment", {"payment_intent_id": pi})
     shopfront.clock.move(minutes=16)
     shopfront.run_jobs()
-    kinds = {(call.split()[0], call.split("/")[-1] == "cancel") for call in line.calls}
+    kinds = {(call.split()[0], call.split("/")[-1] == "cancel") for call in proxy.calls}
     assert kinds == {("GET", False), ("POST", False), ("POST", True)}
-    assert "POST /v1/refunds" in line.calls
-    assert set(seen) == {""}
-    statuses = [shopfront.order(o.token).status for o in (paid, given_up, run_out, short)]
+    assert "POST /v1/refunds" in proxy.calls
+    assert set(open_) == {""}
+    statuses = [shopfront.order(o.token).status for o in (paid, canceled, run_out, short)]
     assert statuses == ["paid", "canceled", "expired", "refunded"]
 
 
 @pytest.mark.case("DB-02")
 def test_db02_control_an_open_transaction_would_be_seen(shopfront):
-    line, seen = watch(shopfront)
+    proxy, open_ = watch(shopfront)
     shopfront.shop.db.transaction(
         lambda session: (
             session.connection(),
@@ -138,8 +138,8 @@ def test_db02_control_an_open_transaction_would_be_seen(shopfront):
             shopfront.stripe.v1.payment_intents.list(),
         )
     )
-    assert line.calls
-    assert all(seen)
+    assert proxy.calls
+    assert all(open_)
 
 
 @pytest.mark.case("DB-02")

@@ -7,7 +7,6 @@ whose connection breaks try the same once more.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import shutil
 import signal
 import socket
@@ -26,6 +25,7 @@ from sqlalchemy import update
 
 from tests.failpoints.plan import READY
 from tests.failpoints.shop_process import Point, Start, run
+from tests.forks import FORKS
 from tests.invariants import check_money, check_stock, check_tickets
 from tests.servers import serve
 from tests.shopfront import (
@@ -41,10 +41,6 @@ from tmt.factory import create_app
 from tmt.operations import audit_database
 from tmt.sandbox import Sandbox
 
-# Processes are forked off one that has imported the shop and runs no thread: that takes a moment
-# where a Python of its own takes seconds.
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.failpoints.warm"])
 # What a dead process had claimed is free again.
 _LEASE = timedelta(minutes=6)
 _TIMEOUT = 30

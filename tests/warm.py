@@ -8,7 +8,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import tests.failpoints.crash_env  # noqa: F401
+import tests.failpoints.crash_env
+import tests.race_workers  # noqa: F401
 from tests.buyer import hidden_fields
 from tests.shopfront import add_event, overrides
 from tmt.core import schema
