@@ -53,9 +53,7 @@ def drain(web: Deployment, shop: Shop, tally: Tally) -> None:
 def unfinished(shop: Shop, stripe: SandboxClient) -> list[str]:
     """What is still to happen, in words."""
     counts = {
-        "orders held or processing": select(func.count()).where(
-            Order.status.in_(_UNFINISHED_ORDERS)
-        ),
+        "orders held or processing": select(func.count()).where(Order.status.in_(_OPEN_ORDERS)),
         "refunds not decided": select(func.count()).where(Refund.status.in_(_UNFINISHED_REFUNDS)),
         "disputes not decided": select(func.count()).where(Dispute.status.not_in(CLOSED_DISPUTES)),
         "events not handled": select(func.count()).where(InboxRow.done_at.is_(None)),
