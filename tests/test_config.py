@@ -205,6 +205,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.case("WH-15")
 @pytest.mark.parametrize(("environment", "sentence"), REFUSED)
 def test_wh15_what_cannot_be_is_refused_with_what_to_set(load, environment, sentence):
     with pytest.raises(InvalidSettings) as error:

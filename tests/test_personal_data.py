@@ -74,6 +74,7 @@ def holds(written, what):
     return what.lower() in written.lower()
 
 
+@pytest.mark.case("SEC-05")
 def test_sec05_nobodys_data_where_it_does_not_belong(lines: Lines, shopfront, monkeypatch):
     lines.listen()
     secrets = live_through(shopfront)
@@ -93,6 +94,7 @@ def test_sec05_nobodys_data_where_it_does_not_belong(lines: Lines, shopfront, mo
     assert [word for word in secrets if any(holds(value, word) for value in kept)] == []
 
 
+@pytest.mark.case("SEC-05")
 def test_sec05_stripe_is_told_nobodys_name(shopfront):
     """Metadata and descriptions are opaque; the queue and the counters hold no address either."""
     live_through(shopfront)

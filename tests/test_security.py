@@ -24,7 +24,8 @@ PUBLIC = {
 }  # fmt: skip
 # Opened by an order's token and by nothing else.
 BY_TOKEN = {
-    "payments.order", "payments.pay", "payments.return_from_stripe", "payments.status", "payments.cancel",
+    "payments.order", "payments.pay", "payments.return_from_stripe", "payments.status",
+    "payments.cancel",
     "checkout.extend", "tickets.pdf", "tickets.calendar", "tickets.mail",
 }  # fmt: skip
 
@@ -42,6 +43,7 @@ def paid_order(shopfront, **who):
     return buyer, order
 
 
+@pytest.mark.case("SEC-01")
 def test_sec01_every_route_is_classified(shopfront):
     rules = list(shopfront.app.url_map.iter_rules())
     assert {rule.endpoint for rule in rules} == PUBLIC | BY_TOKEN
@@ -49,6 +51,7 @@ def test_sec01_every_route_is_classified(shopfront):
         assert ("token" in rule.arguments) == (rule.endpoint in BY_TOKEN), rule
 
 
+@pytest.mark.case("SEC-01")
 def test_sec01_no_route_opens_to_anything_but_the_token(shopfront):
     buyer, order = paid_order(shopfront)
     stranger = shopfront.buyer(name="Eva", email="eva@example.com")
@@ -73,6 +76,7 @@ def test_sec01_no_route_opens_to_anything_but_the_token(shopfront):
     assert buyer.get(f"/orders/{order.token}").ok
 
 
+@pytest.mark.case("SEC-01")
 def test_sec01_changing_anything_needs_the_forms_token(shopfront):
     order = shopfront.buyer().reserve(1)
     paths = [rule for method, rule in token_routes(shopfront) if method == "POST"]
@@ -83,6 +87,7 @@ def test_sec01_changing_anything_needs_the_forms_token(shopfront):
     assert shopfront.order(order.token).status == "held"
 
 
+@pytest.mark.case("SEC-01")
 def test_sec01_personal_pages_are_stored_by_nobody(shopfront):
     buyer, order = paid_order(shopfront)
     for method, rule in token_routes(shopfront):
@@ -120,6 +125,7 @@ def assert_harmless(text: str, where: str) -> None:
     assert "&49{%" not in text, where
 
 
+@pytest.mark.case("SEC-03")
 def test_sec03_markup_in_every_field_is_text_on_every_page(shopfront):
     markup_everywhere(shopfront)
     buyer = shopfront.buyer(name=mark("buyer")[:110])
@@ -145,6 +151,7 @@ def test_sec03_markup_in_every_field_is_text_on_every_page(shopfront):
     assert "id=m_name" in pages["refused"]
 
 
+@pytest.mark.case("SEC-03")
 def test_sec03_markup_is_text_in_mails_and_harmless_in_headers(shopfront):
     markup_everywhere(shopfront)
     buyer = shopfront.buyer(name=mark("buyer")[:110])
@@ -161,6 +168,7 @@ def test_sec03_markup_is_text_in_mails_and_harmless_in_headers(shopfront):
         assert "id=m_title" in mail.get_body(("html",)).get_content()
 
 
+@pytest.mark.case("SEC-03")
 def test_sec03_a_redirect_leads_nowhere_else(shopfront):
     for target in ("//evil.example", "https://evil.example", "/\\evil.example", "javascript:x"):
         answer = shopfront.buyer().get(
@@ -177,6 +185,7 @@ class TestForgedAddresses:
     def settings(self):
         return {"orders_per_address": "4 per hour"}
 
+    @pytest.mark.case("SEC-07")
     @pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Real-Ip", "Forwarded"])
     def test_sec07_forged_headers_do_not_make_another_client(self, shopfront, header):
         codes = []
@@ -186,6 +195,7 @@ class TestForgedAddresses:
             codes.append(buyer.place(1).status_code)
         assert codes == [303] * 4 + [429] * 2
 
+    @pytest.mark.case("SEC-07")
     def test_sec07_the_webhook_is_not_limited(self, shopfront):
         assert {shopfront.deliver("{}").status_code for _ in range(30)} == {400}
 
@@ -200,16 +210,19 @@ class TestBehindOneProxy:
         buyer.session.headers["X-Forwarded-For"] = forwarded
         return buyer.place(1).status_code
 
+    @pytest.mark.case("SEC-07")
     def test_sec07_only_what_the_proxy_added_counts(self, shopfront):
         codes = [self.place(shopfront, f"{FORGED[n].format(n)}, 198.51.100.7", n) for n in range(4)]
         assert codes == [303, 303, 429, 429]
         assert self.place(shopfront, "198.51.100.7, 198.51.100.8", 9) == 303
 
+    @pytest.mark.case("SEC-07")
     def test_sec07_garbage_is_no_fault_of_ours(self, shopfront):
         for number, garbage in enumerate(("", ",", ";;", "x" * 4000, "1.2.3.4:99", "ñ")):
             assert self.place(shopfront, garbage.encode(), number) in (303, 429)
 
 
+@pytest.mark.case("SEC-07")
 def test_sec07_workers_count_together(shopfront):
     """Two processes of a shop are two such objects on one file."""
     folder = shopfront.shop.settings.instance

@@ -70,6 +70,7 @@ def created(front, **data):
     return front.stripe.v1.payment_intents.retrieve(answer.json()["data"]["payment_intent_id"])
 
 
+@pytest.mark.case("MON-01")
 def test_mon01_amounts_reach_stripe_as_they_were_written(shopfront):
     for amount, currency, minor in AMOUNTS:
         answer = post(shopfront, amount, f', "currency": "{currency}"')

@@ -94,6 +94,7 @@ def test_get_returns_the_payment_intent_in_any_status(shopfront):
             shopfront.confirm(pi)
 
 
+@pytest.mark.case("MON-01")
 @pytest.mark.parametrize(
     ("amount", "currency", "expected"),
     [
@@ -136,6 +137,7 @@ def test_confirm_syncs_an_order_of_the_shop(shopfront):
     _at_rest(shopfront)
 
 
+@pytest.mark.case("PAY-09")
 def test_pay09_metadata_never_pays_for_an_order(shopfront):
     order = shopfront.buyer().reserve(1)
     own = _open(shopfront, order)
@@ -155,6 +157,7 @@ def test_pay09_metadata_never_pays_for_an_order(shopfront):
     _at_rest(shopfront)
 
 
+@pytest.mark.case("PAY-09")
 def test_pay09_a_settled_payment_pays_no_second_order(shopfront):
     first, second = (shopfront.buyer().reserve(1) for _ in range(2))
     first_intent = _open(shopfront, first)

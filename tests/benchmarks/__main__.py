@@ -29,11 +29,11 @@ from tests.benchmarks import (
     start,
     webhook,
 )
-from tests.benchmarks.processes import THREADS, WORKER_CLASS, WORKERS
-from tests.benchmarks.stage import Stage, open_stage
+from tests.benchmarks.bench_env import BenchEnv, open_env
 from tests.benchmarks.table import Row, rendered
+from tests.deployment import THREADS, WORKER_CLASS, WORKERS
 
-BENCHMARKS: dict[str, Callable[[Stage], list[Row]]] = {
+BENCHMARKS: dict[str, Callable[[BenchEnv], list[Row]]] = {
     "page": page.run,
     "webhook": webhook.run,
     "order": order.run,
@@ -58,18 +58,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
     started = time.perf_counter()
     rows: list[Row] = []
-    with warnings.catch_warnings(), open_stage() as stage:
+    with warnings.catch_warnings(), open_env() as env:
         # The test database's library warns of a desktop's folder that a server has not.
         warnings.simplefilter("ignore")
         for name in names:
             print(f"{name} ...", flush=True)
-            rows += BENCHMARKS[name](stage)
-        print(f"\n{_facts(stage)}\n\n{rendered(rows)}\n")
+            rows += BENCHMARKS[name](env)
+        print(f"\n{_facts(env)}\n\n{rendered(rows)}\n")
     print(f"{time.perf_counter() - started:.0f} seconds in all")
 
 
-def _facts(stage: Stage) -> str:
-    with psycopg.connect(stage.empty_database("PostgreSQL")) as connection:
+def _facts(env: BenchEnv) -> str:
+    with psycopg.connect(env.empty_database("postgresql")) as connection:
         postgres = connection.info.parameter_status("server_version")
     load = os.getloadavg()[0]
     return (

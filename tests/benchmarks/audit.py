@@ -12,10 +12,10 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from tests.actions import Shopfront
-from tests.benchmarks.crowd import bare_reading, fill, opened_shop
-from tests.benchmarks.stage import DATABASES, Stage
+from tests.benchmarks.bench_env import DATABASES, BenchEnv
+from tests.benchmarks.bulk import bare_reading, fill, opened_shop
 from tests.benchmarks.table import Row
+from tests.shopfront import Shopfront
 from tmt.checkout.models import Order, OrderLine, OrderStatus
 from tmt.core.database import table_of
 from tmt.core.outbox import OutboxRow
@@ -28,21 +28,21 @@ _TABLES = (Order, OrderLine, Payment, Ticket, OutboxRow)
 _LISTS = ("payment_intents", "refunds", "disputes")
 
 
-def run(stage: Stage) -> list[Row]:
+def run(env: BenchEnv) -> list[Row]:
     """Seconds, and the memory that the process grew by meanwhile."""
-    return [row for kind in DATABASES for row in (_offline(stage, kind), _online(stage, kind))]
+    return [row for kind in DATABASES for row in (_offline(env, kind), _online(env, kind))]
 
 
-def _offline(stage: Stage, kind: str) -> Row:
-    with opened_shop(stage, kind) as front:
+def _offline(env: BenchEnv, kind: str) -> Row:
+    with opened_shop(env, kind) as front:
         fill(front, OFFLINE - 1, OrderStatus.PAID, at_stripe=False)
         ours, more = _measured(lambda: _is_sound(front, online=False))
         bare, _more = _measured(lambda: _read_all(front))
     return _row(f"audit of {OFFLINE:,} orders, offline, {kind}", ours, bare, more)
 
 
-def _online(stage: Stage, kind: str) -> Row:
-    with opened_shop(stage, kind) as front:
+def _online(env: BenchEnv, kind: str) -> Row:
+    with opened_shop(env, kind) as front:
         fill(front, ONLINE - 1, OrderStatus.PAID)
         ours, more = _measured(lambda: _is_sound(front, online=True))
         bare, _more = _measured(lambda: bare_reading(front, _LISTS))

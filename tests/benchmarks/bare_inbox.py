@@ -23,7 +23,8 @@ _DUE = (
 _CLAIM = "UPDATE stripe_events SET leased_until = ?, attempts = attempts + 1 WHERE id IN ({})"
 _ORDER = (
     "SELECT orders.id, orders.event_id, orders.token, orders.name, payments.id, payments.amount"
-    " FROM payments JOIN orders ON orders.id = payments.order_id WHERE payments.payment_intent_id = ?"
+    " FROM payments JOIN orders ON orders.id = payments.order_id"
+    " WHERE payments.payment_intent_id = ?"
 )
 _LINES = "SELECT ticket_type_id, quantity, name, unit_price FROM order_lines WHERE order_id = ?"
 _PAYMENT = (

@@ -17,7 +17,6 @@ import time
 import uuid
 from dataclasses import asdict, dataclass
 from itertools import count
-from typing import Any
 
 # Stands in a body for something that is different in each request.
 UNIQUE = "@UNIQUE@"
@@ -40,7 +39,7 @@ class Plan:
 
 
 @dataclass
-class Seen:
+class Answers:
     """What a client saw; `cpu` is the processor time in seconds that it took itself."""
 
     answers: int = 0
@@ -101,9 +100,9 @@ class Requests:
         return (head + body).encode()
 
 
-def work(plan: Plan, connections: list[Connection]) -> Seen:
+def work(plan: Plan, connections: list[Connection]) -> Answers:
     """Carries the plan out on connections that are open already."""
-    requests, seen = Requests(plan), Seen()
+    requests, seen = Requests(plan), Answers()
     selector = selectors.DefaultSelector()
     started, cpu_before = time.perf_counter(), time.process_time()
     end = started + plan.seconds
@@ -118,7 +117,7 @@ def work(plan: Plan, connections: list[Connection]) -> Seen:
     return seen
 
 
-def _answered(connection: Connection, requests: Requests, seen: Seen) -> None:
+def _answered(connection: Connection, requests: Requests, seen: Answers) -> None:
     answer = connection.receive()
     if answer is None:
         return
@@ -130,8 +129,7 @@ def _answered(connection: Connection, requests: Requests, seen: Seen) -> None:
 
 
 def main() -> None:
-    told: dict[str, Any] = json.loads(sys.stdin.readline())
-    plan = Plan(**told)
+    plan = Plan(**json.loads(sys.stdin.readline()))
     connections = [Connection(plan.port) for _number in range(plan.connections)]
     print("ready", flush=True)
     sys.stdin.readline()

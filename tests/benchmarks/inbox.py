@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 
 from tests.benchmarks.bare_inbox import BareInbox
 from tests.benchmarks.bare_order import BareShop
+from tests.benchmarks.bench_env import DATABASES, SLUG, BenchEnv
 from tests.benchmarks.load import Turns
 from tests.benchmarks.order import open_shop, two_types
-from tests.benchmarks.stage import DATABASES, SLUG, Stage
 from tests.benchmarks.table import Row, rate_row
 from tmt.checkout.models import Order, OrderStatus
 from tmt.core.outbox import OutboxRow
@@ -32,16 +32,16 @@ _CREATED = 1767225600
 _PLACES = 3
 
 
-def run(stage: Stage) -> list[Row]:
+def run(env: BenchEnv) -> list[Row]:
     """Events per second, each of which pays an order of three places, on each kind of database."""
-    return [_compared(stage, kind) for kind in DATABASES]
+    return [_compared(env, kind) for kind in DATABASES]
 
 
-def _compared(stage: Stage, kind: str) -> Row:
-    url = stage.shop_database(kind)
+def _compared(env: BenchEnv, kind: str) -> Row:
+    url = env.shop_database(kind)
     plain_url = url.replace("postgresql+psycopg:", "postgresql:")
-    shop = open_shop(stage.folder(), stage.log_file(), url)
-    # Told of letters that nobody writes here.
+    shop = open_shop(env.folder(), env.log_file(), url)
+    # Its events trigger a job that does not run here.
     shop.jobs.define({"outbox": lambda: None})
     buyers, bare = BareShop(plain_url, SLUG), BareInbox(plain_url)
     place = partial(buyers.place, two_types(shop)[0])
@@ -69,7 +69,7 @@ def _take_turns(
         for drain, mine in zip((ours, bare), turns, strict=True):
             for _event in range(_EVENTS):
                 place()
-                _tell_of_payment(shop, f"pi_{next(numbers)}")
+                _store_event(shop, f"pi_{next(numbers)}")
             started, used = time.perf_counter(), time.process_time()
             done = drain()
             assert done == _EVENTS, done
@@ -78,34 +78,34 @@ def _take_turns(
                 mine.note(done, seconds, time.process_time() - used)
 
 
-def _tell_of_payment(shop: Shop, payment_intent: str) -> None:
+def _store_event(shop: Shop, payment_intent: str) -> None:
     """Gives the newest order this PaymentIntent, and stores Stripe's event that it succeeded."""
 
     def unit(session: Session) -> int:
         newest = session.scalars(select(func.max(Payment.id))).one()
-        values = {"payment_intent": payment_intent, "status": "requires_payment_method"}
+        values = {"payment_intent_id": payment_intent, "status": "requires_payment_method"}
         session.execute(update(Payment).where(Payment.id == newest).values(values))
         return session.get_one(Payment, newest).amount
 
     amount = shop.db.transaction(unit)
-    told = {
+    object_ = {
         "id": payment_intent,
         "object": "payment_intent",
         "status": PaymentIntentStatus.SUCCEEDED,
         "currency": "usd",
     }
-    told |= {"amount": amount, "amount_received": amount, "created": _CREATED}
+    object_ |= {"amount": amount, "amount_received": amount, "created": _CREATED}
     id_, type_ = f"evt_{payment_intent}", "payment_intent.succeeded"
-    assert inbox.receive(shop, StripeEvent(id_, type_, _CREATED, False, API_VERSION, told))
+    assert inbox.receive(shop, StripeEvent(id_, type_, _CREATED, False, API_VERSION, object_))
 
 
 def _check_same_work(shop: Shop) -> None:
-    """Whoever handled its event, each order is paid, and has its tickets and its letter."""
+    """Whoever handled its event, each order is paid, and has its tickets and its mail."""
     with shop.db.reading() as session:
         paid = select(func.count(Order.id)).where(Order.status == OrderStatus.PAID)
         orders = session.scalar(paid) or 0
         tickets = session.scalar(select(func.count(Ticket.id)))
-        letters = session.scalar(select(func.count(OutboxRow.id)))
+        mails = session.scalar(select(func.count(OutboxRow.id)))
     expected = 2 * (_ROUNDS + 1) * _EVENTS
-    found = (orders, tickets, letters)
+    found = (orders, tickets, mails)
     assert found == (expected, expected * _PLACES, expected), found

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.client import Plan, Seen
-from tests.benchmarks.processes import ROOT
+from tests.benchmarks.client import Answers, Plan
+from tests.servers import ROOT
 
 PROCESSES = 2
 ROUNDS = 7
@@ -52,30 +52,30 @@ def take_turns(targets: Mapping[str, Target]) -> dict[str, Turns]:
     for _round in range(ROUNDS):
         for name, target in targets.items():
             before = target.processor_seconds()
-            seen = load(replace(target.plan, seconds=_ROUND_SECONDS))
+            answers = load(replace(target.plan, seconds=_ROUND_SECONDS))
             used = target.processor_seconds() - before
-            seconds = max(one.seconds for one in seen)
-            turns[name].note(sum(one.answers for one in seen), seconds, used)
+            seconds = max(one.seconds for one in answers)
+            turns[name].note(sum(one.answers for one in answers), seconds, used)
     return turns
 
 
-def load(plan: Plan, processes: int = PROCESSES) -> list[Seen]:
+def load(plan: Plan, processes: int = PROCESSES) -> list[Answers]:
     """Carries the plan out in several processes at once; `LoadFailed` on any answer but 200."""
     # -S and -E: the client needs no site packages and starts sooner without them.
     command = [sys.executable, "-S", "-E", str(_CLIENT)]
-    seen = [Seen(**one) for one in carried_out(command, asdict(plan), processes)]
-    for one in seen:
+    answers = [Answers(**one) for one in carried_out(command, asdict(plan), processes)]
+    for one in answers:
         if one.failures or not one.answers:
             raise LoadFailed(
                 f"{one.failures} of {one.answers} answers were not 200: {one.first_failure}"
             )
-    return seen
+    return answers
 
 
 def carried_out(
     command: Sequence[str], plan: Mapping[str, Any], processes: int = PROCESSES
 ) -> list[dict[str, Any]]:
-    """Runs the command several times at once; what each tells of the plan. `LoadFailed`.
+    """Runs the command several times at once; what each reports of the plan. `LoadFailed`.
 
     Each reads the plan as a line of JSON, says "ready", waits for a line so that all begin at
     once, works, and prints what it saw as a line of JSON.
@@ -87,7 +87,7 @@ def carried_out(
         for client in clients:
             _line_of(client)
         for client in clients:
-            _tell(client, "go")
+            _send(client, "go")
         return [json.loads(_line_of(client)) for client in clients]
     finally:
         for client in clients:
@@ -99,11 +99,11 @@ def _start(command: Sequence[str], plan: Mapping[str, Any]) -> subprocess.Popen[
     client = subprocess.Popen(
         list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
-    _tell(client, json.dumps(plan))
+    _send(client, json.dumps(plan))
     return client
 
 
-def _tell(client: subprocess.Popen[str], line: str) -> None:
+def _send(client: subprocess.Popen[str], line: str) -> None:
     assert client.stdin
     client.stdin.write(line + "\n")
     client.stdin.flush()

@@ -10,43 +10,37 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
 from tests.benchmarks.bare_order import BareShop
+from tests.benchmarks.bench_env import DATABASES, SLUG, BenchEnv
 from tests.benchmarks.load import ROUNDS, Turns
-from tests.benchmarks.stage import DATABASES, SLUG, Stage
 from tests.benchmarks.table import Row, rate_row
 from tmt.catalog.listing import find_event
 from tmt.checkout.forms import CheckoutRequest
 from tmt.checkout.models import Order
-from tmt.checkout.orders import place_order
 from tmt.config import load_settings
 from tmt.core import log
 from tmt.core.clock import Clock
 from tmt.core.database import Database
 from tmt.core.ids import new_token
 from tmt.core.jobs import Jobs
-from tmt.payments.intents import begin_payment
 from tmt.payments.models import Payment
+from tmt.payments.purchase import purchase
 from tmt.shop import Shop
 
 GOAL = 0.3
 _SECONDS, _WARM_UP = 0.7, 0.3
 
 
-def run(stage: Stage) -> list[Row]:
+def run(env: BenchEnv) -> list[Row]:
     """Orders per second, of two ticket types and three places, on each kind of database."""
-    return [_compared(stage, kind) for kind in DATABASES]
+    return [_compared(env, kind) for kind in DATABASES]
 
 
 def place_one(shop: Shop, quantities: dict[int, int], prices: dict[int, int]) -> None:
     """Places one order with a checkout token of its own."""
     request = CheckoutRequest(new_token(), quantities, prices, {}, "Ana Ejemplo", "ana@example.com")
-
-    def placed(session: Session, order: Order) -> None:
-        begin_payment(session, shop, order, shop.clock.now())
-
-    place_order(shop, SLUG, request, "es", placed)
+    purchase(shop, SLUG, request, "es")
 
 
 def open_shop(folder: Path, output: TextIO, database_url: str) -> Shop:
@@ -64,9 +58,9 @@ def two_types(shop: Shop) -> tuple[dict[int, int], dict[int, int]]:
     return {first.id: 2, second.id: 1}, {first.id: first.price, second.id: second.price}
 
 
-def _compared(stage: Stage, kind: str) -> Row:
-    url = stage.shop_database(kind)
-    shop = open_shop(stage.folder(), stage.log_file(), url)
+def _compared(env: BenchEnv, kind: str) -> Row:
+    url = env.shop_database(kind)
+    shop = open_shop(env.folder(), env.log_file(), url)
     quantities, prices = two_types(shop)
     bare = BareShop(url.replace("postgresql+psycopg:", "postgresql:"), SLUG)
     try:

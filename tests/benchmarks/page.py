@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import http.client
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from tests.benchmarks.bench_env import SLUG, BenchEnv
 from tests.benchmarks.client import Plan
 from tests.benchmarks.load import Target, take_turns
-from tests.benchmarks.processes import free_port, gunicorn, processor_seconds, shop_environment
-from tests.benchmarks.stage import SLUG, Stage
 from tests.benchmarks.table import Row, rate_row
+from tests.deployment import UNLIMITED, WORKERS, deploy, gunicorn
+from tests.servers import Program, free_port, wait_for
 
 GOAL = 0.12
 PATH = f"/events/{SLUG}"
@@ -20,27 +22,38 @@ _BROWSER = (
 )
 
 
-def run(stage: Stage) -> list[Row]:
+def run(env: BenchEnv) -> list[Row]:
     """Pages per second for somebody who comes for the first time, and who comes again."""
-    ours, bare = free_port(), free_port()
-    folder = stage.folder()
-    settings = shop_environment(folder, stage.shop_database("SQLite"), ours)
+    url = env.shop_database("sqlite")
     with (
-        gunicorn("app:app", folder, ours, settings=settings, path=PATH) as shop,
-        gunicorn("tests.benchmarks.bare:hello()", stage.folder(), bare) as hello,
+        deploy(env.folder(), url, UNLIMITED, jobs=0, sandbox=False) as shop,
+        bare_app(env, "hello()") as (port, hello),
     ):
-        used, bare_used = partial(processor_seconds, shop), partial(processor_seconds, hello)
-        again = Plan(ours, head_of(PATH, _cookie_of(ours)))
+        used = shop.web.processor_seconds
+        again = Plan(shop.port, head_of(PATH, _cookie_of(shop.port)))
         targets = {
-            "first": Target(Plan(ours, head_of(PATH)), used),
+            "first": Target(Plan(shop.port, head_of(PATH)), used),
             "again": Target(again, used),
-            "bare": Target(Plan(bare, head_of("/")), bare_used),
+            "bare": Target(Plan(port, head_of("/")), hello.processor_seconds),
         }
         turns = take_turns(targets)
     return [
         rate_row("event page, first visit", turns["first"], turns["bare"], GOAL),
         rate_row("event page, with cookie", turns["again"], turns["bare"], GOAL),
     ]
+
+
+@contextmanager
+def bare_app(env: BenchEnv, factory: str, workers: int = WORKERS) -> Iterator[tuple[int, Program]]:
+    """A yardstick of `bare.py` behind the same gunicorn; its port and its process."""
+    port = free_port()
+    program = gunicorn(f"tests.benchmarks.bare:{factory}", env.folder(), port, workers=workers)
+    program.start()
+    try:
+        wait_for(f"http://127.0.0.1:{port}/", program)
+        yield port, program
+    finally:
+        program.stop()
 
 
 def head_of(path: str, cookie: str = "") -> str:

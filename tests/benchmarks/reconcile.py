@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import time
 
-from tests.actions import Shopfront
-from tests.benchmarks.crowd import PLACES, bare_reading, change_all_at_stripe, fill, opened_shop
-from tests.benchmarks.stage import DATABASES, Stage
+from tests.benchmarks.bench_env import DATABASES, BenchEnv
+from tests.benchmarks.bulk import PLACES, bare_reading, fill, opened_shop
 from tests.benchmarks.table import Row
+from tests.sandbox_store import change_at_stripe
+from tests.shopfront import Shopfront
 from tmt.checkout.models import OrderStatus
 from tmt.operations.reconcile import reconcile
 
@@ -18,13 +19,13 @@ OPEN, PAID_UNHEARD = 10_000, 500
 _LISTS = ("payment_intents", "refunds", "disputes", "events")
 
 
-def run(stage: Stage) -> list[Row]:
+def run(env: BenchEnv) -> list[Row]:
     """Seconds for open payments of which none has moved, and for some that were paid unheard."""
-    return [row for kind in DATABASES for row in (_unmoved(stage, kind), _paid(stage, kind))]
+    return [row for kind in DATABASES for row in (_unmoved(env, kind), _paid(env, kind))]
 
 
-def _unmoved(stage: Stage, kind: str) -> Row:
-    with opened_shop(stage, kind) as front:
+def _unmoved(env: BenchEnv, kind: str) -> Row:
+    with opened_shop(env, kind) as front:
         fill(front, OPEN - 1, OrderStatus.HELD)
         ours, syncs = _reconciled(front)
         assert syncs == 0
@@ -35,11 +36,11 @@ def _unmoved(stage: Stage, kind: str) -> Row:
     return Row(what, f"{ours:.2f} s", f"{bare:.2f} s", f"{ours / bare:.2f}")
 
 
-def _paid(stage: Stage, kind: str) -> Row:
-    with opened_shop(stage, kind) as front:
+def _paid(env: BenchEnv, kind: str) -> Row:
+    with opened_shop(env, kind) as front:
         fill(front, PAID_UNHEARD - 1, OrderStatus.HELD)
         received = PLACES * front.event.ticket_types[0].price
-        change_all_at_stripe(front, status="succeeded", amount_received=received)
+        change_at_stripe(front, "pi_%", status="succeeded", amount_received=received)
         ours, syncs = _reconciled(front)
         assert syncs == PAID_UNHEARD
     each = f"{ours / PAID_UNHEARD * 1000:.1f} ms each"

@@ -1,49 +1,66 @@
 """Orders to the end, over HTTP with everything at work, against saying hello to the same clients.
 
 Beside gunicorn run `flask jobs` and the sandbox, each a process of its own. A paid order is one
-that Stripe's webhook has settled: nobody looks at the return page. The jobs write the letters
+that Stripe's webhook has made paid: nobody looks at the return page. The jobs write the mails
 meanwhile, as far as they get.
 """
 
 from __future__ import annotations
 
-import secrets
-import subprocess
-import sys
+import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
 from sqlalchemy import select, update
 
-from tests.benchmarks.buyers import Errand, Visits
-from tests.benchmarks.load import PROCESSES, Turns, carried_out
-from tests.benchmarks.page import head_of
-from tests.benchmarks.processes import (
-    ROOT,
-    free_port,
-    gunicorn,
-    processor_seconds,
-    running,
-    seconds_of,
-    shop_environment,
-    wait_until_answered,
-)
-from tests.benchmarks.stage import DATABASES, FREE_SLUG, SLUG, Stage
+from tests.benchmarks.bench_env import DATABASES, FREE_SLUG, SLUG, BenchEnv
+from tests.benchmarks.load import PROCESSES, Turns
+from tests.benchmarks.page import bare_app
 from tests.benchmarks.table import Row, percentile_row, rate_row
+from tests.buyer import Buyer, order_token
+from tests.deployment import UNLIMITED, Deployment, deploy
+from tests.sandbox_client import SandboxClient, card
 from tmt.core.database import Database
 from tmt.core.outbox import OutboxRow
 from tmt.gateway.inbox import InboxRow
 
 GOALS = {"free": 1 / 80, "paid": 1 / 200}
 _SECONDS = {"hello": 1.0, "free": 2.0, "paid": 3.0}
-_ROUNDS = 3
-_REST_SECONDS, _LETTER_SECONDS = 60.0, 0.5
-_COMMAND = [sys.executable, "-S", "-E", "-m", "tests.benchmarks.buyers"]
-_KEYS = ("sk_test_", "pk_test_", "whsec_")
+_ROUNDS, _BUYERS = 3, 4
+_DRAIN_SECONDS, _MAIL_SECONDS = 60.0, 0.5
+# How long a buyer waits before asking again whether the order is paid for.
+_ASK_AGAIN = 0.25
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What a buyer does: `kind` is "hello", "free" or "paid"."""
+
+    kind: str
+    url: str
+    stripe: SandboxClient
+
+    def __call__(self) -> float:
+        """Makes the visit with a browser of its own; the seconds until the tickets are seen."""
+        buyer, started = Buyer(self.url), time.perf_counter()
+        if self.kind == "hello":
+            assert buyer.get("/").status_code == 200
+            return time.perf_counter() - started
+        slug = SLUG if self.kind == "paid" else FREE_SLUG
+        token = order_token(buyer.submit(slug, buyer.fill_in(slug, [2])))
+        assert token
+        if self.kind == "paid":
+            details = buyer.payment_details(token)
+            assert details
+            self.stripe.confirm(details[0], card(), details[1])
+            while '"paid"' not in buyer.get(f"/orders/{token}/status").text:
+                time.sleep(_ASK_AGAIN)
+        assert buyer.get(f"/orders/{token}").text.count("<svg") >= 2, "no tickets"
+        buyer.session.close()
+        return time.perf_counter() - started
 
 
 @dataclass
@@ -54,26 +71,23 @@ class Measured:
     took: list[float] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Errands:
-    """The errands by their kind, and what the servers of each have used of the processor."""
-
-    errands: Mapping[str, Errand]
-    used: Mapping[str, Callable[[], float]]
-    rest: Callable[[], None]
-
-
-def run(stage: Stage) -> list[Row]:
+def run(env: BenchEnv) -> list[Row]:
     """Orders per second of 8 clients, and how long one takes, on each kind of database."""
-    return [row for kind in DATABASES for row in _compared(stage, kind)]
+    return [row for kind in DATABASES for row in _compared(env, kind)]
 
 
-def _compared(stage: Stage, kind: str) -> list[Row]:
-    with _open(stage, kind) as place:
-        measured = _take_turns(place)
-    bare, rows = measured["hello"], []
+def _compared(env: BenchEnv, kind: str) -> list[Row]:
+    url = env.shop_database(kind)
+    with deploy(env.folder(), url, UNLIMITED) as shop, bare_app(env, "hello()") as (port, hello):
+        stripe = SandboxClient(shop.stripe_url, shop.secret_key, shop.publishable_key, shop.store)
+        visits = {name: Visit(name, shop.url, stripe) for name in GOALS}
+        visits["hello"] = Visit("hello", f"http://127.0.0.1:{port}", stripe)
+        database = Database(url)
+        measured = _take_turns(visits, lambda: _used(shop), hello.processor_seconds, database)
+        database.close()
+    rows = []
     for name, goal in GOALS.items():
-        ours = measured[name]
+        ours, bare = measured[name], measured["hello"]
         rows += [
             rate_row(f"{name} order to the end, {kind}", ours.turns, bare.turns, goal),
             percentile_row("  half took, 95 of 100 took", ours.took, bare.took),
@@ -81,71 +95,54 @@ def _compared(stage: Stage, kind: str) -> list[Row]:
     return rows
 
 
-def _take_turns(place: Errands) -> dict[str, Measured]:
-    for errand in place.errands.values():
-        _visits(replace(errand, seconds=0.5))
-    place.rest()
-    measured = {name: Measured() for name in place.errands}
-    for _round in range(_ROUNDS):
-        for name, errand in place.errands.items():
-            used = place.used[name]()
-            seen = _visits(errand)
-            took = [seconds for one in seen for seconds in one.took]
-            measured[name].took += took
-            seconds = max(one.seconds for one in seen)
-            measured[name].turns.note(len(took), seconds, place.used[name]() - used)
-            place.rest()
+def _take_turns(
+    visits: dict[str, Visit],
+    used: Callable[[], float],
+    bare_used: Callable[[], float],
+    database: Database,
+) -> dict[str, Measured]:
+    measured = {name: Measured() for name in visits}
+    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+        for number in range(_ROUNDS + 1):
+            for name, visit in visits.items():
+                tell = bare_used if name == "hello" else used
+                before, started = tell(), time.perf_counter()
+                shares = pool.starmap(_repeat, [(visit, _SECONDS[name])] * PROCESSES, chunksize=1)
+                seconds = time.perf_counter() - started
+                took = [one for share in shares for one in share]
+                if number:
+                    # The first round is for everybody to warm up.
+                    measured[name].took += took
+                    measured[name].turns.note(len(took), seconds, tell() - before)
+                _drain(database)
     return measured
 
 
-def _visits(errand: Errand) -> list[Visits]:
-    return [Visits(**one) for one in carried_out(_COMMAND, asdict(errand), PROCESSES)]
+def _repeat(visit: Visit, seconds: float) -> list[float]:
+    """Several buyers of one process, one visit after the other; how long each visit took."""
+    end = time.perf_counter() + seconds
+
+    def buy(_number: int) -> list[float]:
+        took = []
+        while time.perf_counter() < end:
+            took.append(visit())
+        return took
+
+    with ThreadPoolExecutor(_BUYERS) as threads:
+        return [seconds for took in threads.map(buy, range(_BUYERS)) for seconds in took]
 
 
-@contextmanager
-def _open(stage: Stage, kind: str) -> Iterator[Errands]:
-    """A shop with its jobs and its Stripe, and hello beside it."""
-    port, bare, stripe = free_port(), free_port(), free_port()
-    folder, url = stage.folder(), stage.shop_database(kind)
-    keys = [start + secrets.token_hex(16) for start in _KEYS]
-    settings = _settings(folder, url, port, stripe, keys)
-    head = head_of("{path}").replace("GET", "{method}", 1)
-    with (
-        _sandbox(stage.folder(), stripe, f"http://127.0.0.1:{port}/stripe_webhook", keys),
-        gunicorn("app:app", folder, port, settings=settings, path=f"/events/{SLUG}") as shop,
-        running(_flask("jobs"), stage.folder(), settings) as jobs,
-        gunicorn("tests.benchmarks.bare:hello()", stage.folder(), bare) as hello,
-    ):
-        paid = Errand("paid", port, head, SLUG, stripe, keys[1])
-        errands = {
-            "hello": Errand("hello", bare, head),
-            "free": Errand("free", port, head, FREE_SLUG),
-            "paid": paid,
-        }
-        ours = _Used(shop, jobs)
-        used = {"hello": lambda: processor_seconds(hello), "free": ours, "paid": ours}
-        timed = {name: replace(one, seconds=_SECONDS[name]) for name, one in errands.items()}
-        database = Database(url)
-        yield Errands(timed, used, lambda: _rest(database))
-        database.close()
+def _used(shop: Deployment) -> float:
+    """The processor time of the shop's processes; the sandbox is not among them."""
+    return sum(program.processor_seconds() for program in shop.shop_programs)
 
 
-class _Used:
-    """The processor time of the shop's processes, Stripe's stand-in not among them."""
-
-    def __init__(self, shop: subprocess.Popen[bytes], jobs: subprocess.Popen[bytes]) -> None:
-        self._shop, self._jobs = shop, jobs
-
-    def __call__(self) -> float:
-        return processor_seconds(self._shop) + seconds_of(self._jobs.pid)
-
-
-def _rest(database: Database) -> None:
-    """Returns when all events are handled; letters that are not written by then never are.
+def _drain(database: Database) -> None:
+    """Returns when all events are handled; mails that are not written by then never are.
 
     Else hello would be measured beside the drawing of tickets.
     """
-    end = time.perf_counter() + _REST_SECONDS
+    end = time.perf_counter() + _DRAIN_SECONDS
     while time.perf_counter() < end:
         database.transaction(
             lambda session: session.execute(update(OutboxRow).values(done_at=datetime.now(UTC)))
@@ -153,36 +150,8 @@ def _rest(database: Database) -> None:
         with database.reading() as session:
             unhandled = select(InboxRow.id).where(InboxRow.done_at.is_(None)).limit(1)
             if session.scalar(unhandled) is None:
-                # The letter that is just being written.
-                time.sleep(_LETTER_SECONDS)
+                # The mail that is just being written.
+                time.sleep(_MAIL_SECONDS)
                 return
         time.sleep(0.2)
-    raise AssertionError(f"the jobs did not come to rest within {_REST_SECONDS:.0f} seconds")
-
-
-def _settings(
-    folder: Path, database_url: str, port: int, stripe: int, keys: list[str]
-) -> dict[str, str]:
-    secret_key, publishable_key, signing_secret = keys
-    return shop_environment(folder, database_url, port) | {
-        "STRIPE_SECRET_KEY": secret_key,
-        "STRIPE_PUBLISHABLE_KEY": publishable_key,
-        "STRIPE_WEBHOOK_SECRET": signing_secret,
-        "STRIPE_API_BASE": f"http://127.0.0.1:{stripe}",
-    }
-
-
-def _flask(*command: str) -> list[str]:
-    return [sys.executable, "-m", "flask", "--app", str(ROOT / "app.py"), *command]
-
-
-@contextmanager
-def _sandbox(folder: Path, port: int, webhook: str, keys: list[str]) -> Iterator[None]:
-    store = folder / "stripe.sqlite"
-    # The sandbox reads its keys from beside its store.
-    Path(f"{store}.keys").write_text("\n".join(keys))
-    command = [sys.executable, "-m", "tmt.sandbox", "--port", str(port), "--store", str(store)]
-    command += ["--webhook", webhook]
-    with running(command, folder, {"PYTHONPATH": str(ROOT)}) as process:
-        wait_until_answered(process, folder, port, "/clock")
-        yield
+    raise AssertionError(f"the jobs were not done within {_DRAIN_SECONDS:.0f} seconds")

@@ -17,7 +17,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.wrappers import Request, Response
 
-from tests.benchmarks.stage import Stage
+from tests.benchmarks.bench_env import BenchEnv
 from tests.benchmarks.table import Row, amount_row
 from tests.servers import serve
 from tmt.sandbox import Endpoint, Sandbox
@@ -43,16 +43,16 @@ class _Receiver:
         return Response("ok")(environ, start_response)
 
 
-def run(stage: Stage) -> list[Row]:
+def run(env: BenchEnv) -> list[Row]:
     """Milliseconds from creating to the delivered webhook; seconds for many PaymentIntents."""
-    with _sandbox(stage.folder()) as (client, receiver, url):
+    with _sandbox(env.folder()) as (client, receiver, url):
         paid = [_milliseconds_until_paid(client, receiver) for _ in range(_TIMES)]
         bare = [_bare_milliseconds(url) for _ in range(_TIMES)]
         started = time.perf_counter()
         for _ in range(_MANY):
             _post(client, "/v1/payment_intents", _NEW)
         many = time.perf_counter() - started
-    inserted = _bare_inserts(stage.folder())
+    inserted = _bare_inserts(env.folder())
     return [
         amount_row("sandbox: create, confirm, webhook", paid, bare, "ms", PAID_GOAL),
         amount_row(f"sandbox: {_MANY} PaymentIntents", [many], [inserted], "s", MANY_GOAL),

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from typing import Any
 
 from tests.benchmarks import bare
+from tests.benchmarks.bench_env import DATABASES, BenchEnv
 from tests.benchmarks.client import UNIQUE, Plan
 from tests.benchmarks.load import Target, take_turns
-from tests.benchmarks.processes import (
-    SECRET,
-    free_port,
-    gunicorn,
-    processor_seconds,
-    shop_environment,
-)
-from tests.benchmarks.stage import DATABASES, Stage
+from tests.benchmarks.page import bare_app
 from tests.benchmarks.table import Row, rate_row
+from tests.deployment import UNLIMITED, deploy
 from tmt.gateway.types import API_VERSION
 
 GOAL = 0.6
@@ -29,29 +23,28 @@ _HEAD = (
 )
 
 
-def run(stage: Stage) -> list[Row]:
+def run(env: BenchEnv) -> list[Row]:
     """Distinct, validly signed events per second, on each kind of database."""
-    return [_compared(stage, kind) for kind in DATABASES]
+    return [_compared(env, kind) for kind in DATABASES]
 
 
-def plan_for(port: int) -> Plan:
+def plan_for(port: int, secret: str) -> Plan:
     """Events for the webhook of this port, each with an id of its own."""
-    return Plan(port, _HEAD, json.dumps(_event(), indent=2), SECRET)
+    return Plan(port, _HEAD, json.dumps(_event(), indent=2), secret)
 
 
-def _compared(stage: Stage, kind: str) -> Row:
-    ours, yardstick = free_port(), free_port()
-    folder, bare_url = stage.folder(), stage.empty_database(kind)
-    settings = shop_environment(folder, stage.shop_database(kind), ours)
+def _compared(env: BenchEnv, kind: str) -> Row:
+    url, bare_url = env.shop_database(kind), env.empty_database(kind)
     bare.prepare(bare_url)
-    bare_app = f"tests.benchmarks.bare:webhook({bare_url!r}, {SECRET!r})"
+    secret = "whsec_benchmarks"
     with (
-        gunicorn("app:app", folder, ours, settings=settings) as shop,
-        gunicorn(bare_app, stage.folder(), yardstick) as other,
+        deploy(env.folder(), url, UNLIMITED, jobs=0, sandbox=False) as shop,
+        bare_app(env, f"webhook({bare_url!r}, {secret!r})") as (port, other),
     ):
+        ours = plan_for(shop.port, shop.signing_secret)
         targets = {
-            "ours": Target(plan_for(ours), partial(processor_seconds, shop)),
-            "bare": Target(plan_for(yardstick), partial(processor_seconds, other)),
+            "ours": Target(ours, shop.web.processor_seconds),
+            "bare": Target(plan_for(port, secret), other.processor_seconds),
         }
         turns = take_turns(targets)
     return rate_row(f"webhook intake, {kind}", turns["ours"], turns["bare"], GOAL)

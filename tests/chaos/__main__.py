@@ -1,7 +1,7 @@
 """`python -m tests.chaos [--minutes N] [--database sqlite|postgresql] [--seed S]`
 
 A shop of several processes, buyers of all kinds, a Stripe that fails in every way, kills at
-random; then all comes to rest, and nothing may be lost, sold twice or told to anybody.
+random; then everything that is due is done, and nothing may be lost, sold twice or disclosed.
 Prints what happened; the exit code is 1 when a promise was broken.
 """
 
@@ -17,13 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.chaos.plan import make_plan
-from tests.chaos.trial import Verdict, hold_trial
+from tests.chaos.runner import Verdict, run
 
 _SHOWN_BREACHES = 40
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Holds a trial and prints its verdict; the exit code."""
+    """Runs it and prints its verdict; the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.chaos",
         description=__doc__,
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings():
         # The test database's library warns of a desktop's folder that a server has not.
         warnings.simplefilter("ignore")
-        verdict = hold_trial(seed, seconds, options.database, folder)
+        verdict = run(seed, seconds, options.database, folder)
     print(report(verdict))
     if verdict.breaches or options.keep:
         print(f"Logs, database and Stripe's store are in {folder}")

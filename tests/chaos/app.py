@@ -1,4 +1,4 @@
-"""The shop of the trial: TMT itself, with a clock that goes with its Stripe's.
+"""The shop of a run: TMT itself, with a clock that goes with its Stripe's.
 
 Time flies at this Stripe (its sandbox's clock is moved on), and a shop whose clock stayed behind
 would never see a hold run out.

@@ -1,66 +1,85 @@
-"""The buyers: people with a browser, a purpose and not much patience."""
+"""The buyers: people with a browser, a purpose and not much patience.
+
+What they do after they have placed an order is `SCENARIOS`: steps on a `ChaosBuyer`, in order.
+"""
 
 from __future__ import annotations
 
-import html
-import re
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import requests
 
+from tests.buyer import Buyer, order_token
 from tests.chaos.plan import Visit
-from tests.chaos.sandbox import Json, NoAnswer, Stripe, bank_page, card, debit
-from tests.chaos.servers import Place
-from tests.chaos.tally import Tally
+from tests.deployment import Deployment
 from tests.racing import together
+from tests.sandbox_client import BANK_PAGE, Json, NoAnswer, SandboxClient, card, debit
 
 # Stands in every buyer's name and e-mail address, so that either is found wherever it is.
 MARK = "Quetzalin"
-_HIDDEN = re.compile(r'name="(checkout_token|csrf_token|shown_price-\d+)"\s+value="([^"]*)"')
-_QUANTITY = re.compile(r'name="(quantity-\d+)"')
-_DATA = re.compile(r'data-(client-secret|return-url)="([^"]*)"')
-_ORDER = re.compile(r"/orders/([\w-]{22})")
+# Calls and deliveries that were to suffer, whether they came or not.
+ORDERED = "times ordered"
 _TRIES = 4
 # Longer than a hold, by the shop's clock.
 _HOLD_SECONDS = 16 * 60
+
+
+class Tally:
+    """What was counted in a run, and the breaches that were seen; for many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.counts: Counter[str] = Counter()
+        self.breaches: list[str] = []
+
+    def count(self, what: str, number: int = 1) -> None:
+        with self._lock:
+            self.counts[what] += number
+
+    def breach(self, text: str) -> None:
+        """Something that breaks a promise; the text says where to look."""
+        with self._lock:
+            self.breaches.append(text)
 
 
 class GaveUp(Exception):
     """The buyer went away: something did not answer, or there is nothing to buy."""
 
 
-class Shopper:
-    """One visit of one buyer, with a browser of their own."""
+def client_of(shop: Deployment) -> SandboxClient:
+    return SandboxClient(shop.stripe_url, shop.secret_key, shop.publishable_key, shop.store)
 
-    def __init__(self, place: Place, tally: Tally, visit: Visit, number: str) -> None:
+
+class ChaosBuyer(Buyer):
+    """One visit of one buyer, who has one order and what the pay page says of it."""
+
+    def __init__(self, shop: Deployment, tally: Tally, visit: Visit, number: str) -> None:
+        super().__init__(shop.url, f"{MARK} {number}", f"{MARK.lower()}-{number}@chaos.example")
         self.visit = visit
-        self.stripe = Stripe(place)
-        self.name = f"{MARK} {number}"
-        self.email = f"{MARK.lower()}-{number}@chaos.example"
-        self._url = place.shop_url
+        self.stripe = client_of(shop)
+        self.order = ""
+        self.details: tuple[str, str] | None = None
         self._tally = tally
-        self._session = requests.Session()
-        self._session.headers["X-Forwarded-For"] = visit.address
+        self.session.headers["X-Forwarded-For"] = visit.address
 
-    def shop(self, method: str, path: str, data: Any = None, **more: Any) -> requests.Response:
-        """The shop's answer, after some patience with a line that is cut. `GaveUp`."""
+    def request(self, method: str, path: str, **more: Any) -> requests.Response:
+        """The shop's answer, after some patience with a connection that breaks. `GaveUp`."""
         for attempt in range(_TRIES):
             time.sleep(0.3 * attempt)
-            answer = self._ask(self._session, method, path, data, **more)
+            answer = self._try(partial(super().request, method, path), **more)
             if answer is not None and answer.status_code < 500:
                 return answer
         raise GaveUp(path)
 
-    def _ask(
-        self, session: Any, method: str, path: str, data: Any, **more: Any
-    ) -> requests.Response | None:
+    def _try(self, send: Callable[..., requests.Response], **more: Any) -> requests.Response | None:
         self._tally.count("requests")
         try:
-            url = self._url + path
-            answer: requests.Response = session.request(method, url, data=data, timeout=60, **more)
+            answer = send(**{"timeout": 60} | more)
         except requests.RequestException:
             self._tally.count("requests cut")
             return None
@@ -68,219 +87,174 @@ class Shopper:
             if one.status_code >= 500:
                 self._tally.count(f"answers {one.status_code}")
             elif one.status_code not in (200, 302, 303, 422):
-                told = f"{method} {path} was answered {one.status_code}"
-                self._tally.breach(f"{told}: {one.text[:300]}")
+                what = f"{one.request.method} {one.url} was answered {one.status_code}"
+                self._tally.breach(f"{what}: {one.text[:300]}")
         return answer
 
-    def form(self) -> dict[str, str]:
-        """The event page's form, filled in. `GaveUp` when there is none."""
-        page = self.shop("GET", f"/events/{self.visit.event}").text
-        names = _QUANTITY.findall(page)
-        if not names:
-            raise GaveUp("no form")
-        wanted = {name: str(n) for name, n in zip(names, self.visit.places, strict=False) if n}
-        return dict(_HIDDEN.findall(page)) | wanted | {"name": self.name, "email": self.email}
+    def place(self) -> None:
+        """Reserves. `GaveUp` when the tickets are gone."""
+        fields = self._form()
+        self._placed(self.submit(self.visit.event, fields))
 
-    def place(self) -> str:
-        """Reserves; the order's token. `GaveUp` when the places are gone."""
-        path, fields = f"/events/{self.visit.event}/orders", self.form()
-        return self._token(self.shop("POST", path, fields, allow_redirects=False))
-
-    def place_twice(self) -> str:
+    def place_twice(self) -> None:
         """Clicks twice on "Reserve": both clicks must lead to one order."""
-        path, fields = f"/events/{self.visit.event}/orders", self.form()
-        click = partial(self._click, path, fields)
+        fields = self._form()
+        click = partial(self._click, fields)
         answers = [answer for answer in together(click, click) if answer is not None]
-        tokens = {self._token(answer) for answer in answers if answer.status_code == 303}
+        tokens = {order_token(answer) for answer in answers if answer.status_code == 303}
         if len(tokens) > 1:
             self._tally.breach(f"a double click of {self.email} led to {len(tokens)} orders")
         # Where both clicks were lost, or one met the end of the other's, a third one tells.
-        return self._token(self.shop("POST", path, fields, allow_redirects=False))
+        self._placed(self.submit(self.visit.event, fields))
 
-    def _click(self, path: str, fields: dict[str, str]) -> requests.Response | None:
+    def _form(self) -> dict[str, str]:
+        fields = self.fill_in(self.visit.event, self.visit.places)
+        if not any(name.startswith("quantity-") for name in fields):
+            raise GaveUp("no form")
+        return fields
+
+    def _click(self, fields: dict[str, str]) -> requests.Response | None:
         # A session is not made for two threads: each click takes its cookies along.
-        more = {"cookies": self._session.cookies.get_dict(), "allow_redirects": False}
+        more: Json = {"cookies": self.session.cookies.get_dict(), "allow_redirects": False}
         more["headers"] = {"X-Forwarded-For": self.visit.address}
-        return self._ask(requests, "POST", path, fields, **more)
+        url = f"{self.url}/events/{self.visit.event}/orders"
+        return self._try(partial(requests.post, url, data=fields), **more)
 
-    def _token(self, answer: requests.Response) -> str:
-        found = _ORDER.search(answer.headers.get("Location", ""))
-        if not found:
-            raise GaveUp("no places")
-        return found[1]
+    def _placed(self, answer: requests.Response) -> None:
+        token = order_token(answer)
+        if not token:
+            raise GaveUp("no tickets left")
+        self.order = token
 
-    def secret(self, token: str) -> tuple[str, str]:
-        """The pay page's client secret and return address. `GaveUp` when the order has ended."""
-        page = self.shop("GET", f"/orders/{token}/pay").text
-        found = {name: html.unescape(value) for name, value in _DATA.findall(page)}
-        if "client-secret" not in found:
+    def open_pay_page(self) -> None:
+        """`GaveUp` when the order has ended."""
+        self.details = self.payment_details(self.order)
+        if self.details is None:
             raise GaveUp("nothing to pay")
-        return found["client-secret"], found["return-url"]
 
-    def confirm(self, paper: tuple[str, str], method: Json) -> Json:
+    def confirm(self, method: Json) -> Json:
         """Confirms, again when Stripe does not answer; the PaymentIntent or Stripe's error."""
-        secret, return_url = paper
+        if self.details is None:
+            self.open_pay_page()
+        assert self.details
         for attempt in range(_TRIES):
             time.sleep(0.3 * attempt)
             try:
-                return self.stripe.confirm(secret, method, return_url)
+                return self.stripe.confirm(self.details[0], method, self.details[1])
             except NoAnswer:
                 self._tally.count("confirmations unanswered")
         raise GaveUp("confirm")
 
-    def come_back(self, token: str) -> None:
-        """Looks at the return page and the order, as the browser is led there."""
-        self.shop("GET", f"/orders/{token}/return")
-        self.shop("GET", f"/orders/{token}")
+    def pay(self) -> None:
+        self.confirm(card(self.visit.card))
 
-    def cancel(self, token: str) -> None:
-        """Gives the places up."""
-        page = self.shop("GET", f"/orders/{token}").text
-        fields = {k: v for k, v in _HIDDEN.findall(page) if k == "csrf_token"}
-        if fields:
-            self.shop("POST", f"/orders/{token}/cancel", fields)
+    def be_declined(self) -> None:
+        self.confirm(card(self.visit.declined))
 
-    def to_the_bank(self, intent: Json, passed: bool) -> None:
+    def pay_after_challenge(self, passed: bool) -> None:
+        self._challenge(self.confirm(card(self.visit.asking)), passed)
+
+    def abandon_challenge(self) -> None:
+        self.confirm(card(self.visit.asking))
+
+    def _challenge(self, intent: Json, passed: bool) -> None:
         """Answers the bank, if it asks."""
         if intent.get("status") == "requires_action":
             try:
-                self.stripe.answer_bank(intent, passed)
+                self.stripe.answer_challenge(intent, passed)
             except NoAnswer:
                 raise GaveUp("bank") from None
 
+    def come_back(self) -> None:
+        """Looks at the return page and the order, as the browser is led there."""
+        self.get(f"/orders/{self.order}/return")
+        self.get(f"/orders/{self.order}")
 
-def _pays(buyer: Shopper) -> None:
-    token = buyer.place()
-    buyer.confirm(buyer.secret(token), card(buyer.visit.card))
-    buyer.come_back(token)
+    def cancel(self) -> None:
+        page = f"/orders/{self.order}"
+        fields = {"csrf_token": token} if (token := self._csrf(page)) else {}
+        if fields:
+            self.post(f"{page}/cancel", fields)
 
+    def _csrf(self, page: str) -> str:
+        try:
+            return self.csrf_token(page)
+        except KeyError:
+            return ""
 
-def _closes_the_browser(buyer: Shopper) -> None:
-    buyer.confirm(buyer.secret(buyer.place()), card(buyer.visit.card))
+    def pay_twice_at_once(self) -> None:
+        self.open_pay_page()
+        together(partial(_tried, self.pay), partial(_tried, self.pay))
 
+    def pay_and_cancel_at_once(self) -> None:
+        self.open_pay_page()
+        together(partial(_tried, self.pay), partial(_tried, self.cancel))
 
-def _is_declined(buyer: Shopper) -> None:
-    token = buyer.place()
-    buyer.confirm(buyer.secret(token), card(buyer.visit.declined))
-    buyer.come_back(token)
+    def find_the_order_again(self) -> None:
+        """Looks at the event's page, which leads back to an order that is not paid yet."""
+        page = self.get(f"/events/{self.visit.event}").text
+        if f"/orders/{self.order}/pay" not in page:
+            # Time has passed, or it was paid for: then the page offers tickets again.
+            raise GaveUp("the order has ended")
 
+    def wait_until_the_hold_has_ended(self) -> None:
+        since, end = self.stripe.now(), time.monotonic() + 15
+        while self.stripe.now() - since < _HOLD_SECONDS and time.monotonic() < end:
+            time.sleep(0.2)
 
-def _is_declined_once(buyer: Shopper) -> None:
-    token = buyer.place()
-    paper = buyer.secret(token)
-    buyer.confirm(paper, card(buyer.visit.declined))
-    buyer.confirm(paper, card(buyer.visit.card))
-    buyer.come_back(token)
+    def look_around(self) -> None:
+        for path in ("/", f"/events/{self.visit.event}", "/orders/find"):
+            self.get(path)
 
+    def pay_by_debit(self) -> None:
+        self.confirm(debit(self.visit.iban, self.name, self.email))
 
-def _asked_by_the_bank(buyer: Shopper, passed: bool) -> None:
-    token = buyer.place()
-    buyer.to_the_bank(buyer.confirm(buyer.secret(token), card(buyer.visit.asking)), passed)
-    buyer.come_back(token)
+    def pay_at_a_bank(self) -> None:
+        """Passes, fails, or closes the bank's page."""
+        intent = self.confirm(BANK_PAGE)
+        if self.visit.pause > 0.2:
+            self._challenge(intent, passed=self.visit.pause > 0.4)
+            self.come_back()
 
-
-def _abandons_3d_secure(buyer: Shopper) -> None:
-    buyer.confirm(buyer.secret(buyer.place()), card(buyer.visit.asking))
-
-
-def _double_clicks(buyer: Shopper) -> None:
-    token = buyer.place_twice()
-    paper = buyer.secret(token)
-    pay = partial(_tries, partial(buyer.confirm, paper, card(buyer.visit.card)))
-    together(pay, pay)
-    buyer.come_back(token)
-
-
-def _gives_up(buyer: Shopper) -> None:
-    token = buyer.place()
-    buyer.secret(token)
-    buyer.cancel(token)
-
-
-def _gives_up_while_paying(buyer: Shopper) -> None:
-    token = buyer.place()
-    paper = buyer.secret(token)
-    pay = partial(_tries, partial(buyer.confirm, paper, card(buyer.visit.card)))
-    together(pay, partial(_tries, partial(buyer.cancel, token)))
-    buyer.come_back(token)
-
-
-def _comes_back(buyer: Shopper) -> None:
-    token = buyer.place()
-    page = buyer.shop("GET", f"/events/{buyer.visit.event}").text
-    if f"/orders/{token}/pay" not in page:
-        # Time has passed, or it was paid for: then the page offers new places.
-        raise GaveUp("not standing any more")
-    buyer.confirm(buyer.secret(token), card(buyer.visit.card))
-    buyer.come_back(token)
+    def take_a_free_ticket(self) -> None:
+        (self.place_twice if self.visit.pause > 0.5 else self.place)()
+        self.get(f"/orders/{self.order}")
 
 
-def _pays_late(buyer: Shopper) -> None:
-    token = buyer.place()
-    paper, since = buyer.secret(token), buyer.stripe.now()
-    end = time.monotonic() + 15
-    while buyer.stripe.now() - since < _HOLD_SECONDS and time.monotonic() < end:
-        time.sleep(0.2)
-    buyer.confirm(paper, card(buyer.visit.card))
-    buyer.come_back(token)
-
-
-def _looks_only(buyer: Shopper) -> None:
-    for path in ("/", f"/events/{buyer.visit.event}", "/orders/find"):
-        buyer.shop("GET", path)
-
-
-def _pays_by_debit(buyer: Shopper) -> None:
-    token = buyer.place()
-    buyer.confirm(buyer.secret(token), debit(buyer.visit.iban, buyer.name, buyer.email))
-    buyer.come_back(token)
-
-
-def _pays_at_a_bank(buyer: Shopper) -> None:
-    token = buyer.place()
-    intent = buyer.confirm(buyer.secret(token), bank_page())
-    if buyer.visit.pause > 0.2:
-        buyer.to_the_bank(intent, passed=buyer.visit.pause > 0.4)
-        buyer.come_back(token)
-
-
-def _takes_a_free_place(buyer: Shopper) -> None:
-    token = buyer.place_twice() if buyer.visit.pause > 0.5 else buyer.place()
-    buyer.shop("GET", f"/orders/{token}")
-
-
-def _tries(action: Callable[[], object]) -> None:
+def _tried(action: Callable[[], object]) -> None:
     try:
         action()
     except GaveUp:
         return
 
 
-TOLD: dict[str, Callable[[Shopper], None]] = {
-    "pays": _pays,
-    "closes_the_browser": _closes_the_browser,
-    "is_declined_once": _is_declined_once,
-    "is_declined": _is_declined,
-    "passes_3d_secure": partial(_asked_by_the_bank, passed=True),
-    "fails_3d_secure": partial(_asked_by_the_bank, passed=False),
-    "abandons_3d_secure": _abandons_3d_secure,
-    "double_clicks": _double_clicks,
-    "gives_up": _gives_up,
-    "gives_up_while_paying": _gives_up_while_paying,
-    "comes_back": _comes_back,
-    "pays_late": _pays_late,
-    "looks_only": _looks_only,
-    "pays_by_debit": _pays_by_debit,
-    "pays_at_a_bank": _pays_at_a_bank,
-    "takes_a_free_place": _takes_a_free_place,
+B = ChaosBuyer
+SCENARIOS: dict[str, tuple[Callable[[ChaosBuyer], None], ...]] = {
+    "pays": (B.place, B.pay, B.come_back),
+    "closes_the_browser": (B.place, B.pay),
+    "is_declined_once": (B.place, B.be_declined, B.pay, B.come_back),
+    "is_declined": (B.place, B.be_declined, B.come_back),
+    "passes_3d_secure": (B.place, partial(B.pay_after_challenge, passed=True), B.come_back),
+    "fails_3d_secure": (B.place, partial(B.pay_after_challenge, passed=False), B.come_back),
+    "abandons_3d_secure": (B.place, B.abandon_challenge),
+    "double_clicks": (B.place_twice, B.pay_twice_at_once, B.come_back),
+    "cancels": (B.place, B.open_pay_page, B.cancel),
+    "cancels_while_paying": (B.place, B.pay_and_cancel_at_once, B.come_back),
+    "comes_back": (B.place, B.find_the_order_again, B.pay, B.come_back),
+    "pays_late": (B.place, B.open_pay_page, B.wait_until_the_hold_has_ended, B.pay, B.come_back),
+    "looks_only": (B.look_around,),
+    "pays_by_debit": (B.place, B.pay_by_debit, B.come_back),
+    "pays_at_a_bank": (B.place, B.pay_at_a_bank),
+    "takes_a_free_ticket": (B.take_a_free_ticket,),
 }
 
 
-def visit(place: Place, tally: Tally, planned: Visit, number: str) -> None:
-    """Tells one visit's story to its end, or to where the buyer goes away."""
-    shopper = Shopper(place, tally, planned, number)
+def visit(shop: Deployment, tally: Tally, planned: Visit, number: str) -> None:
+    """Goes through one visit to its end, or to where the buyer goes away."""
+    buyer = ChaosBuyer(shop, tally, planned, number)
     try:
-        TOLD[planned.story](shopper)
+        for step in SCENARIOS[planned.scenario]:
+            step(buyer)
         tally.count("visits to the end")
     except GaveUp:
         tally.count("visits given up")

@@ -47,21 +47,21 @@ def own_failures(paths: Sequence[Path]) -> Iterator[str]:
     """I8: answers of 500 and more in a request of which no call to Stripe failed."""
     for path in paths:
         failed: set[str] = set()
-        told: dict[str, list[str]] = defaultdict(list)
+        logged: dict[str, list[str]] = defaultdict(list)
         for line in map(_parsed, _lines(path)):
             request, name = str(line.get("request", "")), str(line.get("event", ""))
-            told[request].append(f"{name} {line.get('error', '')}".strip())
+            logged[request].append(f"{name} {line.get('error', '')}".strip())
             if name.startswith("stripe.") and line.get("outcome") != "ok":
                 failed.add(request)
             if name == "request" and line["status"] >= 500 and request not in failed:
                 yield (
                     f"I8: {line['method']} {line['route']} was answered {line['status']}"
-                    f" ({path}, request {request}): {', '.join(told[request][:-1])}"
+                    f" ({path}, request {request}): {', '.join(logged[request][:-1])}"
                 )
 
 
-def surprises(paths: Sequence[Path]) -> Iterator[str]:
-    """I8 too: errors in the logs that no trouble outside can cause."""
+def unexpected_errors(paths: Sequence[Path]) -> Iterator[str]:
+    """I8 too: errors in the logs that nothing outside the shop can cause."""
     for path in paths:
         for number, line in enumerate(_lines(path), 1):
             parsed = _parsed(line)
@@ -80,9 +80,9 @@ _CAUSED_OUTSIDE = re.compile(
 )
 
 
-def _reason(told: str) -> str:
+def _reason(text: str) -> str:
     """The line of a traceback that names the exception; other texts' last line."""
-    lines = told.splitlines() or [""]
+    lines = text.splitlines() or [""]
     return next((line for line in reversed(lines) if _NAMED.match(line)), lines[-1])
 
 

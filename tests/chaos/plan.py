@@ -1,4 +1,4 @@
-"""What happens in a trial, drawn from its seed: the buyers' visits and all that goes wrong.
+"""What happens in a run, drawn from its seed: the buyers' visits and all that goes wrong.
 
 The same seed draws the same plan; when its parts meet is up to the machine.
 """
@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
-# Kinds of visits and how many of a hundred are of each; buyers.py tells their stories.
-STORIES = {
+# Kinds of visits and how many of a hundred are of each; buyers.py has their steps.
+SCENARIOS = {
     "pays": 26,
     "closes_the_browser": 7,
     "is_declined_once": 6,
@@ -20,14 +20,14 @@ STORIES = {
     "fails_3d_secure": 3,
     "abandons_3d_secure": 4,
     "double_clicks": 7,
-    "gives_up": 5,
-    "gives_up_while_paying": 3,
+    "cancels": 5,
+    "cancels_while_paying": 3,
     "comes_back": 5,
     "pays_late": 5,
     "looks_only": 3,
     "pays_by_debit": 8,
     "pays_at_a_bank": 4,
-    "takes_a_free_place": 4,
+    "takes_a_free_ticket": 4,
 }
 EVENTS = ("gran-gala", "sala-llena", "puertas-abiertas")
 GRAND, FULL, OPEN = EVENTS
@@ -77,7 +77,7 @@ _BAD_WEBHOOKS = (
 class Visit:
     """Somebody comes to buy: places by ticket type, in their order; `pause` in seconds."""
 
-    story: str
+    scenario: str
     event: str
     places: tuple[int, ...]
     card: str
@@ -159,11 +159,11 @@ def visits(seed: int, buyer: int) -> Iterator[Visit]:
 
 
 def _visit(random: Random) -> Visit:
-    (story,) = random.choices(list(STORIES), list(STORIES.values()))
-    event = OPEN if story == "takes_a_free_place" else random.choice((GRAND, GRAND, FULL))
+    (scenario,) = random.choices(list(SCENARIOS), list(SCENARIOS.values()))
+    event = OPEN if scenario == "takes_a_free_ticket" else random.choice((GRAND, GRAND, FULL))
     places = (random.randint(1, 3), random.choice((0, 0, 1, 2)))
     return Visit(
-        story=story,
+        scenario=scenario,
         event=event,
         places=places,
         card=random.choice(GOOD_CARDS),

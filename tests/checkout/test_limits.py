@@ -20,6 +20,7 @@ class TestSessions:
     def settings(self):
         return {"orders_per_session": "2 per hour"}
 
+    @pytest.mark.case("STK-03")
     def test_so_many_orders_for_one_session(self, shopfront):
         buyer = shopfront.buyer()
         form = buyer.form()

@@ -158,6 +158,7 @@ def test_a_price_that_was_never_shown_is_refused(shopfront):
         shopfront.place_directly(1, shown_prices={})
 
 
+@pytest.mark.case("MON-03")
 @pytest.mark.parametrize(("currency", "price"), [("usd", 49), ("jpy", 49), ("gbp", 29)])
 def test_mon03_a_total_below_the_least_is_refused(shopfront, currency, price):
     event = shopfront.event

@@ -12,25 +12,25 @@ from functools import partial
 
 import pytest
 
-from tests.actions import rendered_event
 from tests.concurrency.test_payment_race import (
     begun,
     capacity,
     confirming,
     delivering,
+    drain,
     getting,
-    rest,
 )
 from tests.invariants import check_money
 from tests.racing import together
-from tests.stripe_line import StripeLine
+from tests.shopfront import rendered_event
+from tests.stripe_proxy import StripeProxy
 from tmt.core.errors import DomainError
 from tmt.operations.reconcile import sync_with_stripe
 from tmt.payments.expiry import end_overdue_holds
 from tmt.payments.refunds import issue_refund
 
 pytestmark = pytest.mark.usefixtures("sound")
-ROUNDS = 50
+ROUNDS = 20
 
 
 @pytest.fixture
@@ -51,11 +51,12 @@ def giving_back(front, order):
     return give
 
 
+@pytest.mark.case("DB-02")
 def test_db02_everybody_at_one_order_meets_no_deadlock(shopfront):
     front = shopfront
     front.silence_stripe()
     capacity(front, None)
-    StripeLine(front).fate = lambda _call: time.sleep(0.03)
+    StripeProxy(front).fate = lambda _call: time.sleep(0.03)
     for number in range(ROUNDS):
         order, pi = begun(front)
         paid = front.confirm(pi).to_dict(for_json=True)
@@ -72,6 +73,6 @@ def test_db02_everybody_at_one_order_meets_no_deadlock(shopfront):
         )
         assert answers[:3] == [303, 200, 200]
         assert front.order(order.token).status == "paid"
-    rest(front)
+    drain(front)
     assert front.stock() == (0, ROUNDS)
     check_money(front)

@@ -11,13 +11,14 @@ from functools import partial
 import psycopg
 import pytest
 
-from tests.actions import add_event, rendered_event
 from tests.racing import together
-from tests.stripe_line import StripeLine
+from tests.shopfront import add_event, rendered_event
+from tests.stripe_proxy import StripeProxy
 from tmt.catalog.models import Event
 from tmt.core.database import Database, transaction_is_open
 
 
+@pytest.mark.case("DB-01")
 @pytest.mark.usefixtures("sound")
 def test_db01_writers_in_parallel_meet_no_error(shopfront):
     def buying(number):
@@ -34,8 +35,8 @@ def test_db01_writers_in_parallel_meet_no_error(shopfront):
 
         return buy
 
-    def telling(number):
-        def tell():
+    def delivering(number):
+        def deliver():
             object_ = {"id": f"pi_{number}", "object": "payment_intent"}
             bodies = [
                 rendered_event(shopfront, "payment_intent.created", object_, id=f"evt_{number}_{n}")
@@ -43,17 +44,18 @@ def test_db01_writers_in_parallel_meet_no_error(shopfront):
             ]
             return [shopfront.deliver(body).status_code for body in bodies]
 
-        return tell
+        return deliver
 
     def working():
         for _again in range(15):
             shopfront.run_jobs()
         return [200]
 
-    answers = together(*map(buying, range(4)), *map(telling, range(3)), working)
+    answers = together(*map(buying, range(4)), *map(delivering, range(3)), working)
     assert {code for codes in answers for code in codes} == {200}
 
 
+@pytest.mark.case("DB-01")
 def test_db01_on_sqlite_one_writer_waits_for_the_other_from_the_start(db, database_url):
     """Reading first and writing later would fail at once there; on PostgreSQL they meet.
 
@@ -94,20 +96,21 @@ def open_transactions(shopfront) -> str:
 
 
 def watch(shopfront):
-    line, seen = StripeLine(shopfront), []
-    line.fate = lambda _call: seen.append(open_transactions(shopfront))
-    return line, seen
+    proxy, open_ = StripeProxy(shopfront), []
+    proxy.fate = lambda _call: open_.append(open_transactions(shopfront))
+    return proxy, open_
 
 
+@pytest.mark.case("DB-02")
 @pytest.mark.usefixtures("sound")
 def test_db02_no_transaction_is_open_while_stripe_is_called(shopfront):
     shopfront.silence_stripe()
-    line, seen = watch(shopfront)
+    proxy, open_ = watch(shopfront)
     buyer = shopfront.buyer()
-    paid, given_up, run_out, short = (shopfront.buyer().reserve(1) for _ in range(4))
-    for order in (paid, given_up, run_out, short):
+    paid, canceled, run_out, short = (shopfront.buyer().reserve(1) for _ in range(4))
+    for order in (paid, canceled, run_out, short):
         buyer.open_pay_page(order)
-    buyer.cancel(given_up)
+    buyer.cancel(canceled)
     shopfront.confirm(shopfront.payment(paid).payment_intent_id)
     pi = shopfront.payment(short).payment_intent_id
     shopfront.stripe.v1.payment_intents.update(pi, {"amount": 5000})
@@ -117,16 +120,17 @@ def test_db02_no_transaction_is_open_while_stripe_is_called(shopfront):
         shopfront.api("confirm_payment", {"payment_intent_id": pi})
     shopfront.clock.move(minutes=16)
     shopfront.run_jobs()
-    kinds = {(call.split()[0], call.split("/")[-1] == "cancel") for call in line.calls}
+    kinds = {(call.split()[0], call.split("/")[-1] == "cancel") for call in proxy.calls}
     assert kinds == {("GET", False), ("POST", False), ("POST", True)}
-    assert "POST /v1/refunds" in line.calls
-    assert set(seen) == {""}
-    statuses = [shopfront.order(o.token).status for o in (paid, given_up, run_out, short)]
+    assert "POST /v1/refunds" in proxy.calls
+    assert set(open_) == {""}
+    statuses = [shopfront.order(o.token).status for o in (paid, canceled, run_out, short)]
     assert statuses == ["paid", "canceled", "expired", "refunded"]
 
 
+@pytest.mark.case("DB-02")
 def test_db02_control_an_open_transaction_would_be_seen(shopfront):
-    line, seen = watch(shopfront)
+    proxy, open_ = watch(shopfront)
     shopfront.shop.db.transaction(
         lambda session: (
             session.connection(),
@@ -134,10 +138,11 @@ def test_db02_control_an_open_transaction_would_be_seen(shopfront):
             shopfront.stripe.v1.payment_intents.list(),
         )
     )
-    assert line.calls
-    assert all(seen)
+    assert proxy.calls
+    assert all(open_)
 
 
+@pytest.mark.case("DB-02")
 def test_db02_the_gateway_refuses_to_be_called_in_a_transaction(shopfront):
     def unit(_session):
         assert transaction_is_open()

@@ -68,6 +68,7 @@ def lines():
     log.clear()
 
 
+@pytest.mark.case("SEC-05")
 @pytest.mark.parametrize("secret", SECRETS)
 def test_secrets_are_removed_wherever_they_stand(lines, secret):
     class Thing:
@@ -131,6 +132,7 @@ def test_secrets_are_found_within_any_text(before, secret, after):
     assert secret not in log.redact_text(f"{before} {secret} {after}")
 
 
+@pytest.mark.case("SEC-05")
 @pytest.mark.parametrize("settings", [{"log_level": "DEBUG", "stripe_retries": 0}])
 def test_i6_a_whole_sale_leaves_nobodys_name_in_the_logs(lines, shopfront):
     lines.listen()

@@ -141,6 +141,7 @@ def test_unknown_currencies_are_refused(currency):
             attempt()
 
 
+@pytest.mark.case("MON-03")
 @pytest.mark.parametrize(
     ("currency", "minimum"),
     [("usd", 50), ("eur", 50), ("gbp", 30), ("sek", 300), ("huf", 17500), ("jpy", 50)],
@@ -168,6 +169,7 @@ def test_decimals_that_card_networks_round_are_refused(amount, currency):
         check_chargeable(amount, currency)
 
 
+@pytest.mark.case("MON-01")
 @pytest.mark.parametrize(
     ("amount", "currency", "spanish", "english"),
     [

@@ -37,7 +37,7 @@ class Point:
 
 @dataclass
 class Watch:
-    """What stands in the place of `failpoints.reach`: notes every point, and dies at one."""
+    """Replaces `failpoints.reach`: notes every point, and dies at one."""
 
     passed: list[Point]
     die_at: Point | None
@@ -62,8 +62,8 @@ class Start:
     nth: int
 
 
-def run(start: Start, line: Connection) -> None:
-    """Serves the shop on the socket, and does what it is asked over the line, until it ends."""
+def run(start: Start, connection: Connection) -> None:
+    """Serves the shop on the socket, and does what it is asked over the connection."""
     app = create_app(start.settings)
     app.jinja_env.bytecode_cache = FileSystemBytecodeCache(str(start.templates))
     shop: Shop = app.extensions["tmt"].shop
@@ -81,22 +81,22 @@ def run(start: Start, line: Connection) -> None:
         "note": watch.passed.append,
         "passed": lambda: watch.passed,
     }
-    line.send(None)
-    _obey(line, acts)
+    connection.send(None)
+    _obey(connection, acts)
     served.stop()
     shop.db.close()
 
 
-def _obey(line: Connection, acts: dict[str, Callable[..., Any]]) -> None:
+def _obey(connection: Connection, acts: dict[str, Callable[..., Any]]) -> None:
     while True:
         try:
-            name, arguments = line.recv()
+            name, arguments = connection.recv()
         except EOFError:
             return
         try:
-            line.send((True, acts[name](*arguments)))
-        except Exception:  # noqa: BLE001 - the one who asked tells it
-            line.send((False, traceback.format_exc()))
+            connection.send((True, acts[name](*arguments)))
+        except Exception:  # noqa: BLE001 - it is raised where it was asked for
+            connection.send((False, traceback.format_exc()))
 
 
 def _command(app: Flask, words: tuple[str, ...], findings: tuple[int, ...] = ()) -> str:
@@ -111,5 +111,5 @@ def _site(name: str) -> str:
     if " commit of " not in name:
         return ""
     # This function, the watch, the transaction, and who asked for it.
-    asked = sys._getframe(3)
-    return f"{Path(asked.f_code.co_filename).relative_to(ROOT)}:{asked.f_lineno}"
+    caller = sys._getframe(3)
+    return f"{Path(caller.f_code.co_filename).relative_to(ROOT)}:{caller.f_lineno}"

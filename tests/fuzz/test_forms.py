@@ -1,4 +1,4 @@
-"""The checkout form and every page, told anything: an order that was meant, or nothing."""
+"""The checkout form and every page, given anything: the order that was meant, or none."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from tests.fuzz.line import RawLine, state, unchanged
-from tests.fuzz.things import HEADERS, TEXTS
+from tests.fuzz.raw_client import RawClient, state, unchanged
+from tests.fuzz.strategies import HEADERS, TEXTS
 from tests.invariants import check_stock
 from tmt.catalog.models import Event, TicketType
 from tmt.core.ids import new_token
@@ -24,8 +24,8 @@ _EMAILS = st.sampled_from(["ana@example.com", "ANA@EXAMPLE.COM", "ana@exämple.c
 
 
 @pytest.fixture
-def line(shopfront):
-    return RawLine(shopfront)
+def client(shopfront):
+    return RawClient(shopfront)
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def meant(posted, types):
     return {type_id: int(count) for type_id, count in counts.items() if count.strip("0")}
 
 
-def test_a_form_is_the_order_that_it_asks_for_or_none(shopfront, line, plenty, browser):
+def test_a_form_is_the_order_that_it_asks_for_or_none(shopfront, client, plenty, browser):
     csrf, headers = browser
     path = f"/events/{shopfront.event.slug}/orders"
 
@@ -92,7 +92,7 @@ def test_a_form_is_the_order_that_it_asks_for_or_none(shopfront, line, plenty, b
         fields = [*odd, *right] if odd_first else [*right, *odd]
         posted = [*fields, ("checkout_token", new_token()), *csrf.items()]
         before = state(shopfront)
-        answer = line.say("POST", path, urlencode(posted, errors="replace").encode(), headers)
+        answer = client.send("POST", path, urlencode(posted, errors="replace").encode(), headers)
         if answer.status != 303:
             assert answer.status in (400, 413, 422)
             assert state(shopfront) == before
@@ -112,11 +112,11 @@ def test_a_form_is_the_order_that_it_asks_for_or_none(shopfront, line, plenty, b
         assert after["intents"] == before["intents"]
 
     post()
-    assert min(line.seen[303], line.seen[422]) > 10
+    assert min(client.statuses[303], client.statuses[422]) > 10
     check_stock(shopfront.shop.db)
 
 
-def test_without_the_browsers_token_nothing_is_taken(shopfront, line, plenty, browser):
+def test_without_the_browsers_token_nothing_is_taken(shopfront, client, plenty, browser):
     _csrf, headers = browser
     tokens = st.lists(st.tuples(st.just("csrf_token"), TEXTS), max_size=2)
     path = f"/events/{shopfront.event.slug}/orders"
@@ -126,12 +126,12 @@ def test_without_the_browsers_token_nothing_is_taken(shopfront, line, plenty, br
         posted = [*right, ("checkout_token", new_token()), *tokens]
         with unchanged(shopfront):
             body = urlencode(posted, errors="replace").encode()
-            assert line.say("POST", path, body, headers).status == 400
+            assert client.send("POST", path, body, headers).status == 400
 
     post()
 
 
-def test_a_body_of_any_kind_is_no_order(shopfront, line, browser):
+def test_a_body_of_any_kind_is_no_order(shopfront, client, browser):
     # The token may be sent beside the form, which lets any form get further.
     headers = browser[1] | {"X-CSRFToken": browser[0]["csrf_token"]}
     kinds = st.sampled_from(
@@ -145,14 +145,14 @@ def test_a_body_of_any_kind_is_no_order(shopfront, line, browser):
     def post(kind, body):
         with unchanged(shopfront):
             path = f"/events/{shopfront.event.slug}/orders"
-            answer = line.say("POST", path, body, headers | {"Content-Type": kind})
+            answer = client.send("POST", path, body, headers | {"Content-Type": kind})
         assert 400 <= answer.status < 500
 
     post()
-    assert line.seen[422] > 10
+    assert client.statuses[422] > 10
 
 
-def test_looking_anywhere_moves_nothing(shopfront, line):
+def test_looking_anywhere_moves_nothing(shopfront, client):
     order = shopfront.buyer().reserve(1)
     pieces = st.sampled_from(
         f"events {shopfront.event.slug} orders {order.token} find status tickets.pdf calendar"
@@ -167,7 +167,7 @@ def test_looking_anywhere_moves_nothing(shopfront, line):
         address = "/" + quote("/".join(path), errors="replace")
         address += f"?{urlencode(query, errors='replace')}" if query else ""
         with unchanged(shopfront):
-            line.say("GET", address, headers=headers)
+            client.send("GET", address, headers=headers)
 
     look()
-    assert min(line.seen[200], line.seen[404]) > 5
+    assert min(client.statuses[200], client.statuses[404]) > 5

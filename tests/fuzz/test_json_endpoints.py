@@ -1,4 +1,4 @@
-"""The three JSON endpoints, told anything at all: an answer in the envelope, and nothing moved."""
+"""The three JSON endpoints, given anything: an answer in the envelope, and nothing changed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzz.line import RawLine, intents, state, unchanged
-from tests.fuzz.things import HEADERS, IDS, TEXTS, bodies, nearly, written
+from tests.fuzz.raw_client import RawClient, intents, state, unchanged
+from tests.fuzz.strategies import HEADERS, IDS, TEXTS, bodies, nearly, written
 
 CREATE, CONFIRM, GET = (
     f"/stripe_{name}" for name in ("create_payment_intent", "confirm_payment", "get_payment_intent")
@@ -20,8 +20,8 @@ _AMOUNTS = st.decimals("0.5", "5000", allow_nan=False, places=2)
 
 
 @pytest.fixture
-def line(shopfront):
-    return RawLine(shopfront)
+def client(shopfront):
+    return RawClient(shopfront)
 
 
 @pytest.fixture
@@ -32,16 +32,16 @@ def intent(shopfront):
 
 
 def in_envelope(answer):
-    told = answer.json()
-    assert told["status"] == answer.status
-    assert told["data"]["success"] is (answer.status == 200)
-    assert (told["message"], "error" in told) == (
+    envelope = answer.json()
+    assert envelope["status"] == answer.status
+    assert envelope["data"]["success"] is (answer.status == 200)
+    assert (envelope["message"], "error" in envelope) == (
         ("Procesado", False) if answer.status == 200 else ("Error", True)
     )
 
 
-def test_creating_from_anything_makes_one_intent_or_none(shopfront, line):
-    wanted = nearly(
+def test_creating_from_anything_makes_one_intent_or_none(shopfront, client):
+    requests = nearly(
         {
             "amount": _AMOUNTS.map(str) | st.integers(1, 9000),
             "currency": st.sampled_from([*_EXPONENTS, "clp", None]),
@@ -51,65 +51,65 @@ def test_creating_from_anything_makes_one_intent_or_none(shopfront, line):
     )
     headers = st.fixed_dictionaries({}, optional={"Idempotency-Key": HEADERS, "Origin": HEADERS})
 
-    @given(bodies(nearly({"data": wanted})), headers)
-    def say(body, headers):
+    @given(bodies(nearly({"data": requests})), headers)
+    def send(body, headers):
         before = state(shopfront)
-        answer = line.say("POST", CREATE, body, _JSON | headers)
+        answer = client.send("POST", CREATE, body, _JSON | headers)
         in_envelope(answer)
-        made = state(shopfront)["intents"] - before["intents"]
-        # A key that came before stands for the PaymentIntent that it made then.
+        created = state(shopfront)["intents"] - before["intents"]
+        # A key that came before stands for the PaymentIntent that it created then.
         least = 0 if "Idempotency-Key" in headers else 1
-        assert least <= made <= 1 if answer.status == 200 else made == 0
-        assert state(shopfront) == before | {"intents": before["intents"] + made}
+        assert least <= created <= 1 if answer.status == 200 else created == 0
+        assert state(shopfront) == before | {"intents": before["intents"] + created}
         if answer.status == 200:
             assert intents(shopfront)[answer.json()["data"]["payment_intent_id"]]["amount"] > 0
 
-    say()
-    assert min(line.seen[200], line.seen[400]) > 10
+    send()
+    assert min(client.statuses[200], client.statuses[400]) > 10
 
 
-def test_a_right_request_makes_exactly_the_intent_that_it_says(shopfront, line):
+def test_a_right_request_makes_exactly_the_intent_that_it_says(shopfront, client):
     @given(_AMOUNTS, st.sampled_from(sorted(_EXPONENTS)), st.booleans())
-    def say(amount, currency, as_text):
+    def send(amount, currency, as_text):
         body = written({"data": {"amount": "@", "currency": currency}})
         number = f'"{amount}"' if as_text else f"{amount}"
-        known = set(intents(shopfront))
-        answer = line.say("POST", CREATE, body.replace(b'"@"', number.encode()), _JSON)
+        before_ids = set(intents(shopfront))
+        answer = client.send("POST", CREATE, body.replace(b'"@"', number.encode()), _JSON)
         minor = amount.scaleb(_EXPONENTS[currency]).quantize(Decimal(1), "ROUND_HALF_UP")
         if answer.status == 500:
-            assert set(intents(shopfront)) == known, "Stripe refused it as too small"
+            assert set(intents(shopfront)) == before_ids, "Stripe refused it as too small"
             return
-        (made,) = set(intents(shopfront)) - known
-        assert made == answer.json()["data"]["payment_intent_id"]
-        found = intents(shopfront)[made]
-        assert found["currency"] == currency.lower()
-        assert abs(found["amount"] - minor) <= (5 if currency == "kwd" else 0)
+        (created,) = set(intents(shopfront)) - before_ids
+        assert created == answer.json()["data"]["payment_intent_id"]
+        intent_ = intents(shopfront)[created]
+        assert intent_["currency"] == currency.lower()
+        assert abs(intent_["amount"] - minor) <= (5 if currency == "kwd" else 0)
 
-    say()
-    assert line.seen[200] > 10
+    send()
+    assert client.statuses[200] > 10
 
 
 @pytest.mark.parametrize("endpoint", [CONFIRM, GET])
-def test_asking_about_anything_moves_nothing(shopfront, line, intent, endpoint):
+def test_asking_about_anything_moves_nothing(shopfront, client, intent, endpoint):
     names = TEXTS | IDS | st.just(intent) | st.just(f" {intent}\n") | st.just(intent.upper())
 
     @given(bodies(nearly({"data": nearly({"payment_intent_id": names})})))
-    def say(body):
+    def send(body):
         with unchanged(shopfront):
-            in_envelope(line.say("POST", endpoint, body, _JSON))
+            in_envelope(client.send("POST", endpoint, body, _JSON))
 
-    line.stripe.calls.clear()
-    say()
-    assert min(line.seen[500], line.seen[200] + line.seen[400]) > 5
-    assert {call.split()[0] for call in line.stripe.calls} == {"GET"}
+    client.stripe.calls.clear()
+    send()
+    assert min(client.statuses[500], client.statuses[200] + client.statuses[400]) > 5
+    assert {call.split()[0] for call in client.stripe.calls} == {"GET"}
     # Another system's refunds or customers are none of a caller's business.
     assert all(
         call.startswith(("GET /v1/payment_intents/", "GET /v1/charges"))
-        for call in line.stripe.calls
+        for call in client.stripe.calls
     )
 
 
-def test_any_method_and_any_headers(shopfront, line):
+def test_any_method_and_any_headers(shopfront, client):
     methods = st.sampled_from(["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH", "BREW"])
     names = st.sampled_from(
         """Content-Type Accept Accept-Language Origin Cookie Idempotency-Key X-Forwarded-For
@@ -117,10 +117,10 @@ def test_any_method_and_any_headers(shopfront, line):
     )
 
     @given(st.sampled_from([CREATE, CONFIRM, GET]), methods, st.dictionaries(names, HEADERS))
-    def say(endpoint, method, headers):
+    def send(endpoint, method, headers):
         with unchanged(shopfront):
-            answer = line.say(method, endpoint, b'{"data": {}}', headers)
+            answer = client.send(method, endpoint, b'{"data": {}}', headers)
         if method not in ("OPTIONS", "HEAD"):
             in_envelope(answer)
 
-    say()
+    send()

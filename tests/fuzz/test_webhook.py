@@ -1,4 +1,4 @@
-"""The webhook, told anything: what Stripe did not sign is refused, what it signed does no harm."""
+"""The webhook, given anything: what Stripe did not sign is refused, what it signed does no harm."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import stripe
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.actions import SIGNING_SECRET, rendered_event
-from tests.fuzz.line import RawLine, unchanged
-from tests.fuzz.things import HEADERS, IDS, JSON, NUMBERS, TEXTS, bodies, nearly
+from tests.fuzz.raw_client import RawClient, unchanged
+from tests.fuzz.strategies import HEADERS, IDS, JSON, NUMBERS, TEXTS, bodies, nearly
 from tests.gateway.stripe_events import stored
+from tests.shopfront import SIGNING_SECRET, rendered_event
 from tmt.core.errors import DomainError
 from tmt.gateway.types import API_VERSION
 
@@ -25,23 +25,23 @@ _TYPES = st.sampled_from(
 
 
 @pytest.fixture
-def line(shopfront):
+def client(shopfront):
     shopfront.silence_stripe()
-    return RawLine(shopfront)
+    return RawClient(shopfront)
 
 
 @pytest.fixture
-def intent(shopfront, line):
+def intent(shopfront, client):
     """The PaymentIntent of an order that waits for its payment."""
     buyer = shopfront.buyer()
     return buyer.open_pay_page(buyer.reserve(1))
 
 
-def deliver(line, body, signature):
+def deliver(client, body, signature):
     headers = {"Content-Type": "application/json"}
     if signature is not None:
         headers["Stripe-Signature"] = signature
-    return line.say("POST", PATH, body, headers)
+    return client.send("POST", PATH, body, headers)
 
 
 def signed(body: bytes, seconds: int = 0) -> bytes:
@@ -50,7 +50,7 @@ def signed(body: bytes, seconds: int = 0) -> bytes:
     return made.encode()
 
 
-def test_nothing_that_is_not_signed_is_kept(shopfront, line):
+def test_nothing_that_is_not_signed_is_kept(shopfront, client):
     stamps = st.integers(-(10**12), 10**12).map(lambda n: f"t={n},v1={'0' * 64}".encode())
     parts = st.lists(
         st.sampled_from(["t=", "v1=", "v0=", ",", "=", "1", "é", f"{time.time():.0f}"])
@@ -58,42 +58,42 @@ def test_nothing_that_is_not_signed_is_kept(shopfront, line):
     headers = st.none() | HEADERS | stamps | parts.map(lambda p: "".join(p).encode("latin-1"))
 
     @given(bodies(JSON), headers)
-    def say(body, signature):
+    def send(body, signature):
         with unchanged(shopfront):
-            answer = deliver(line, body, signature)
+            answer = deliver(client, body, signature)
         assert answer.status == 400
         assert answer.json()["error"].startswith("Webhook Error: ")
 
-    say()
+    send()
     assert stored(shopfront) == []
 
 
-def test_one_other_byte_and_it_is_not_signed(shopfront, line):
+def test_one_other_byte_and_it_is_not_signed(shopfront, client):
     right = rendered_event(shopfront, "payment_intent.created", {"id": "pi_1"}).encode()
 
     @given(st.integers(0, len(right) - 1), st.integers(1, 127), st.booleans())
-    def say(place, change, elsewhere):
+    def send(place, change, elsewhere):
         body, signature = bytearray(right), bytearray(signed(right))
         # The first 13 bytes are the stamp, of which any digits may be right.
-        told = signature if elsewhere else body
-        told[place % len(told)] ^= change
-        if told is signature and told[place % len(told)] in b"\r\n\0":
+        sent = signature if elsewhere else body
+        sent[place % len(sent)] ^= change
+        if sent is signature and sent[place % len(sent)] in b"\r\n\0":
             return  # A header cannot hold it.
-        answer = deliver(line, bytes(body), bytes(signature))
-        assert answer.status == 400, bytes(told)
+        answer = deliver(client, bytes(body), bytes(signature))
+        assert answer.status == 400, bytes(sent)
 
-    say()
+    send()
     assert stored(shopfront) == []
 
 
 @given(st.integers(-(10**6), -310) | st.integers(310, 10**6))
-def test_neither_the_past_nor_the_future_is_taken(shopfront, line, seconds):
+def test_neither_the_past_nor_the_future_is_taken(shopfront, client, seconds):
     body = rendered_event(shopfront, "payment_intent.created", {"id": "pi_1"}).encode()
     with unchanged(shopfront):
-        assert deliver(line, body, signed(body, seconds)).status == 400
+        assert deliver(client, body, signed(body, seconds)).status == 400
 
 
-def test_what_is_signed_is_kept_once_and_lies_move_nothing(shopfront, line, intent):
+def test_what_is_signed_is_kept_once_and_lies_move_nothing(shopfront, client, intent):
     """An event is a hint: one about our order is read again, whatever shape it has."""
     names = IDS | TEXTS | st.just(intent)
     things = nearly(
@@ -120,18 +120,18 @@ def test_what_is_signed_is_kept_once_and_lies_move_nothing(shopfront, line, inte
     )
 
     @given(bodies(events))
-    def say(body):
+    def send(body):
         if not is_text(body):
             return  # Nobody could sign it.
         known = len(stored(shopfront))
         with unchanged(shopfront):
-            first, again = (deliver(line, body, signed(body)) for _time in range(2))
+            first, again = (deliver(client, body, signed(body)) for _time in range(2))
             shopfront.shop.jobs.run("inbox")
         assert first.status == again.status
         assert len(stored(shopfront)) - known <= (first.status == 200)
 
-    say()
-    assert min(line.seen[200], line.seen[400]) > 10
+    send()
+    assert min(client.statuses[200], client.statuses[400]) > 10
     assert {r.last_error.split(":")[0] for r in stored(shopfront) if r.last_error} <= refusals()
 
 

@@ -45,6 +45,7 @@ def paid_order(front, buyer=None):
     return order, pi
 
 
+@pytest.mark.case("WH-01")
 def test_wh01_one_event_twenty_times(shopfront, buyer):
     order, pi = paid_order(shopfront, buyer)
     body = stripes_own(shopfront, SUCCEEDED, pi)
@@ -73,6 +74,7 @@ def test_wh01_one_event_twenty_times(shopfront, buyer):
     at_rest(shopfront)
 
 
+@pytest.mark.case("WH-02")
 def test_wh02_events_in_any_order_end_the_same(shopfront, buyer):
     types = ("payment_intent.created", FAILED, SUCCEEDED, "charge.succeeded")
     for permutation in itertools.permutations(types):
@@ -104,6 +106,7 @@ def _take_away(front, order):
     front.shop.db.transaction(unit)
 
 
+@pytest.mark.case("WH-02")
 def test_wh02_a_refusal_that_comes_late_takes_nothing_back(shopfront, buyer):
     order, pi = paid_order(shopfront, buyer)
     shopfront.deliver(stripes_own(shopfront, SUCCEEDED, pi))
@@ -118,6 +121,7 @@ def test_wh02_a_refusal_that_comes_late_takes_nothing_back(shopfront, buyer):
     at_rest(shopfront)
 
 
+@pytest.mark.case("WH-03")
 def test_wh03_paid_orders_are_found_without_any_webhook(shopfront, buyer):
     orders = [paid_order(shopfront)[0] for _ in range(10)]
     shopfront.clock.move(minutes=shopfront.shop.settings.hold_minutes + 1)
@@ -129,6 +133,7 @@ def test_wh03_paid_orders_are_found_without_any_webhook(shopfront, buyer):
     at_rest(shopfront)
 
 
+@pytest.mark.case("WH-05")
 def test_wh05_an_event_that_comes_before_the_id_is_stored(shopfront, buyer):
     order = buyer.reserve(1)
     sandbox = shopfront.sandbox.wsgi.wsgi_app
@@ -157,6 +162,7 @@ def test_wh05_an_event_that_comes_before_the_id_is_stored(shopfront, buyer):
     at_rest(shopfront)
 
 
+@pytest.mark.case("WH-06")
 @pytest.mark.parametrize("table", ["tickets", "outbox", "order_transitions"])
 def test_wh06_what_failed_half_way_is_done_whole_later(shopfront, buyer, table):
     order, pi = paid_order(shopfront, buyer)
@@ -178,6 +184,7 @@ def test_wh06_what_failed_half_way_is_done_whole_later(shopfront, buyer, table):
     at_rest(shopfront)
 
 
+@pytest.mark.case("WH-06")
 def test_wh06_what_a_killed_worker_held_is_done_when_its_lease_ends(shopfront, buyer):
     order, pi = paid_order(shopfront, buyer)
     shopfront.deliver(stripes_own(shopfront, SUCCEEDED, pi))
@@ -191,6 +198,7 @@ def test_wh06_what_a_killed_worker_held_is_done_when_its_lease_ends(shopfront, b
     assert shopfront.order(order.token).status == "paid"
 
 
+@pytest.mark.case("WH-07")
 @pytest.mark.parametrize("settings", [{"stripe_retries": 0}])
 def test_wh07_a_failing_handler_is_retried_with_back_off_and_can_be_seen(shopfront, buyer):
     order, pi = paid_order(shopfront, buyer)
@@ -215,6 +223,7 @@ def test_wh07_a_failing_handler_is_retried_with_back_off_and_can_be_seen(shopfro
     assert shopfront.order(order.token).status == "paid"
 
 
+@pytest.mark.case("WH-07")
 @pytest.mark.parametrize("settings", [{"stripe_retries": 0}])
 def test_wh07_the_inbox_in_the_terminal(shopfront, buyer):
     order, pi = paid_order(shopfront, buyer)
@@ -244,6 +253,7 @@ def command(front, *arguments, fails=False):
     return result.output
 
 
+@pytest.mark.case("WH-07")
 def test_wh07_replaying_repeats_no_effect(shopfront, buyer):
     _, pi = paid_order(shopfront, buyer)
     body = stripes_own(shopfront, SUCCEEDED, pi)
@@ -263,6 +273,7 @@ def test_the_terminal_names_what_is_not_there(shopfront):
     assert "evt_nowhere" in command(shopfront, "replay", "evt_nowhere", fails=True)
 
 
+@pytest.mark.case("WH-07")
 def test_wh07_a_parked_event_shows_on_the_health_page_until_it_is_done(shopfront, buyer):
     _, pi = paid_order(shopfront, buyer)
     body = stripes_own(shopfront, SUCCEEDED, pi)
@@ -281,6 +292,7 @@ def test_wh07_a_parked_event_shows_on_the_health_page_until_it_is_done(shopfront
     at_rest(shopfront)
 
 
+@pytest.mark.case("WH-07")
 def test_wh07_a_canceled_orders_payment_is_received_and_given_back(shopfront, buyer):
     order, pi = paid_order(shopfront, buyer)
     _cancel_behind_stripe(shopfront, order)
@@ -305,6 +317,7 @@ def _cancel_behind_stripe(front, order):
     front.shop.db.transaction(unit)
 
 
+@pytest.mark.case("WH-13")
 def test_wh13_unknown_types_and_shapes_have_no_effect(shopfront, buyer):
     order = buyer.reserve(1)
     pi = buyer.open_pay_page(order)
@@ -323,6 +336,7 @@ def test_wh13_unknown_types_and_shapes_have_no_effect(shopfront, buyer):
     assert shopfront.order(order.token).status == "held"
 
 
+@pytest.mark.case("WH-13")
 def test_wh13_a_foreign_payment_with_our_order_number_has_no_effect(shopfront, buyer):
     order = buyer.reserve(1)
     buyer.open_pay_page(order)
@@ -337,6 +351,7 @@ def test_wh13_a_foreign_payment_with_our_order_number_has_no_effect(shopfront, b
     at_rest(shopfront)
 
 
+@pytest.mark.case("WH-15")
 def test_wh15_an_event_of_the_other_mode_has_no_effect(shopfront, buyer):
     order, pi = paid_order(shopfront, buyer)
     body = json.loads(stripes_own(shopfront, SUCCEEDED, pi)) | {"livemode": True}

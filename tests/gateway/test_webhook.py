@@ -47,6 +47,7 @@ def test_a_verified_event_is_received_new_or_seen_before(shopfront, event):
     assert [row.event_id for row in stored(shopfront)] == [json.loads(event)["id"]]
 
 
+@pytest.mark.case("WH-08")
 def test_wh08_what_stripe_did_not_sign_leaves_no_trace(shopfront, event):
     good = signed(event)
     stamp, digest = re.fullmatch("t=([0-9]+),v1=([0-9a-f]+)", good).groups()
@@ -64,6 +65,7 @@ def test_wh08_what_stripe_did_not_sign_leaves_no_trace(shopfront, event):
     assert not stored(shopfront)
 
 
+@pytest.mark.case("WH-08")
 def test_wh08_a_header_carries_no_back_door(shopfront, event):
     for name in ("X-Debug", "X-Stripe-Secret", "Authorization", "X-Webhook-Secret"):
         headers = {name: SIGNING_SECRET, "Stripe-Signature": "t=1,v1=0"}
@@ -73,6 +75,7 @@ def test_wh08_a_header_carries_no_back_door(shopfront, event):
     assert not stored(shopfront)
 
 
+@pytest.mark.case("WH-08")
 def test_wh08_one_changed_byte_is_seen(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
@@ -88,12 +91,14 @@ def test_wh08_one_changed_byte_is_seen(shopfront):
     assert shopfront.order(order.token).status == "held"
 
 
+@pytest.mark.case("WH-08")
 @pytest.mark.parametrize("settings", [{"stripe_webhook_secrets": ()}])
 def test_wh08_without_a_secret_nothing_is_believed(shopfront, event):
     for secret in ("", SIGNING_SECRET, "None", "()"):
         assert "STRIPE_WEBHOOK_SECRET" in refused(shopfront, event, signed(event, secret))
 
 
+@pytest.mark.case("WH-09")
 @pytest.mark.parametrize(("seconds", "status"), [(-301, 400), (-299, 200), (299, 200), (301, 400)])
 def test_wh09_the_clock_may_be_300_seconds_off_either_way(shopfront, event, seconds, status):
     # Stamps are whole seconds: made late in one, the check may fall into the next.
@@ -103,11 +108,13 @@ def test_wh09_the_clock_may_be_300_seconds_off_either_way(shopfront, event, seco
     assert len(stored(shopfront)) == (status == 200)
 
 
+@pytest.mark.case("WH-09")
 def test_wh09_a_later_stamp_does_not_undo_a_good_signature(shopfront, event):
     more = signed(event) + ",t=99999999999,t=x,t="
     assert shopfront.deliver(event, more).status_code == 200
 
 
+@pytest.mark.case("WH-09")
 def test_wh09_what_was_received_is_handled_however_late(shopfront):
     shopfront.silence_stripe()
     buyer = shopfront.buyer()
@@ -121,6 +128,7 @@ def test_wh09_what_was_received_is_handled_however_late(shopfront):
     assert shopfront.order(order.token).status == "paid"
 
 
+@pytest.mark.case("WH-10")
 @pytest.mark.parametrize(
     ("settings", "taken"),
     [
@@ -156,6 +164,7 @@ def test_what_is_signed_but_no_event_is_400(shopfront, event):
     assert not stored(shopfront)
 
 
+@pytest.mark.case("WH-12")
 def test_wh12_with_and_without_a_slash_nothing_redirects(shopfront):
     for path in ("/stripe_webhook", "/stripe_webhook/"):
         body = rendered_event(shopfront, "payment_intent.created", PING)
@@ -176,6 +185,7 @@ def test_wh12_with_and_without_a_slash_nothing_redirects(shopfront):
     assert len(stored(shopfront)) == 2
 
 
+@pytest.mark.case("WH-12")
 def test_wh12_every_other_post_wants_a_token(shopfront):
     from tmt.api.views import PATHS
 
@@ -202,6 +212,7 @@ def without_inbox(front):
     return without_table(front, "stripe_events")
 
 
+@pytest.mark.case("WH-07")
 @pytest.mark.parametrize("down", [without_database, without_inbox])
 def test_wh07_what_could_not_be_stored_is_asked_for_again(shopfront, event, down):
     with down(shopfront):

@@ -1,4 +1,4 @@
-"""What must become of an order, said once more and in few words: the shop is held to it.
+"""What must become of an order, stated once more and briefly: the shop is held to it.
 
 Each order has a state here and one at Stripe. `learn` is all that the shop may conclude from what
 Stripe says, `end` is the end of a hold. Time is in minutes.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 HOLD, EXTENSIONS = 15, 3
 # At Stripe, a PaymentIntent that can still be paid or canceled.
 OPEN = ("requires_payment_method", "requires_action")
-TAKES_PLACES = ("held", "processing", "paid")
+TAKES_STOCK = ("held", "processing", "paid")
 
 
 @dataclass
@@ -19,7 +19,7 @@ class Expected:
     """One order as it must be."""
 
     token: str
-    places: tuple[int, int]
+    quantities: tuple[int, int]
     ends: float
     status: str = "held"
     intent: str | None = None
@@ -31,7 +31,7 @@ class Expected:
     challenge: str = ""
 
     def learn(self, now: float, by_buyer: bool = False) -> None:
-        """The shop hears how its PaymentIntent stands."""
+        """The shop learns the status of its PaymentIntent."""
         waits = self.status in ("held", "processing")
         if self.intent is None or not waits:
             return

@@ -1,4 +1,4 @@
-"""Orders, payments and stock against their model: any story, step by step, on the real shop.
+"""Orders, payments and stock against their model: any machine, step by step, on the real shop.
 
 A step is a rule below: what somebody does, then the same said to the model (`expected.py`). After
 every step each order must be as the model has it, and I1 and I3 must hold; at the end everything
@@ -30,10 +30,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.actions import add_event, open_shop
 from tests.conftest import DATABASES
 from tests.invariants import check_money, check_stock, check_tickets
-from tests.model.expected import HOLD, TAKES_PLACES, Expected
+from tests.model.expected import HOLD, TAKES_STOCK, Expected
+from tests.shopfront import add_event, open_shop
 from tmt.checkout.models import OrderStatus
 from tmt.core.clock import Clock
 from tmt.payments import refunds
@@ -46,7 +46,9 @@ _IBANS = {
     "succeeded": "DE89370400440532013000",
     "requires_payment_method": "DE62370400440532013001",
 }
-_TOLD = [f"payment_intent.{w}" for w in ("succeeded", "payment_failed", "processing", "canceled")]
+_EVENT_TYPES = [
+    f"payment_intent.{w}" for w in ("succeeded", "payment_failed", "processing", "canceled")
+]
 _SETTINGS = {
     "stripe_retries": 0,
     "confirms_per_address": "10000 per minute",
@@ -54,29 +56,29 @@ _SETTINGS = {
 }
 
 
-def about(fits=lambda story, order: True, **given):
+def about(fits=lambda machine, order: True, **strategies):
     """A rule about one of the orders that fit; a step only when there is one."""
 
     def made(act):
-        def step(story, number, **more):
-            fitting = [order for order in story.all if fits(story, order)]
-            act(story, fitting[number % len(fitting)], **more)
+        def step(machine, number, **more):
+            fitting = [order for order in machine.all if fits(machine, order)]
+            act(machine, fitting[number % len(fitting)], **more)
 
         step.__name__ = act.__name__
-        possible = precondition(lambda story: any(fits(story, order) for order in story.all))
-        return possible(rule(number=st.integers(0, 9), **given)(step))
+        possible = precondition(lambda machine: any(fits(machine, order) for order in machine.all))
+        return possible(rule(number=st.integers(0, 9), **strategies)(step))
 
     return made
 
 
-def payable(story, order):
+def payable(machine, order):
     """Whether a buyer can pay it now, if need be after a look at the pay page."""
     waits = order.intent and order.at_stripe == "requires_payment_method"
-    return waits or order.begins_to_pay(story.now)
+    return waits or order.begins_to_pay(machine.now)
 
 
-class Story(RuleBasedStateMachine):
-    """Buyers of one small event, their bank, the organiser, and the news that Stripe sends."""
+class OrderMachine(RuleBasedStateMachine):
+    """Buyers of one small event, their bank, the organiser, and the events that Stripe sends."""
 
     def __init__(self, front, seen):
         super().__init__()
@@ -95,7 +97,7 @@ class Story(RuleBasedStateMachine):
         )
         self.now = 0.0
         self.all: list[Expected] = []
-        self.told: set[str] = set()
+        self.delivered: set[str] = set()
         self.buyer = front.buyer()
         self.csrf = {"csrf_token": self.buyer.csrf_token("/orders/find")}
 
@@ -104,13 +106,13 @@ class Story(RuleBasedStateMachine):
     @initialize()
     def begin(self):
         """Two are on their pay pages already."""
-        for wanted in ((1, 0), (1, 1)):
-            self._place(wanted)
+        for quantities in ((1, 0), (1, 1)):
+            self._place(quantities)
             self._look(self.all[-1])
 
-    @rule(wanted=_ORDERS)
-    def place(self, wanted):
-        self._place(wanted)
+    @rule(quantities=_ORDERS)
+    def place(self, quantities):
+        self._place(quantities)
 
     @about()
     def look_at_the_pay_page(self, order):
@@ -123,7 +125,7 @@ class Story(RuleBasedStateMachine):
         order.learn(self.now)
 
     @about()
-    def give_up(self, order):
+    def cancel(self, order):
         assert self._post(order, "/cancel").status_code == 303
         order.end(self.now, by_buyer=True)
 
@@ -139,7 +141,7 @@ class Story(RuleBasedStateMachine):
         order.at_stripe = "succeeded"
 
     # After some more the shop would end the order, which is tried elsewhere.
-    @about(lambda story, order: payable(story, order) and order.declines < 8)
+    @about(lambda machine, order: payable(machine, order) and order.declines < 8)
     def be_declined(self, order):
         with pytest.raises(stripe.CardError):
             self.front.confirm(self._intent(order), "pm_card_visa_chargeDeclined")
@@ -177,7 +179,7 @@ class Story(RuleBasedStateMachine):
     @rule()
     def the_jobs_run(self):
         self.front.run_jobs()
-        self.told.clear()
+        self.delivered.clear()
         for order in self.all:
             order.learn(self.now)
             order.end(self.now)
@@ -186,32 +188,32 @@ class Story(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 99), times=st.integers(1, 2))
     def an_event_arrives(self, number, times):
-        listed = self.front.stripe.v1.events.list({"limit": 100, "types": _TOLD}).data
+        listed = self.front.stripe.v1.events.list({"limit": 100, "types": _EVENT_TYPES}).data
         if not listed:
             return
         event = listed[number % len(listed)]
         for _time in range(times):
             body = json.dumps(event.to_dict(for_json=True))
             assert self.front.deliver(body).status_code == 200
-        self.told.add(event.data.object["id"])
+        self.delivered.add(event.data.object["id"])
 
     @rule()
     def the_inbox_is_read(self):
         self.front.shop.jobs.run("inbox")
         for order in self.all:
-            if order.intent in self.told:
+            if order.intent in self.delivered:
                 order.learn(self.now)
-        self.told.clear()
+        self.delivered.clear()
 
     # What the organiser does
 
     @about(lambda _story, order: order.status == "paid")
-    def everything_is_given_back(self, order):
+    def everything_is_refunded(self, order):
         refunds.issue_refund(self.front.shop, self.front.order(order.token).code)
         order.status = "refunded"
 
     @about(lambda _story, order: order.status != "paid")
-    def nothing_can_be_given_back(self, order):
+    def nothing_can_be_refunded(self, order):
         with pytest.raises(NotRefundable):
             refunds.issue_refund(self.front.shop, self.front.order(order.token).code)
 
@@ -226,7 +228,7 @@ class Story(RuleBasedStateMachine):
     @invariant()
     def nothing_is_sold_twice(self):
         held, sold = self.front.stock()
-        assert held + sold == sum(sum(order.quantities) for order in self._standing())
+        assert held + sold == sum(sum(order.quantities) for order in self._with_tickets())
         check_stock(self.front.shop.db)
         check_tickets(self.front.shop.db)
 
@@ -242,16 +244,16 @@ class Story(RuleBasedStateMachine):
 
     # How
 
-    def _standing(self):
-        return [order for order in self.all if order.status in TAKES_PLACES]
+    def _with_tickets(self):
+        return [order for order in self.all if order.status in TAKES_STOCK]
 
-    def _fits(self, wanted):
-        taken = [sum(order.quantities[n] for order in self._standing()) for n in range(2)]
+    def _fits(self, quantities):
+        taken = [sum(order.quantities[n] for order in self._with_tickets()) for n in range(2)]
         each = all(
             have + more <= most
-            for have, more, most in zip(taken, wanted, OF_EACH_TYPE, strict=True)
+            for have, more, most in zip(taken, quantities, OF_EACH_TYPE, strict=True)
         )
-        return each and sum(taken) + sum(wanted) <= CAPACITY
+        return each and sum(taken) + sum(quantities) <= CAPACITY
 
     def _begin_to_pay(self, order):
         if order.begins_to_pay(self.now):
@@ -264,15 +266,15 @@ class Story(RuleBasedStateMachine):
             self._look(order)
         return order.intent
 
-    def _place(self, wanted):
-        answer = self.front.buyer().place(*wanted)
-        if not self._fits(wanted):
+    def _place(self, quantities):
+        answer = self.front.buyer().place(*quantities)
+        if not self._fits(quantities):
             # Sold out, the event's page has no form, and so no token to post with it.
             assert answer.status_code in (400, 422)
             return
         assert answer.status_code == 303
         token = answer.headers["Location"].split("/orders/")[1].split("/")[0]
-        self.all.append(Expected(token, wanted, self.now + HOLD))
+        self.all.append(Expected(token, quantities, self.now + HOLD))
 
     def _look(self, order):
         answer = self._get(order, "/pay")
@@ -332,49 +334,49 @@ def fresh(request, tmp_path):
 
 
 @pytest.mark.parametrize("kind", DATABASES)
-def test_a_story_in_which_an_order_is_all_that_it_can_be(fresh, kind):
+def test_a_run_in_which_an_order_is_all_that_it_can_be(fresh, kind):
     seen: Counter[str] = Counter()
-    story = Story(fresh(kind), seen)
+    machine = OrderMachine(fresh(kind), seen)
     steps = [
-        story.begin,
-        partial(story.pay_by_card, number=0),
-        partial(story.an_event_arrives, number=0, times=2),
-        story.the_inbox_is_read,
-        partial(story.be_declined, number=0),
-        partial(story.be_asked_by_the_bank, number=0),
-        partial(story.answer_the_bank, number=0, done=False),
-        partial(story.pay_by_debit, number=0, outcome="requires_payment_method"),
-        partial(story.come_back, number=1),
-        partial(story.minutes_pass, minutes=16),
-        story.the_jobs_run,
-        story.days_pass,
-        partial(story.come_back, number=1),
-        story.the_jobs_run,
-        partial(story.place, wanted=(1, 0)),
-        partial(story.give_up, number=2),
-        partial(story.place, wanted=(4, 0)),
-        partial(story.everything_is_given_back, number=0),
-        partial(story.nothing_can_be_given_back, number=0),
-        partial(story.place, wanted=(4, 0)),
-        partial(story.ask_for_more_time, number=3),
-        partial(story.pay_by_debit, number=0, outcome="succeeded"),
-        story.days_pass,
-        story.the_jobs_run,
+        machine.begin,
+        partial(machine.pay_by_card, number=0),
+        partial(machine.an_event_arrives, number=0, times=2),
+        machine.the_inbox_is_read,
+        partial(machine.be_declined, number=0),
+        partial(machine.be_asked_by_the_bank, number=0),
+        partial(machine.answer_the_bank, number=0, done=False),
+        partial(machine.pay_by_debit, number=0, outcome="requires_payment_method"),
+        partial(machine.come_back, number=1),
+        partial(machine.minutes_pass, minutes=16),
+        machine.the_jobs_run,
+        machine.days_pass,
+        partial(machine.come_back, number=1),
+        machine.the_jobs_run,
+        partial(machine.place, quantities=(1, 0)),
+        partial(machine.cancel, number=2),
+        partial(machine.place, quantities=(4, 0)),
+        partial(machine.everything_is_refunded, number=0),
+        partial(machine.nothing_can_be_refunded, number=0),
+        partial(machine.place, quantities=(4, 0)),
+        partial(machine.ask_for_more_time, number=3),
+        partial(machine.pay_by_debit, number=0, outcome="succeeded"),
+        machine.days_pass,
+        machine.the_jobs_run,
     ]
     for step in steps:
         step()
-        story.every_order_is_as_expected()
-        story.nothing_is_sold_twice()
-    story.teardown()
+        machine.every_order_is_as_expected()
+        machine.nothing_is_sold_twice()
+    machine.teardown()
     assert set(seen) == set(OrderStatus)
 
 
 @pytest.mark.parametrize("kind", DATABASES)
-def test_any_story_ends_as_the_model_says(fresh, kind):
+def test_any_run_ends_as_the_model_says(fresh, kind):
     seen: Counter[str] = Counter()
     quick = hypothesis_settings.default
-    # A step takes too long for a story that fails to be told ever more briefly, but in a long run.
-    told = {} if quick.max_examples > 1000 else {"phases": [Phase.explicit, Phase.generate]}
-    stories = hypothesis_settings(max_examples=quick.max_examples // 10, **told)
-    run_state_machine_as_test(lambda: Story(fresh(kind), seen), settings=stories)
-    assert len(seen) > 2, "the stories led nowhere"
+    # A step takes too long for shrinking a run that fails, but in a long one.
+    options = {} if quick.max_examples > 1000 else {"phases": [Phase.explicit, Phase.generate]}
+    runs = hypothesis_settings(max_examples=quick.max_examples // 10, **options)
+    run_state_machine_as_test(lambda: OrderMachine(fresh(kind), seen), settings=runs)
+    assert len(seen) > 2, "the runs led nowhere"

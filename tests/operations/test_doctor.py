@@ -172,6 +172,7 @@ def pay_three(front: Shopfront) -> list[str]:
     return paid
 
 
+@pytest.mark.case("WH-03")
 def test_wh03_events_that_do_not_arrive_while_payments_succeed_are_red(
     shopfront: Shopfront,
 ) -> None:
@@ -187,6 +188,7 @@ def test_wh03_events_that_do_not_arrive_while_payments_succeed_are_red(
     assert doctor(shopfront).levels["deliveries"] == "red"
 
 
+@pytest.mark.case("WH-03")
 def test_wh03_events_that_arrive_are_green(shopfront: Shopfront) -> None:
     for payment_intent in pay_three(shopfront):
         wait_for_event(shopfront, "payment_intent.succeeded", payment_intent)
@@ -196,6 +198,7 @@ def test_wh03_events_that_arrive_are_green(shopfront: Shopfront) -> None:
     assert report.texts["deliveries"] == "Stripe sent the event of each payment of the last day (3)"
 
 
+@pytest.mark.case("WH-03")
 def test_wh03_a_disabled_endpoint_is_red(shopfront: Shopfront) -> None:
     shopfront.silence_stripe()
     report = doctor(shopfront)
@@ -226,6 +229,7 @@ def test_a_webhook_that_is_not_as_the_shop_needs_it(
     assert (report.levels["webhook"], text in report.texts["webhook"]) == (level, True)
 
 
+@pytest.mark.case("WH-09")
 @pytest.mark.parametrize(("ahead", "level"), [(0, "green"), (60, "yellow"), (-400, "red")])
 def test_wh09_a_wrong_clock(
     shopfront: Shopfront, monkeypatch: pytest.MonkeyPatch, ahead: int, level: str

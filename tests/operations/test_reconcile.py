@@ -80,6 +80,7 @@ def add_foreign_intents(front, pi, count, created):
     connection.close()
 
 
+@pytest.mark.case("WH-03")
 def test_wh03_fifty_paid_orders_no_webhook_one_mail_each(shopfront):
     for _ in range(50):
         pay_unreported(shopfront)
@@ -95,6 +96,7 @@ def test_wh03_fifty_paid_orders_no_webhook_one_mail_each(shopfront):
     check_money(shopfront)
 
 
+@pytest.mark.case("DB-04")
 def test_db04_one_unknown_and_one_unreadable_payment_stop_no_other(shopfront):
     remove_capacity(shopfront)
     orders = [pay_unreported(shopfront) for _ in range(100)]
@@ -151,6 +153,7 @@ def test_an_old_payment_is_retrieved_without_reading_a_long_list(shopfront):
     assert line.count(ONE.format(pi)) == 1
 
 
+@pytest.mark.case("PAY-12")
 @sqlite_only
 def test_pay12_a_debit_that_no_webhook_reports_ends_as_the_bank_says(shopfront):
     (paid_order, paid_pi), (refused_order, refused_pi) = (
@@ -169,6 +172,7 @@ def test_pay12_a_debit_that_no_webhook_reports_ends_as_the_bank_says(shopfront):
     assert shopfront.order(refused_order.token).status == "held"
 
 
+@pytest.mark.case("REF-02")
 @sqlite_only
 @pytest.mark.parametrize("parts", [[7500], [1000], [1000, 6500]])
 def test_ref02_refunds_made_in_the_dashboard_while_webhooks_are_down(shopfront, parts):
@@ -188,6 +192,7 @@ def test_ref02_refunds_made_in_the_dashboard_while_webhooks_are_down(shopfront, 
     check_money(shopfront)
 
 
+@pytest.mark.case("REF-03")
 def test_ref03_a_refund_that_fails_weeks_later_is_recorded(shopfront):
     order, pi = pay(shopfront)
     at_stripe = shopfront.stripe.v1.refunds.create({"payment_intent": pi, "amount": 500})
@@ -203,6 +208,7 @@ def test_ref03_a_refund_that_fails_weeks_later_is_recorded(shopfront):
     assert shopfront.order(order.token).status == "paid"
 
 
+@pytest.mark.case("REF-03")
 @sqlite_only
 @pytest.mark.parametrize("undecided", ["pending", "a_status_of_the_future"])
 def test_ref03_an_undecided_refund_is_retrieved_when_no_list_shows_it(shopfront, undecided):

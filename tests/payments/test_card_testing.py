@@ -81,6 +81,7 @@ def buy(front):
     check_money(front)
 
 
+@pytest.mark.case("PAY-16")
 def test_pay16_one_order_gets_ten_declines_of_500(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(2)
@@ -97,6 +98,7 @@ def test_pay16_one_order_gets_ten_declines_of_500(shopfront):
     buy(shopfront)
 
 
+@pytest.mark.case("PAY-16")
 def test_pay16_nine_declines_are_a_buyers_bad_luck(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
@@ -109,6 +111,7 @@ def test_pay16_nine_declines_are_a_buyers_bad_luck(shopfront):
     assert notices(shopfront) == []
 
 
+@pytest.mark.case("PAY-16")
 def test_pay16_a_decline_that_is_told_ten_times_is_one(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
@@ -122,6 +125,7 @@ def test_pay16_a_decline_that_is_told_ten_times_is_one(shopfront):
     assert shopfront.order(order.token).status == "held"
 
 
+@pytest.mark.case("PAY-16")
 def test_pay16_paid_at_the_last_card_stays_paid(shopfront):
     """The tenth decline is told after the eleventh card has paid."""
     buyer = shopfront.buyer()
@@ -143,6 +147,7 @@ class TestStripeSilent:
     def settings(self):
         return {"stripe_retries": 0}
 
+    @pytest.mark.case("PAY-16")
     def test_pay16_the_end_waits_for_stripe(self, shopfront):
         buyer = shopfront.buyer()
         order = buyer.reserve(1)
@@ -165,6 +170,7 @@ class TestOneAddress:
     def settings(self):
         return {"orders_per_address": default("orders_per_address"), "trusted_proxies": 1}
 
+    @pytest.mark.case("PAY-16")
     def test_pay16_one_address_gets_40_orders_of_500(self, shopfront, many_places):
         codes = []
         for number in range(45):
@@ -183,6 +189,7 @@ class TestFiftyAddresses:
     def settings(self):
         return {"orders_per_address": "1 per hour", "trusted_proxies": 1, "declines_per_order": 1}
 
+    @pytest.mark.case("PAY-16")
     def test_pay16_fifty_addresses_with_ten_cards_each(self, shopfront, many_places):
         """500 cards: few of them are tried, the alarm is raised, and a buyer buys."""
         tried = 0

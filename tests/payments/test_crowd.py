@@ -29,6 +29,7 @@ def succeeded_event(front, pi, type_="payment_intent.succeeded"):
     raise AssertionError(f"no {type_} about {pi}")
 
 
+@pytest.mark.case("PAY-15")
 def test_pay15_half_of_the_calls_are_refused_and_everybody_pays(shopfront, sandbox):
     """Nobody sees more than "try again", no hold is lost, no PaymentIntent is made twice."""
     shopfront.silence_stripe()
@@ -58,6 +59,7 @@ def test_pay15_half_of_the_calls_are_refused_and_everybody_pays(shopfront, sandb
     assert shopfront.stock() == (0, BUYERS)
 
 
+@pytest.mark.case("REF-04")
 def test_ref04_everything_is_given_back_twice_at_once(shopfront):
     """An event is called off, and the one who does it presses the button twice."""
     shopfront.silence_stripe()
@@ -82,6 +84,7 @@ def test_ref04_everything_is_given_back_twice_at_once(shopfront):
     check_money(shopfront)
 
 
+@pytest.mark.case("WH-05")
 def test_wh05_the_event_comes_while_the_id_is_being_stored(shopfront, monkeypatch):
     """Paid, and told of, between Stripe's answer and the commit of its id."""
     shopfront.silence_stripe()

@@ -80,6 +80,7 @@ def test_it_bounces_and_the_places_are_free_again(shopfront, sandbox):
     check_money(shopfront)
 
 
+@pytest.mark.case("PAY-12")
 def test_the_bank_asks_for_it_back_after_the_tickets_are_out(shopfront, sandbox):
     order, _pi = debit(shopfront, "disputed")
     sandbox.advance(days=6)

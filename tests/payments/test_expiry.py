@@ -108,6 +108,7 @@ def test_the_pay_page_of_a_hold_that_ran_out_ends_it_and_leads_on(shopfront):
     assert shopfront.order(order.token).status == "expired"
 
 
+@pytest.mark.case("PAY-11")
 @pytest.mark.parametrize("fate", ["refused", "lost", "unanswered"])
 def test_pay11_stripe_is_silent_and_the_hold_is_kept(shopfront, fate):
     buyer = shopfront.buyer()
@@ -125,6 +126,7 @@ def test_pay11_stripe_is_silent_and_the_hold_is_kept(shopfront, fate):
     assert shopfront.stock() == (0, 0)
 
 
+@pytest.mark.case("PAY-12")
 @pytest.mark.parametrize("trigger", ["time", "buyer"])
 def test_pay12_a_debit_on_its_way_is_not_canceled(shopfront, trigger):
     buyer = shopfront.buyer()
@@ -177,6 +179,7 @@ def test_one_order_that_stripe_is_silent_about_keeps_no_other(shopfront):
     assert [shopfront.order(o.token).status for o in orders] == ["held", "expired"]
 
 
+@pytest.mark.case("PAY-11")
 def test_pay11_giving_up_what_is_paid_leads_to_the_tickets(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
@@ -189,6 +192,7 @@ def test_pay11_giving_up_what_is_paid_leads_to_the_tickets(shopfront):
     check_money(shopfront)
 
 
+@pytest.mark.case("PAY-11")
 def test_pay11_the_sweeper_finds_the_money_without_any_webhook(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
@@ -199,6 +203,7 @@ def test_pay11_the_sweeper_finds_the_money_without_any_webhook(shopfront):
     assert shopfront.tickets(order)
 
 
+@pytest.mark.case("PAY-10")
 def test_pay10_a_decline_keeps_the_hold_and_the_same_payment_intent(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
@@ -213,6 +218,7 @@ def test_pay10_a_decline_keeps_the_hold_and_the_same_payment_intent(shopfront):
     assert shopfront.order(order.token).status == "paid"
 
 
+@pytest.mark.case("PAY-10")
 def test_pay10_three_d_secure_left_open_frees_the_places(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
@@ -226,6 +232,7 @@ def test_pay10_three_d_secure_left_open_frees_the_places(shopfront):
     assert status_at_stripe(shopfront, pi) == "canceled"
 
 
+@pytest.mark.case("PAY-12")
 def test_pay12_a_debit_that_the_bank_refused_after_the_hold_frees_the_places(
     shopfront, monkeypatch
 ):

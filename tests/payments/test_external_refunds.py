@@ -19,6 +19,7 @@ def refund_in_dashboard(shopfront, pi, **amount):
     return refund
 
 
+@pytest.mark.case("REF-02")
 def test_ref02_a_full_refund_ends_the_order(shopfront):
     order, pi = paid(shopfront)
     refund = refund_in_dashboard(shopfront, pi)
@@ -33,6 +34,7 @@ def test_ref02_a_full_refund_ends_the_order(shopfront):
     check_money(shopfront)
 
 
+@pytest.mark.case("REF-02")
 def test_ref02_a_part_is_booked_and_the_organiser_told(shopfront):
     order, pi = paid(shopfront)
     refund_in_dashboard(shopfront, pi, amount=500)
@@ -42,6 +44,7 @@ def test_ref02_a_part_is_booked_and_the_organiser_told(shopfront):
     check_money(shopfront)
 
 
+@pytest.mark.case("REF-02")
 def test_ref02_part_by_part_until_nothing_is_left(shopfront):
     order, pi = paid(shopfront, 2)
     refund_in_dashboard(shopfront, pi, amount=7500)
@@ -51,6 +54,7 @@ def test_ref02_part_by_part_until_nothing_is_left(shopfront):
     check_money(shopfront)
 
 
+@pytest.mark.case("REF-02")
 def test_ref02_somebody_elses_charge_is_nothing_to_us(shopfront):
     paid(shopfront)
     foreign = shopfront.stripe.v1.payment_intents.create(
@@ -62,6 +66,7 @@ def test_ref02_somebody_elses_charge_is_nothing_to_us(shopfront):
     check_money(shopfront)
 
 
+@pytest.mark.case("REF-01")
 def test_ref01_three_of_ours_two_of_theirs_every_event_twice(shopfront):
     order, pi = paid(shopfront)
     for amount in (1000, 2000, 3000):
@@ -78,6 +83,7 @@ def test_ref01_three_of_ours_two_of_theirs_every_event_twice(shopfront):
     check_money(shopfront)
 
 
+@pytest.mark.case("REF-01")
 def test_ref01_the_webhook_is_faster_than_the_answer(shopfront, sandbox):
     order, _pi = paid(shopfront)
     sandbox.deliver_early("POST /v1/refunds")
@@ -86,6 +92,7 @@ def test_ref01_the_webhook_is_faster_than_the_answer(shopfront, sandbox):
     assert [(r.amount, r.status) for r in refunds(shopfront)] == [(1000, "succeeded")]
 
 
+@pytest.mark.case("WH-02")
 @pytest.mark.parametrize("order_of_news", list(itertools.permutations(range(3))))
 def test_wh02_a_refund_is_told_before_the_payment(shopfront, order_of_news):
     """Paid and refunded while nobody heard; then the news come in any order."""

@@ -43,6 +43,7 @@ def intents(shopfront, order):
     return [pi.id for pi in listed_intents if pi.metadata.to_dict().get("order") == order.code]
 
 
+@pytest.mark.case("PAY-13")
 def test_pay13_stripe_broke_before_it_did_anything(shopfront, sandbox):
     """It keeps the 500 under the key for a day: another key is needed, and used."""
     buyer = shopfront.buyer()
@@ -56,6 +57,7 @@ def test_pay13_stripe_broke_before_it_did_anything(shopfront, sandbox):
     assert shopfront.payment(order).idempotency_key != key
 
 
+@pytest.mark.case("PAY-13")
 def test_pay13_stripe_broke_after_it_did_it(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
@@ -67,6 +69,7 @@ def test_pay13_stripe_broke_after_it_did_it(shopfront):
     assert intents(shopfront, order) == [intent]
 
 
+@pytest.mark.case("PAY-13")
 def test_pay13_no_answer_and_a_day_later_it_is_looked_up(shopfront, sandbox):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
@@ -80,6 +83,7 @@ def test_pay13_no_answer_and_a_day_later_it_is_looked_up(shopfront, sandbox):
     assert intents(shopfront, order) == [intent]
 
 
+@pytest.mark.case("PAY-13")
 def test_pay13_other_parameters_are_another_call_but_no_second_intent(shopfront, sandbox):
     """The shop got another name while an answer was lost: Stripe would refuse the key."""
     buyer = shopfront.buyer()
@@ -95,6 +99,7 @@ def test_pay13_other_parameters_are_another_call_but_no_second_intent(shopfront,
     assert intents(shopfront, order) == [intent]
 
 
+@pytest.mark.case("PAY-15")
 def test_pay15_too_many_at_once_is_tried_again_at_once(shopfront, sandbox):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
@@ -105,6 +110,7 @@ def test_pay15_too_many_at_once_is_tried_again_at_once(shopfront, sandbox):
     assert intents(shopfront, order) == [pi]
 
 
+@pytest.mark.case("PAY-15")
 def test_pay15_too_many_for_long_keeps_the_hold_and_says_so(shopfront, sandbox):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)

@@ -132,6 +132,7 @@ def test_a_free_order_ends_with_its_tickets(shopfront):
     assert shopfront.stock() == (0, 0)
 
 
+@pytest.mark.case("REF-04")
 def test_ref04_twenty_at_once_want_60_percent(shopfront):
     order, pi = paid(shopfront)
 
@@ -149,6 +150,7 @@ def test_ref04_twenty_at_once_want_60_percent(shopfront):
     check_money(shopfront)
 
 
+@pytest.mark.case("REF-04")
 def test_ref04_the_answer_is_lost_and_nothing_goes_back_twice(shopfront, sandbox):
     order, pi = paid(shopfront)
     sandbox.lose_answer("POST /v1/refunds", times=3)
@@ -161,6 +163,7 @@ def test_ref04_the_answer_is_lost_and_nothing_goes_back_twice(shopfront, sandbox
     check_money(shopfront)
 
 
+@pytest.mark.case("REF-04")
 def test_ref04_a_day_later_it_is_looked_up_first(shopfront, sandbox):
     """Stripe has forgotten the key: the same call would give the money back again."""
     shopfront.silence_stripe()
@@ -175,6 +178,7 @@ def test_ref04_a_day_later_it_is_looked_up_first(shopfront, sandbox):
     assert refunds(shopfront)[0].status == "succeeded"
 
 
+@pytest.mark.case("REF-03")
 def test_ref03_pending_for_days_then_there(shopfront, sandbox):
     order, _pi = paid(shopfront, 1, method="pm_card_pendingRefund")
     issue_refund(shopfront.shop, order.code)
@@ -187,6 +191,7 @@ def test_ref03_pending_for_days_then_there(shopfront, sandbox):
     check_money(shopfront)
 
 
+@pytest.mark.case("REF-03")
 def test_ref03_it_fails_after_all_and_a_person_is_told(shopfront, sandbox):
     order, _pi = paid(shopfront, 1, method="pm_card_refundFail")
     issue_refund(shopfront.shop, order.code)

@@ -25,6 +25,7 @@ def arm(shopfront, trouble, call):
     shopfront.sandbox.faults.arm(trouble, call, 1, **seconds)
 
 
+@pytest.mark.case("PAY-13")
 @pytest.mark.parametrize("trouble", TROUBLE)
 def test_pay13_one_payment_intent_whatever_became_of_the_call(shopfront, sandbox, trouble):
     buyer = shopfront.buyer()
@@ -47,6 +48,7 @@ def test_pay13_one_payment_intent_whatever_became_of_the_call(shopfront, sandbox
     check_money(shopfront)
 
 
+@pytest.mark.case("REF-04")
 @pytest.mark.parametrize("trouble", TROUBLE)
 def test_ref04_one_refund_whatever_became_of_the_call(shopfront, sandbox, trouble):
     shopfront.silence_stripe()

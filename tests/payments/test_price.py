@@ -83,6 +83,7 @@ def mail_text(shopfront, subject):
     return " ".join(body.get_content().replace("\xa0", " ").split())
 
 
+@pytest.mark.case("MON-01")
 @pytest.mark.parametrize("currency", CLASSES)
 def test_mon01_the_same_from_the_price_list_to_the_refund(shopfront, currency):
     price, minor, formatted = CLASSES[currency]
@@ -106,6 +107,7 @@ def test_mon01_the_same_from_the_price_list_to_the_refund(shopfront, currency):
     check_money(shopfront)
 
 
+@pytest.mark.case("PAY-08")
 @pytest.mark.parametrize("when", ["before the PaymentIntent", "after it"])
 def test_pay08_a_price_that_changes_later_changes_no_order(shopfront, when):
     """The lines of an order are frozen: it is paid at the price that was agreed."""
@@ -124,6 +126,7 @@ def test_pay08_a_price_that_changes_later_changes_no_order(shopfront, when):
     check_money(shopfront)
 
 
+@pytest.mark.case("PAY-08")
 def test_pay08_whoever_saw_another_price_is_asked_again(shopfront):
     buyer = shopfront.buyer()
     form = buyer.form()

@@ -21,6 +21,7 @@ def owed(shopfront):
         return [(r.amount, r.currency, r.reason, r.status) for r in session.scalars(select(Refund))]
 
 
+@pytest.mark.case("PAY-08")
 @pytest.mark.parametrize(
     ("received", "currency"), [(7499, "usd"), (7501, "usd"), (1, "usd"), (7500, "eur")]
 )
@@ -37,6 +38,7 @@ def test_pay08_another_amount_or_currency_is_no_payment(shopfront, received, cur
     assert owed(shopfront) == [(received, currency, "mismatch", "requested")]
 
 
+@pytest.mark.case("PAY-08")
 @pytest.mark.parametrize("amount", [7499, 7501, 50])
 def test_pay08_an_amount_changed_at_stripe_goes_back_whole(shopfront, amount):
     buyer = shopfront.buyer()
@@ -51,6 +53,7 @@ def test_pay08_an_amount_changed_at_stripe_goes_back_whole(shopfront, amount):
     check_money(shopfront)
 
 
+@pytest.mark.case("PAY-08")
 def test_pay08_a_part_of_the_capture_is_not_enough(shopfront):
     """`amount` says what was asked, `amount_received` what came."""
     buyer = shopfront.buyer()
@@ -62,6 +65,7 @@ def test_pay08_a_part_of_the_capture_is_not_enough(shopfront):
     assert not shopfront.tickets(order)
 
 
+@pytest.mark.case("PAY-08")
 def test_pay08_a_payment_of_the_exact_amount_is_one(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
@@ -70,6 +74,7 @@ def test_pay08_a_payment_of_the_exact_amount_is_one(shopfront):
     assert sync_payment_intent(shopfront.shop, succeeded, Trigger.WEBHOOK) == Outcome.PAID
 
 
+@pytest.mark.case("PAY-09")
 def test_pay09_a_payment_intent_that_is_not_stored_pays_nothing(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)

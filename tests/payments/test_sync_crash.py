@@ -23,6 +23,7 @@ def intents(shopfront):
     return [pi.id for pi in shopfront.stripe.v1.payment_intents.list().data]
 
 
+@pytest.mark.case("PAY-13")
 @pytest.mark.parametrize(("fate", "expected"), [("refused", 0), ("lost", 0), ("unanswered", 1)])
 def test_pay13_the_answer_is_lost_and_the_next_try_finds_the_same(shopfront, fate, expected):
     buyer = shopfront.buyer()
@@ -45,6 +46,7 @@ def test_pay13_the_answer_is_lost_and_the_next_try_finds_the_same(shopfront, fat
     check_money(shopfront)
 
 
+@pytest.mark.case("PAY-13")
 @pytest.mark.parametrize("after", [False, True])
 def test_pay13_the_process_dies_and_the_next_one_gets_the_same(shopfront, after):
     order = shopfront.place_directly(1)
@@ -63,6 +65,7 @@ def test_pay13_the_process_dies_and_the_next_one_gets_the_same(shopfront, after)
     assert before in ([], [pi])
 
 
+@pytest.mark.case("PAY-13")
 def test_pay13_the_order_ends_while_stripe_makes_its_payment_intent(shopfront):
     """What comes back then is canceled at once: nobody was told its secret."""
     buyer = shopfront.buyer()

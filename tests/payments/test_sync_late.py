@@ -50,6 +50,7 @@ def mail_file(shopfront, kind, order):
     return shopfront.shop.settings.mail_folder / file_name(key)
 
 
+@pytest.mark.case("PAY-01")
 @pytest.mark.parametrize("status", ["expired", "canceled"])
 def test_pay01_the_places_are_still_free_and_the_buyer_gets_them(shopfront, status):
     capacity(shopfront, 1)
@@ -67,6 +68,7 @@ def test_pay01_the_places_are_still_free_and_the_buyer_gets_them(shopfront, stat
     check_money(shopfront)
 
 
+@pytest.mark.case("PAY-01")
 @pytest.mark.parametrize("news", ["webhook", "return"])
 def test_pay01_the_places_are_gone_and_the_money_goes_back_once(shopfront, news):
     capacity(shopfront, 1)
@@ -95,6 +97,7 @@ def test_pay01_the_places_are_gone_and_the_money_goes_back_once(shopfront, news)
     assert ana.get(f"/orders/{late.token}/tickets.pdf").status_code == 404
 
 
+@pytest.mark.case("PAY-01")
 def test_pay01_an_event_that_was_called_off_takes_no_late_money(shopfront):
     buyer = shopfront.buyer()
     order, pi = expired_but_payable(shopfront, buyer)
@@ -107,6 +110,7 @@ def test_pay01_an_event_that_was_called_off_takes_no_late_money(shopfront):
     check_money(shopfront)
 
 
+@pytest.mark.case("PAY-01")
 def test_pay01_an_event_that_is_over_takes_no_late_money(shopfront):
     buyer = shopfront.buyer()
     order, pi = expired_but_payable(shopfront, buyer)
@@ -118,6 +122,7 @@ def test_pay01_an_event_that_is_over_takes_no_late_money(shopfront):
     check_money(shopfront)
 
 
+@pytest.mark.case("PAY-01")
 def test_pay01_half_of_the_places_is_not_taken_again(shopfront):
     """The event has room but the ticket type has not: nothing of it stays held."""
     buyer = shopfront.buyer()
@@ -134,6 +139,7 @@ def test_pay01_half_of_the_places_is_not_taken_again(shopfront):
     assert shopfront.order(order.token).status == "refunded"
 
 
+@pytest.mark.case("PAY-01")
 def test_pay01_in_three_d_secure_past_the_hold_while_another_buys(shopfront):
     capacity(shopfront, 1)
     ana, eva = shopfront.buyer(), shopfront.buyer(email="eva@example.com")
@@ -153,6 +159,7 @@ def test_pay01_in_three_d_secure_past_the_hold_while_another_buys(shopfront):
     check_money(shopfront)
 
 
+@pytest.mark.case("PAY-02")
 @pytest.mark.parametrize("fate", ["refused", "lost", "unanswered"])
 def test_pay02_the_refunds_answer_is_lost_and_it_is_still_one(shopfront, fate):
     capacity(shopfront, 1)
@@ -176,6 +183,7 @@ def test_pay02_the_refunds_answer_is_lost_and_it_is_still_one(shopfront, fate):
     check_money(shopfront)
 
 
+@pytest.mark.case("PAY-02")
 def test_pay02_no_mail_can_be_written_and_the_money_goes_back_all_the_same(shopfront):
     capacity(shopfront, 1)
     ana, eva = shopfront.buyer(), shopfront.buyer(email="eva@example.com")

@@ -33,6 +33,7 @@ def mail_file(shopfront, order):
     return shopfront.shop.settings.mail_folder / file_name(key)
 
 
+@pytest.mark.case("MAIL-01")
 def test_mail01_one_poisoned_mail_stops_no_other(shopfront):
     orders = [paid(shopfront, shopfront.buyer()) for _ in range(3)]
     # A folder where its file belongs: this one mail cannot be written.
@@ -52,6 +53,7 @@ def test_mail01_one_poisoned_mail_stops_no_other(shopfront):
     assert {row.state for row in rows(shopfront)} == {"done"}
 
 
+@pytest.mark.case("MAIL-01")
 def test_mail01_more_poisoned_mails_than_a_batch_stop_no_other(shopfront):
     orders = [paid(shopfront, shopfront.buyer()) for _ in range(12)]
     for order in orders[:11]:
@@ -68,6 +70,7 @@ class TestNoMailServer:
             port = free.getsockname()[1]
         return {"mail_server": "127.0.0.1", "mail_port": port, "mail_use_tls": False}
 
+    @pytest.mark.case("MAIL-01")
     def test_mail01_the_order_is_paid_and_the_mail_waits(self, shopfront):
         buyer = shopfront.buyer()
         order = paid(shopfront, buyer)
@@ -84,6 +87,7 @@ class TestNoMailServer:
         assert buyer.get(f"/orders/{order.token}/tickets.pdf").ok
         assert shopfront.order(order.token).status == "paid"
 
+    @pytest.mark.case("MAIL-01")
     def test_mail01_a_mail_that_never_goes_out_is_parked_for_a_person(self, shopfront):
         paid(shopfront, shopfront.buyer())
         for _try in range(queued_rows.PARKED_AFTER + 1):

@@ -70,6 +70,7 @@ def states(shopfront):
         return [row.state for row in session.scalars(select(OutboxRow).order_by(OutboxRow.id))]
 
 
+@pytest.mark.case("MAIL-01")
 def test_mail01_one_address_is_refused_another_busy_and_the_rest_arrive(shopfront, server):
     shopfront.silence_stripe()
     server.answers = {"no@example.com": "550 unknown", "busy@example.com": "451 later"}
@@ -84,6 +85,7 @@ def test_mail01_one_address_is_refused_another_busy_and_the_rest_arrive(shopfron
     assert [address for address, _id in server.ids] == ["yes@example.com", "busy@example.com"]
 
 
+@pytest.mark.case("MAIL-01")
 def test_mail01_sent_again_after_a_crash_it_is_the_same_mail(shopfront, server):
     """Between the server's answer and our commit a process can die: the copy has the same id."""
     shopfront.silence_stripe()

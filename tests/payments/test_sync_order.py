@@ -60,6 +60,7 @@ PAID_TYPES = (
 )
 
 
+@pytest.mark.case("WH-02")
 @pytest.mark.parametrize("first", PAID_TYPES)
 def test_wh02_declined_then_paid_in_every_order_of_the_events(quiet, first):
     rest = [name for name in PAID_TYPES if name != first]
@@ -74,6 +75,7 @@ def test_wh02_declined_then_paid_in_every_order_of_the_events(quiet, first):
     check_money(quiet)
 
 
+@pytest.mark.case("WH-02")
 @pytest.mark.parametrize("turned", [False, True])
 def test_wh02_declined_then_canceled_in_every_order(quiet, turned):
     order, pi = reserve_with_intent(quiet)
@@ -87,6 +89,7 @@ def test_wh02_declined_then_canceled_in_every_order(quiet, turned):
     assert quiet.stock() == (0, 0)
 
 
+@pytest.mark.case("WH-02")
 def test_wh02_an_old_decline_moves_a_paid_order_nowhere(quiet):
     order, pi = reserve_with_intent(quiet)
     declined_then_paid(quiet, pi)
@@ -98,6 +101,7 @@ def test_wh02_an_old_decline_moves_a_paid_order_nowhere(quiet):
     check_money(quiet)
 
 
+@pytest.mark.case("WH-02")
 def test_wh02_a_refund_that_is_told_before_the_payment(quiet):
     """The buyer has paid and got all of it back before the first event arrives."""
     order, pi = reserve_with_intent(quiet)

@@ -20,6 +20,7 @@ def on_its_way(shopfront, buyer):
     return order, pi
 
 
+@pytest.mark.case("PAY-12")
 def test_pay12_for_a_fortnight_the_places_stay_and_nobody_pays_again(shopfront):
     buyer = shopfront.buyer()
     order, _pi = on_its_way(shopfront, buyer)
@@ -38,6 +39,7 @@ def test_pay12_for_a_fortnight_the_places_stay_and_nobody_pays_again(shopfront):
     assert buyer.get(f"/orders/{order.token}/tickets.pdf").status_code == 404
 
 
+@pytest.mark.case("PAY-12")
 def test_pay12_then_it_succeeds(shopfront):
     buyer = shopfront.buyer()
     order, pi = on_its_way(shopfront, buyer)
@@ -50,6 +52,7 @@ def test_pay12_then_it_succeeds(shopfront):
     assert len(shopfront.mails()) == 1
 
 
+@pytest.mark.case("PAY-12")
 def test_pay12_then_it_fails_after_the_hold_and_the_places_are_free(shopfront):
     buyer = shopfront.buyer()
     order, pi = on_its_way(shopfront, buyer)
@@ -62,6 +65,7 @@ def test_pay12_then_it_fails_after_the_hold_and_the_places_are_free(shopfront):
     assert shopfront.stripe.v1.payment_intents.retrieve(pi).status == "canceled"
 
 
+@pytest.mark.case("PAY-12")
 def test_pay12_then_it_fails_within_the_hold_and_can_be_tried_again(shopfront):
     buyer = shopfront.buyer()
     order, pi = on_its_way(shopfront, buyer)
@@ -73,6 +77,7 @@ def test_pay12_then_it_fails_within_the_hold_and_can_be_tried_again(shopfront):
     assert shopfront.order(order.token).status == "paid"
 
 
+@pytest.mark.case("PAY-12")
 def test_pay12_then_it_is_canceled_at_stripe(shopfront):
     buyer = shopfront.buyer()
     order, pi = on_its_way(shopfront, buyer)
@@ -83,6 +88,7 @@ def test_pay12_then_it_is_canceled_at_stripe(shopfront):
     assert shopfront.order(order.token).status == "canceled"
 
 
+@pytest.mark.case("PAY-12")
 def test_pay12_the_page_says_that_it_is_on_its_way(shopfront):
     buyer = shopfront.buyer()
     order, _pi = on_its_way(shopfront, buyer)

@@ -39,6 +39,7 @@ def pay_or_refusal(shopfront, pi):
         return error.code
 
 
+@pytest.mark.case("PAY-03")
 def test_pay03_tabs_at_the_same_instant_share_one_payment_intent(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
@@ -50,6 +51,7 @@ def test_pay03_tabs_at_the_same_instant_share_one_payment_intent(shopfront):
     assert len(shopfront.stripe.v1.payment_intents.list().data) == 1
 
 
+@pytest.mark.case("PAY-03")
 def test_pay03_paid_in_two_tabs_at_once_is_paid_once(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
@@ -63,6 +65,7 @@ def test_pay03_paid_in_two_tabs_at_once_is_paid_once(shopfront):
     check_money(shopfront)
 
 
+@pytest.mark.case("PAY-03")
 def test_pay03_an_order_has_one_payment(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
@@ -71,6 +74,7 @@ def test_pay03_an_order_has_one_payment(shopfront):
         add_second_payment(shopfront, order)
 
 
+@pytest.mark.case("PAY-05")
 def test_pay05_the_browser_is_closed_after_paying(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
@@ -83,6 +87,7 @@ def test_pay05_the_browser_is_closed_after_paying(shopfront):
     check_money(shopfront)
 
 
+@pytest.mark.case("PAY-05")
 def test_pay05_the_return_page_works_on_another_device(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
@@ -94,6 +99,7 @@ def test_pay05_the_return_page_works_on_another_device(shopfront):
     assert len(shopfront.mails()) == 1
 
 
+@pytest.mark.case("PAY-07")
 @pytest.mark.parametrize("redirect_status", ["succeeded", "failed", "pending", "'\"><b>"])
 def test_pay07_the_return_page_believes_no_parameter(shopfront, redirect_status):
     buyer = shopfront.buyer()
@@ -109,6 +115,7 @@ def test_pay07_the_return_page_believes_no_parameter(shopfront, redirect_status)
     assert [shopfront.order(o.token).status for o in (order, other)] == ["held", "held"]
 
 
+@pytest.mark.case("PAY-07")
 def test_pay07_the_return_page_of_a_canceled_order_says_canceled(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.benchmarks.stage import DATABASES, open_stage
-from tests.writers.trial import run
+from tests.benchmarks.bench_env import DATABASES, open_env
+from tests.writers.runner import run
 
 
 def main() -> int:
@@ -24,8 +24,8 @@ def main() -> int:
     parser.add_argument("--p99", type=float, default=60.0, help="the longest p99, in seconds")
     parser.add_argument("--database", choices=DATABASES, default=DATABASES[0])
     options = parser.parse_args()
-    with open_stage() as stage:
-        result = run(stage, options.database, options.seconds, options.p99)
+    with open_env() as env:
+        result = run(env, options.database, options.seconds, options.p99)
     print(result.table())
     for breach in result.breaches:
         print(f"BREACH  {breach}")

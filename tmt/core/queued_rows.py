@@ -130,8 +130,7 @@ def _handle_row(
         handle(row, marker)
         if not marker.called:
             db.transaction(marker)
-    except Exception as error:
-        # One bad row must not stop the others.
+    except Exception as error:  # noqa: BLE001 - one bad row must not stop the others
         text = f"{type(error).__name__}: {error}"
         permanent = isinstance(error, PermanentFailure)
         retry_forever = isinstance(error, RetryLater)

@@ -1,4 +1,4 @@
-"""What a fuzzer says: JSON of every shape, texts of every alphabet, numbers of every size."""
+"""What a fuzzer sends: JSON of every shape, texts of every alphabet, numbers of every size."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ JSON = st.recursive(
 IDS = st.sampled_from(
     ["pi_none", "pi_3/cancel", "../refunds", "..", ".", "pi_3?expand[]=customer", "/", "pi_\x00"]
 )
-# A header carries anything but the end of its line.
+# A header carries anything but the end of its client.
 HEADERS = st.text(st.characters(max_codepoint=255, exclude_categories=["Cc"]), max_size=80).map(
     lambda text: text.encode("latin-1")
 )
@@ -47,11 +47,11 @@ def bodies(values: st.SearchStrategy[Any]) -> st.SearchStrategy[bytes]:
 
 
 def nearly(
-    right: Mapping[str, st.SearchStrategy[Any]], odd: st.SearchStrategy[Any] = JSON
+    right: Mapping[str, st.SearchStrategy[Any]], other: st.SearchStrategy[Any] = JSON
 ) -> st.SearchStrategy[dict[str, Any]]:
     """An object with these fields, of which one or two may be missing or anything else."""
     names = st.sampled_from(sorted(right))
-    changed = st.dictionaries(names, odd, max_size=2)
+    changed = st.dictionaries(names, other, max_size=2)
     missing = st.lists(names, max_size=1)
 
     def put_together(parts: tuple[dict[str, Any], dict[str, Any], list[str]]) -> dict[str, Any]:

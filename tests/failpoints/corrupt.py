@@ -1,4 +1,4 @@
-"""Harm that no code of the shop does: what the audit is there to find."""
+"""Damage that no code of the shop does: what the audit is there to find."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
-from tests.failpoints.front import Front
+from tests.failpoints.crash_env import CrashEnv
 from tmt.catalog.models import Event
 from tmt.checkout.models import Order, OrderStatus
 from tmt.core.outbox import OutboxRow
@@ -16,12 +16,12 @@ from tmt.payments.refunds import issue_refund
 from tmt.tickets.models import Ticket, TicketStatus
 
 
-def spoil(front: Front, refunded: Order, *paid: Order) -> None:
+def corrupt(env: CrashEnv, refunded: Order, *paid: Order) -> None:
     """One order that was refunded is paid again; each of the five paid ones loses something."""
-    ticketless, blocked, unconfirmed, kept, unsent = paid
-    (lost,) = issue_refund(front.shop, kept.code)
-    (stuck,) = issue_refund(front.shop, unsent.code)
-    harm: list[Any] = [
+    ticketless, blocked, unconfirmed, forgotten, unsent = paid
+    lost = issue_refund(env.shop, forgotten.code)
+    stuck = issue_refund(env.shop, unsent.code)
+    changes: list[Any] = [
         update(Event).values(held=Event.held + 3),
         update(Order).where(Order.id == refunded.id).values(status=OrderStatus.PAID),
         delete(Ticket).where(Ticket.order_id == ticketless.id),
@@ -32,7 +32,7 @@ def spoil(front: Front, refunded: Order, *paid: Order) -> None:
     ]
 
     def unit(session: Session) -> None:
-        for statement in harm:
+        for statement in changes:
             session.execute(statement)
 
-    front.shop.db.transaction(unit)
+    env.shop.db.transaction(unit)

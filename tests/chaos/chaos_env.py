@@ -1,7 +1,9 @@
-"""What happens around the buyers: trouble at Stripe, kills, time, and the organiser at work."""
+"""What happens around the buyers: faults at Stripe, kills, time, and the organiser at work."""
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,10 +13,10 @@ from typing import TypeVar
 import requests
 from sqlalchemy import select
 
+from tests.chaos.buyers import ORDERED, Tally, client_of
 from tests.chaos.plan import Fault, Step
-from tests.chaos.sandbox import NoAnswer, Stripe
-from tests.chaos.servers import Place, restart
-from tests.chaos.tally import ORDERED, Tally
+from tests.deployment import Deployment
+from tests.sandbox_client import NoAnswer
 from tmt.checkout.models import Order, OrderStatus
 from tmt.core.errors import DomainError
 from tmt.payments.models import Payment
@@ -29,57 +31,59 @@ _MINUTE = 4.0
 
 
 @dataclass
-class World:
-    """The trial's surroundings; each method does one thing that the plan names."""
+class ChaosEnv:
+    """The surroundings of the buyers; each method does one thing that the plan names."""
 
-    place: Place
+    web: Deployment
     shop: Shop
     tally: Tally
     stopping: threading.Event
 
     def __post_init__(self) -> None:
-        self.stripe = Stripe(self.place)
+        self.stripe = client_of(self.web)
 
     def follow(self, began: float, steps: Sequence[T], act: Callable[[T], None]) -> None:
-        """Acts on each step when its time has come, until the trial ends."""
+        """Acts on each step when its time has come, until the run ends."""
         for step in steps:
             if self.stopping.wait(max(0.0, began + step.at - time.monotonic())):
                 return
             act(step)
 
     def pass_minutes(self) -> None:
-        """Asks the job processes to do all their duties, again and again."""
+        """Asks the job processes to run every job, again and again."""
         while not self.stopping.wait(_MINUTE):
-            for duty in self.shop.jobs._duties:
-                self.shop.jobs.trigger(duty)
+            for job in self.shop.jobs._jobs:
+                self.shop.jobs.trigger(job)
 
-    def trouble(self, fault: Fault) -> None:
+    def order_fault(self, fault: Fault) -> None:
         """Orders a fault at Stripe."""
-        told = {name: value for name, value in asdict(fault).items() if name != "at" and value}
-        self.stripe.order("faults", **told)
+        settings = {name: value for name, value in asdict(fault).items() if name != "at" and value}
+        self.stripe.dashboard("faults", **settings)
         self.tally.count("faults ordered")
         self.tally.count(ORDERED, fault.times)
 
     def kill(self, step: Step) -> None:
         """Kills a process, which its supervisor starts again."""
         if step.what == "worker":
-            self.place.web.kill_a_worker(step.which)
+            workers = self.web.web.children()
+            if workers:
+                os.kill(workers[int(step.which * len(workers))], signal.SIGKILL)
         elif step.what == "jobs":
-            restart(self.place.jobs[int(step.which * len(self.place.jobs))], step.size)
+            self.web.jobs[int(step.which * len(self.web.jobs))].restart(step.size)
         else:
-            for server in (self.place.web, *self.place.jobs):
-                restart(server, 0.0)
+            for program in self.web.shop_programs:
+                program.restart()
         self.tally.count("kills")
         self.tally.count(f"kills of {step.what}")
 
     def move(self, step: Step) -> None:
         """Lets time pass, at Stripe and in the shop."""
         try:
-            self.stripe.order("clock", advance=step.what)
+            self.stripe.dashboard("clock", advance=step.what)
         except (NoAnswer, requests.RequestException) as error:
             self.tally.breach(f"the sandbox's clock could not be moved by {step.what}: {error}")
 
-    def staff(self, step: Step) -> None:
+    def act_as_organiser(self, step: Step) -> None:
         """The organiser gives money back, here or in the dashboard; a bank takes it back."""
         try:
             getattr(self, f"_{step.what}")(step)
@@ -100,19 +104,19 @@ class World:
         order = self._a_paid_order(step)
         with self.shop.db.reading() as session:
             issued = get_tickets(session, order.id)
-        standing = [ticket.number for ticket in issued if ticket.status != TicketStatus.VOID]
-        chosen = standing[: max(1, int(len(standing) * step.size))]
+        valid = [ticket.number for ticket in issued if ticket.status != TicketStatus.VOID]
+        chosen = valid[: max(1, int(len(valid) * step.size))]
         issue_refund(self.shop, order.code, tickets=chosen)
 
     def _refund_in_dashboard(self, step: Step) -> None:
         order = self._a_paid_order(step)
         amount = {"amount": max(1, int(order.total * step.size))} if step.size < 0.7 else {}
-        self.stripe.order(f"payments/{self._paid_with(order)}/refund", **amount)
+        self.stripe.dashboard(f"payments/{self._paid_with(order)}/refund", **amount)
 
     def _dispute(self, step: Step) -> None:
         reason = ("fraudulent", "product_not_received", "inquiry")[int(step.size * 3)]
         payment_intent = self._paid_with(self._a_paid_order(step))
-        self.stripe.order(f"payments/{payment_intent}/dispute", reason=reason)
+        self.stripe.dashboard(f"payments/{payment_intent}/dispute", reason=reason)
 
     def _decide_dispute(self, step: Step) -> None:
         disputes = self.stripe.objects("dispute")
@@ -120,13 +124,13 @@ class World:
         if waiting:
             dispute = waiting[int(step.which * len(waiting))]
             verdict = "won" if step.size < 0.5 else "lost"
-            self.stripe.order(f"disputes/{dispute['id']}/decide", verdict=verdict)
+            self.stripe.dashboard(f"disputes/{dispute['id']}/decide", verdict=verdict)
 
     def _ask_again(self, step: Step) -> None:
         """A program asks the JSON endpoint about an old order's payment."""
         data = {"data": {"payment_intent_id": self._paid_with(self._a_paid_order(step))}}
         # 500 is how this endpoint says that Stripe does not answer; the log tells what it was.
-        requests.post(f"{self.place.shop_url}/stripe_confirm_payment", json=data, timeout=60)
+        requests.post(f"{self.web.url}/stripe_confirm_payment", json=data, timeout=60)
         self.tally.count("requests")
 
     def _a_paid_order(self, step: Step) -> Order:
@@ -144,5 +148,4 @@ class World:
     def _paid_with(self, order: Order) -> str:
         query = select(Payment.payment_intent_id).where(Payment.order_id == order.id)
         with self.shop.db.reading() as session:
-            found = session.scalars(query.order_by(Payment.id.desc())).first()
-        return str(found)
+            return str(session.scalars(query).one())

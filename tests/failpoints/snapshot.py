@@ -1,4 +1,4 @@
-"""How a story has ended: all that must be the same whether a process died on the way or not."""
+"""How a scenario has ended: all that must be the same whether a process died on the way or not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from tests.failpoints.front import Front
+from tests.failpoints.crash_env import CrashEnv
 from tmt.checkout.models import Order
 from tmt.core.outbox import OutboxRow
 from tmt.gateway.inbox import InboxRow
@@ -15,9 +15,9 @@ from tmt.payments.models import Dispute, OperatorAlert, Payment, Refund
 from tmt.tickets.models import Ticket
 
 
-def end_of(front: Front) -> dict[str, Any]:
-    """Orders, tickets, money here and at Stripe, notices, what was sent, and what was left."""
-    with front.shop.db.reading() as session:
+def snapshot(env: CrashEnv) -> dict[str, Any]:
+    """Orders, tickets, money here and at Stripe, alerts, what was sent, and what is left to do."""
+    with env.shop.db.reading() as session:
 
         def rows(*columns: Any) -> Counter[tuple[Any, ...]]:
             return Counter(tuple(row) for row in session.execute(select(*columns)))
@@ -31,15 +31,15 @@ def end_of(front: Front) -> dict[str, Any]:
             "payments": rows(Payment.status, Payment.amount_received),
             "refunds": rows(Refund.amount, Refund.status, Refund.reason),
             "disputes": rows(Dispute.amount, Dispute.status),
-            "notices": rows(OperatorAlert.kind),
+            "alerts": rows(OperatorAlert.kind),
             "outbox": sent,
             "events": rows(InboxRow.type, InboxRow.done_at.is_not(None)),
         }
-    intents = front.stripe.v1.payment_intents.list({"limit": 100}).data
-    refunds = front.stripe.v1.refunds.list({"limit": 100}).data
+    intents = env.stripe.v1.payment_intents.list({"limit": 100}).data
+    refunds = env.stripe.v1.refunds.list({"limit": 100}).data
     there = {
         "stripe's payment_intents": Counter((i.status, i.amount_received) for i in intents),
         "stripe's refunds": Counter((r.status, r.amount) for r in refunds),
-        "mails": len(front.mails()) - answers,
+        "mails": len(env.mails()) - answers,
     }
     return here | there

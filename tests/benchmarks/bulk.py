@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import sqlite3
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +14,9 @@ from typing import Any
 
 from sqlalchemy import insert, select
 
-from tests.actions import SECRET_KEY, Shopfront, open_shop
-from tests.benchmarks.stage import Stage
+from tests.benchmarks.bench_env import BenchEnv
+from tests.sandbox_store import writing
+from tests.shopfront import SECRET_KEY, Shopfront, open_shop
 from tmt.catalog.models import Event, TicketType
 from tmt.checkout.models import Order, OrderLine, OrderStatus
 from tmt.checkout.states import Trigger
@@ -33,13 +33,13 @@ _CHUNK = 5000
 
 
 @contextmanager
-def opened_shop(stage: Stage, kind: str) -> Iterator[Shopfront]:
+def opened_shop(env: BenchEnv, kind: str) -> Iterator[Shopfront]:
     """A shop on a sandbox, each on a server of its own in this process, with room for everybody."""
-    url = stage.empty_database(kind)
+    url = env.empty_database(kind)
     database = Database(url)
     schema.migrate(database)
     database.close()
-    front = open_shop(url, stage.folder(), {"log_level": "ERROR"})
+    front = open_shop(url, env.folder(), {"log_level": "ERROR"})
     front.silence_stripe()
 
     def without_limit(session: Any) -> None:
@@ -99,8 +99,8 @@ def _write(session: Any, rows: dict[type[Base], list[dict[str, Any]]], numbers: 
             Order: {"id": order_id, "code": new_order_code(), "token": token}
             | {"checkout_token": new_token()},
             OrderLine: {"order_id": order_id},
-            Payment: {"order_id": order_id, "payment_intent": f"pi_crowd{order_id}"}
-            | {"idempotency_key": f"crowd-{order_id}"},
+            Payment: {"order_id": order_id, "payment_intent_id": f"pi_bulk{order_id}"}
+            | {"idempotency_key": f"bulk-{order_id}"},
             OutboxRow: {"key": f"confirmation-{token}", "payload": {"order": order_id}},
         }
         for table, originals in rows.items():
@@ -128,9 +128,7 @@ def _write_at_stripe(front: Shopfront, payment_intent: str, count: int) -> None:
     with front.shop.db.reading() as session:
         payments = select(Payment.payment_intent_id).order_by(Payment.id.desc()).limit(count)
         ids = session.scalars(payments).all()
-    path = front.shop.settings.instance.parent / "sandbox.sqlite"
-    connection = sqlite3.connect(path, timeout=10)
-    with connection:
+    with writing(front) as connection:
         query = "SELECT created, body FROM objects WHERE id = ?"
         created, body = connection.execute(query, (payment_intent,)).fetchone()
         shown = json.loads(body)
@@ -138,20 +136,6 @@ def _write_at_stripe(front: Shopfront, payment_intent: str, count: int) -> None:
             "INSERT INTO objects (id, kind, created, body) VALUES (?, 'payment_intent', ?, ?)",
             ((i, created, json.dumps(shown | {"id": i})) for i in ids),
         )
-    connection.close()
-
-
-def change_all_at_stripe(front: Shopfront, **changed: Any) -> None:
-    """Changes every PaymentIntent that the sandbox has."""
-    path = front.shop.settings.instance.parent / "sandbox.sqlite"
-    connection = sqlite3.connect(path, timeout=10)
-    with connection:
-        for name, value in changed.items():
-            connection.execute(
-                "UPDATE objects SET body = json_set(body, ?, json(?)) WHERE kind = ?",
-                (f"$.{name}", json.dumps(value), "payment_intent"),
-            )
-    connection.close()
 
 
 def bare_reading(front: Shopfront, kinds: tuple[str, ...]) -> int:

@@ -1,4 +1,4 @@
-"""What the benchmarks stand on: a folder, fresh databases of both kinds, a realistic event."""
+"""What the benchmarks run in: a folder, fresh databases of both kinds, a realistic event."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tmt.catalog.models import Event, EventStatus, TicketType
 from tmt.core import schema
 from tmt.core.database import Database
 
-DATABASES = ("SQLite", "PostgreSQL")
+DATABASES = ("sqlite", "postgresql")
 SLUG = "noche-de-boleros"
 FREE_SLUG = "ensayo-abierto"
 _PLENTY = 10_000_000
@@ -40,8 +40,8 @@ Los menores de 14 años entran acompañados. No se admiten cambios ni devolucion
 concierto se cancele."""
 
 
-class Stage:
-    """Where the benchmarks run; see `open_stage`."""
+class BenchEnv:
+    """Where the benchmarks run; see `open_env`."""
 
     def __init__(self, folder: Path, closing: ExitStack) -> None:
         self.root = folder
@@ -56,17 +56,17 @@ class Stage:
 
     def folder(self) -> Path:
         """A new, empty folder."""
-        found = self.root / uuid4().hex[:8]
-        found.mkdir()
-        return found
+        folder = self.root / uuid4().hex[:8]
+        folder.mkdir()
+        return folder
 
     def log_file(self) -> TextIO:
-        """A file for log lines, open as long as the stage stands."""
+        """A file for log lines, open until the end."""
         return self._closing.enter_context((self.folder() / "output.log").open("a"))
 
     def empty_database(self, kind: str) -> str:
         """The address of a database without tables."""
-        if kind == "SQLite":
+        if kind == "sqlite":
             return f"sqlite:///{self.folder() / 'tmt.sqlite'}"
         return self.postgres.url(self.postgres.create())
 
@@ -82,19 +82,19 @@ class Stage:
 
 
 @contextmanager
-def open_stage() -> Iterator[Stage]:
-    """A stage; all that it made is gone afterwards."""
+def open_env() -> Iterator[BenchEnv]:
+    """An environment; all that it has created is gone afterwards."""
     with (
         tempfile.TemporaryDirectory(prefix="tmt-benchmarks-") as folder,
         ExitStack() as closing,
     ):
         # PostgreSQL refuses to run as root and must get into the folder as somebody else.
         Path(folder).chmod(0o755)
-        yield Stage(Path(folder), closing)
+        yield BenchEnv(Path(folder), closing)
 
 
 def _add_event(slug: str, share: int, session: Session) -> None:
-    """An event whose places cost so many times what they usually do."""
+    """An event whose tickets cost so many times what they usually do."""
     now = datetime.now(UTC)
     event = Event(
         slug=slug,

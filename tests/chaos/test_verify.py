@@ -1,4 +1,4 @@
-"""The trial's own eyes: the plan is the seed's, and what is broken on purpose is seen."""
+"""What chaos relies on: the plan is the seed's, and what is broken on purpose is reported."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from tests.actions import Shopfront
-from tests.chaos import logs
-from tests.chaos.buyers import TOLD
-from tests.chaos.judge import Judge, compare_stock
-from tests.chaos.plan import DEEDS, STORIES, make_plan, visits
-from tests.chaos.world import World
+from tests.chaos import buyers, logs
+from tests.chaos.chaos_env import ChaosEnv
+from tests.chaos.plan import DEEDS, SCENARIOS, make_plan, visits
+from tests.invariants import Verifier, compare_stock
+from tests.shopfront import Shopfront
 from tmt.catalog.models import Event
 
 
@@ -28,12 +27,12 @@ def test_the_same_seed_draws_the_same_plan() -> None:
 
 
 def test_everything_that_is_planned_can_be_done() -> None:
-    assert set(STORIES) == set(TOLD)
-    assert all(hasattr(World, f"_{deed}") for deed in DEEDS)
+    assert set(SCENARIOS) == set(buyers.SCENARIOS)
+    assert all(hasattr(ChaosEnv, f"_{deed}") for deed in DEEDS)
 
 
 def sold(front: Shopfront) -> Callable[[], str]:
-    """A shop with a paid and an ended order, at rest; what the judge says of it, in one text."""
+    """A shop with a paid and an ended order, at rest; what the verifier says of it, in one text."""
     for cancels in (False, True):
         buyer = front.buyer()
         order = buyer.reserve(2, 1)
@@ -46,8 +45,7 @@ def sold(front: Shopfront) -> Callable[[], str]:
             assert front.order(order.token).status == "paid"
     front.sandbox.deliver()
     front.run_jobs()
-    store = front.shop.settings.instance.parent / "sandbox.sqlite"
-    return lambda: "\n".join(Judge(front.shop, store).breaches())
+    return lambda: "\n".join(Verifier(front.shop.db, front.stripe_store).at_rest(front.shop))
 
 
 def test_a_sound_shop_is_called_sound(shopfront: Shopfront) -> None:
@@ -55,7 +53,7 @@ def test_a_sound_shop_is_called_sound(shopfront: Shopfront) -> None:
 
 
 @pytest.mark.parametrize(
-    ("statement", "said"),
+    ("statement", "message"),
     [
         ("UPDATE events SET held = held + 1", "I1: event concierto counts 1 held"),
         ("UPDATE ticket_types SET sold = sold - 1 WHERE position = 0", "I1: ticket type General"),
@@ -64,9 +62,9 @@ def test_a_sound_shop_is_called_sound(shopfront: Shopfront) -> None:
             "UPDATE payments SET status = 'processing' WHERE status = 'canceled'",
             "is canceled, here",
         ),
-        ("UPDATE orders SET status = 'expired' WHERE status = 'paid'", "of its money is at Stripe"),
+        ("UPDATE orders SET status = 'expired' WHERE status = 'paid'", "of it is at Stripe"),
         ("UPDATE orders SET total = 1 WHERE status = 'paid'", "I2: order"),
-        ("UPDATE payments SET payment_intent = NULL", "and no order knows it"),
+        ("UPDATE payments SET payment_intent_id = NULL", "and no order knows it"),
         ("DELETE FROM tickets WHERE number = 2", "has the tickets [1, 3]"),
         ("UPDATE tickets SET status = 'void' WHERE number = 2", "tickets [1, 3] are valid"),
         ("UPDATE tickets SET status = 'blocked' WHERE number = 2", "a blocked ticket"),
@@ -76,31 +74,31 @@ def test_a_sound_shop_is_called_sound(shopfront: Shopfront) -> None:
         ("UPDATE orders SET status = 'held' WHERE status = 'canceled'", "is still held"),
     ],
 )
-def test_what_is_broken_is_seen(shopfront: Shopfront, statement: str, said: str) -> None:
-    judged = sold(shopfront)
+def test_what_is_broken_is_seen(shopfront: Shopfront, statement: str, message: str) -> None:
+    verified = sold(shopfront)
     engine = shopfront.shop.db.engine
     with engine.begin() as connection:
         connection.execute(text(statement))
-    assert said in judged()
+    assert message in verified()
 
 
 def test_overselling_is_seen() -> None:
     event = Event(slug="concierto", held=1, sold=2, capacity=2)
-    (told,) = compare_stock("event concierto", event, 1, 2)
-    assert told == "I1: event concierto is oversold: 1 + 2 of 2"
+    (breach,) = compare_stock("event concierto", event, 1, 2)
+    assert breach == "I1: event concierto is oversold: 1 + 2 of 2"
 
 
 def test_a_mail_that_was_not_sent_is_seen(shopfront: Shopfront) -> None:
-    judged = sold(shopfront)
+    verified = sold(shopfront)
     for mail in shopfront.mails():
         mail.unlink()
-    assert "I4: the confirmation of order" in judged()
+    assert "I4: the confirmation of order" in verified()
 
 
 def log_of(folder: Path, *lines: Any) -> list[Path]:
     path = folder / "web.log"
-    told = (line if isinstance(line, str) else json.dumps(line) for line in lines)
-    path.write_text("\n".join(told) + "\n")
+    written = (line if isinstance(line, str) else json.dumps(line) for line in lines)
+    path.write_text("\n".join(written) + "\n")
     return [path]
 
 
@@ -119,16 +117,19 @@ def test_a_failure_of_the_shops_own_is_told_from_one_of_stripes(tmp_path: Path) 
 
 def test_an_error_that_nothing_outside_causes_is_seen(tmp_path: Path) -> None:
     failed = {"event": "inbox.failed", "level": "error"}
-    outside = failed | {"exception": "Traceback …\ntmt.gateway.contract.StripeServerError: 500"}
-    assert list(logs.surprises(log_of(tmp_path, outside))) == []
+    outside = failed | {"exception": "Traceback …\ntmt.gateway.errors.StripeServerError: 500"}
+    assert list(logs.unexpected_errors(log_of(tmp_path, outside))) == []
     own = failed | {"exception": "Traceback …\nKeyError: 'amount'"}
-    (told,) = logs.surprises(log_of(tmp_path, own))
-    assert "KeyError" in told
-    assert len(list(logs.surprises(log_of(tmp_path, "Traceback (most recent call last):")))) == 1
+    (breach,) = logs.unexpected_errors(log_of(tmp_path, own))
+    assert "KeyError" in breach
+    assert (
+        len(list(logs.unexpected_errors(log_of(tmp_path, "Traceback (most recent call last):"))))
+        == 1
+    )
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("to quetzalin-1-2@chaos.example", "an e-mail address"),
         ("for Quetzalin 1-2", "a buyer's name"),
@@ -138,16 +139,16 @@ def test_an_error_that_nothing_outside_causes_is_seen(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_private_is_found(
-    shopfront: Shopfront, tmp_path: Path, line: str, said: str
+    shopfront: Shopfront, tmp_path: Path, line: str, message: str
 ) -> None:
-    (told, *_more) = logs.private_words(log_of(tmp_path, {"event": line}), shopfront.shop)
-    assert said in f"{told} {_more}"
-    assert line not in told
+    (breach, *more) = logs.private_words(log_of(tmp_path, {"event": line}), shopfront.shop)
+    assert message in f"{breach} {more}"
+    assert line not in breach
 
 
 def test_an_orders_token_is_found(shopfront: Shopfront, tmp_path: Path) -> None:
     order = shopfront.buyer().reserve(1)
     paths = log_of(tmp_path, {"event": "request", "path": f"/orders/{order.token}"})
-    (told,) = logs.private_words(paths, shopfront.shop)
-    assert "token" in told
+    (breach,) = logs.private_words(paths, shopfront.shop)
+    assert "token" in breach
     assert list(logs.private_words(log_of(tmp_path, {"order": order.code}), shopfront.shop)) == []
