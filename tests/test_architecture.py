@@ -73,7 +73,6 @@ def test_modules_are_named_by_what_they_hold() -> None:
         assert path.stem not in BANNED_MODULES, path
 
 
-@pytest.mark.skip(reason="not every package is clean yet")
 def test_no_name_is_a_participle() -> None:
     """No function, class, parameter or variable is called by a participle alone."""
     violations = [

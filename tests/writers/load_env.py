@@ -11,10 +11,10 @@ from typing import Any
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
-from tmt.catalog.import_export import export_catalogue, import_catalogue, parse_catalogue
 
 from tests.benchmarks.bench_env import BenchEnv
 from tests.deployment import UNLIMITED, Deployment, deploy
+from tmt.catalog.import_export import export_catalogue, import_catalogue, parse_catalogue
 from tmt.catalog.models import Event, TicketType
 from tmt.core.database import Database
 from tmt.factory import create_app
