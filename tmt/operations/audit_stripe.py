@@ -163,9 +163,11 @@ def _compare(shop: Shop, gateway: Gateway, payment_intent: str) -> Iterator[Brea
         at_stripe = _balance(intent.amount_received, refunds, disputes)
         in_shop = _balance(received, refund_rows, dispute_rows)
         if (at_stripe, intent.currency) != (in_shop, currency):
-            there = format_money(at_stripe, intent.currency, "en")
-            here = format_money(in_shop, currency, "en")
-            problems.append(f"its balance is {there} at Stripe and {here} in the shop")
+            stripe_amount = format_money(at_stripe, intent.currency, "en")
+            shop_amount = format_money(in_shop, currency, "en")
+            problems.append(
+                f"its balance is {stripe_amount} at Stripe and {shop_amount} in the shop"
+            )
     problems += _differences("refund", refunds, refund_rows)
     problems += _differences("dispute", disputes, dispute_rows)
     if problems:
@@ -187,14 +189,15 @@ def _differences(name: str, objects: Iterable[Any], rows: Iterable[Any]) -> Iter
     for stripe_id in sorted(by_id.keys() | rows_by_id.keys()):
         item, row = by_id.get(stripe_id), rows_by_id.get(stripe_id)
         if item is None or row is None:
-            place = "in the shop" if item is None else "at Stripe"
-            yield f"{name} {stripe_id} exists only {place}"
+            owner = "in the shop" if item is None else "at Stripe"
+            yield f"{name} {stripe_id} exists only {owner}"
         elif item.status != row.status:
             yield f"{name} {stripe_id} is {item.status} at Stripe and {row.status} in the shop"
         elif item.amount != row.amount:
-            there = format_money(item.amount, item.currency, "en")
-            here = format_money(row.amount, row.currency, "en")
-            yield f"{name} {stripe_id} is of {there} at Stripe and of {here} in the shop"
+            stripe_amount = format_money(item.amount, item.currency, "en")
+            shop_amount = format_money(row.amount, row.currency, "en")
+            amounts = f"of {stripe_amount} at Stripe and of {shop_amount} in the shop"
+            yield f"{name} {stripe_id} is {amounts}"
 
 
 def _check_without_row(shop: Shop, intent: PaymentIntent) -> Iterator[Breach]:
