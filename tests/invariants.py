@@ -27,7 +27,7 @@ from tmt.gateway.inbox import InboxRow
 from tmt.gateway.types import CLOSED_DISPUTES
 from tmt.operations import audit_database
 from tmt.operations.audit import Breach, audit
-from tmt.payments.models import COUNTED_REFUNDS, Dispute, OperatorAlert, Payment, Refund
+from tmt.payments.models import Dispute, OperatorAlert, Payment, Refund
 from tmt.shop import Shop
 from tmt.tickets.models import Ticket, TicketStatus
 
@@ -117,7 +117,7 @@ class Verifier:
         net: Counter[int] = Counter()
         untouched = set(self.orders)
         for payment in self._payments:
-            refunds = [r for r in self._refunds[payment.order_id] if r.status in COUNTED_REFUNDS]
+            refunds = [r for r in self._refunds[payment.order_id] if not r.status.is_failed]
             here = payment.amount_received - sum(r.amount for r in refunds) - lost[payment.id]
             there = at_stripe[payment.payment_intent_id or ""]
             net[payment.order_id] += there
@@ -216,7 +216,7 @@ class Verifier:
                 yield f"I7: the alert {key} was never to be mailed"
         for refunds in self._refunds.values():
             for refund in refunds:
-                if refund.status in COUNTED_REFUNDS and refund.status != "succeeded":
+                if not refund.status.is_failed and refund.status != "succeeded":
                     yield f"I7: refund {refund.id} is still {refund.status}"
                 if refund.status == "failed" and f"refund_failed-{refund.id}" not in alerts:
                     yield f"I2: refund {refund.id} failed and nobody was alerted"

@@ -218,7 +218,7 @@ def open_shop(database_url: str, folder: Path, settings: dict[str, Any]) -> Shop
         retry_delays=(0.05, 0.1, 0.2),
     )
     addresses = {"stripe_api_base": stripe_server.url, "base_url": shop_server.url}
-    app = create_app(overrides(database_url, folder, **addresses, **settings))
+    app = create_app(overrides(database_url, folder, **addresses | settings))
     apps |= {"shop": app, "stripe": box.wsgi}
     box.start()
     return front_of(Shopfront, app, box, [shop_server, stripe_server])

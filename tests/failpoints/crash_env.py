@@ -154,7 +154,7 @@ class CrashEnv(Shopfront):
         check_tickets(self.shop.db)
         check_money(self)
         with self.shop.db.reading() as session:
-            assert list(audit_database.undone(session, self.shop.clock.now())) == []
+            assert list(audit_database.backlog_breaches(session, self.shop.clock.now())) == []
 
     def ready(self) -> None:
         """What the scenario is about begins here."""

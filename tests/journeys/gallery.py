@@ -277,7 +277,7 @@ PAGES: dict[str, Way] = {
     "order-event-canceled": _paid_and_canceled,
     "order-expired": _moved(OrderStatus.EXPIRED, Trigger.EXPIRY),
     "order-canceled": _given_up,
-    "order-declined": _moved("canceled", Trigger.DECLINES),
+    "order-declined": _moved(OrderStatus.CANCELED, Trigger.DECLINES),
     "order-refunded": _given_back(),
     "order-part-refunded": _given_back(tickets=[2]),
     "order-refund-failed": _refund_failed,

@@ -93,7 +93,7 @@ def test_pay16_one_order_gets_ten_declines_of_500(shopfront):
     shopfront.run_jobs()
     assert notices(shopfront) == ["too_many_declines"]
     page = buyer.get(f"/orders/{order.token}", headers={"Accept-Language": "en"})
-    assert "Too many payments for it were declined" in page.text
+    assert "Too many payment attempts were declined" in page.text
     assert buyer.get(f"/orders/{order.token}/pay").url.endswith(order.token)
     buy(shopfront)
 
@@ -202,7 +202,7 @@ class TestFiftyAddresses:
             assert number % 10 or tester.place(1, email="eva@example.com").status_code == 429
         assert tried == 50
         assert shopfront.stock() == (0, 0)
-        assert alarms(shopfront) == (0.0, 50.0, 1)
+        assert outcomes_and_alerts(shopfront) == (0.0, 50.0, 1)
         buy(shopfront)
 
 
@@ -217,19 +217,19 @@ def many_places(shopfront):
     shopfront.shop.db.transaction(unit)
 
 
-def alarms(front):
-    """The last hour's payments as /metrics tells them, and how often the alarm has been raised."""
+def outcomes_and_alerts(front):
+    """The last hour's payments in /metrics, and how often their rate has been reported."""
 
-    def alert_counts():
+    def samples():
         lines = requests.get(f"{front.url}/metrics", timeout=20).text.splitlines()
         return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
 
-    raised = 'tmt_decline_alarms_total{mode="test"}'
-    before = alert_counts().get(raised, 0)
-    front.shop.jobs.run("alarm")
-    now = alert_counts()
+    counter = 'tmt_decline_rate_alerts_total{mode="test"}'
+    before = samples().get(counter, 0)
+    front.shop.jobs.run("decline_check")
+    now = samples()
     return (
         float(now['tmt_last_hour_payments{outcome="succeeded"}']),
         float(now['tmt_last_hour_payments{outcome="failed"}']),
-        float(now.get(raised, 0)) - float(before),
+        float(now.get(counter, 0)) - float(before),
     )

@@ -119,30 +119,30 @@ def _conflicts(session: Session, event: Event, data: EventData) -> list[str]:
     Removes the ticket types that the file leaves out, unless somebody ever ordered them.
     """
     errors = []
-    where, taken = f"event '{event.slug}': ", event.held + event.sold
-    if data.currency != event.currency and taken:
+    where, reserved = f"event '{event.slug}': ", event.held + event.sold
+    if data.currency != event.currency and reserved:
         errors.append(
-            f"{where}currency: must stay {event.currency.upper()} while {taken} tickets are"
+            f"{where}currency: must stay {event.currency.upper()} while {reserved} tickets are"
             " held or sold"
         )
-    if data.capacity is not None and data.capacity < taken:
+    if data.capacity is not None and data.capacity < reserved:
         errors.append(
-            f"{where}capacity: must be at least {taken}, as many tickets are held or sold"
+            f"{where}capacity: must be at least {reserved}, as many tickets are held or sold"
         )
     planned = {each.name: each for each in data.ticket_types}
     for ticket_type in list(event.ticket_types):
         field = f"{where}ticket_types['{ticket_type.name}']"
-        taken = ticket_type.held + ticket_type.sold
+        reserved = ticket_type.held + ticket_type.sold
         if ticket_type.name in planned:
             capacity = planned[ticket_type.name].capacity
-            if capacity is not None and capacity < taken:
+            if capacity is not None and capacity < reserved:
                 errors.append(
-                    f"{field}.capacity: must be at least {taken}, as many tickets are held or sold"
+                    f"{field}.capacity: must be at least {reserved}, as many tickets are held or sold"
                 )
-        elif taken:
+        elif reserved:
             errors.append(
-                f"{field}: must stay in the file, {taken} of its tickets are held or sold;"
-                f" capacity: {taken} ends its sale"
+                f"{field}: must stay in the file, {reserved} of its tickets are held or sold;"
+                f" capacity: {reserved} ends its sale"
             )
         else:
             try:

@@ -38,7 +38,7 @@ from tmt.gateway.types import (
 )
 from tmt.operations import audit_repair
 from tmt.operations.audit_repair import Breach
-from tmt.payments.models import COUNTED_REFUNDS, Dispute, OperatorAlert, Payment, Refund
+from tmt.payments.models import FAILED_REFUNDS, Dispute, OperatorAlert, Payment, Refund
 from tmt.payments.webhook_handlers import HANDLERS
 from tmt.shop import Shop
 from tmt.tickets.models import Ticket, TicketStatus
@@ -95,7 +95,7 @@ def stock_breaches(session: Session) -> Iterator[Breach]:
 
 def money_breaches(session: Session) -> Iterator[Breach]:
     """I2 by the rows: a paid order has been paid in full, and no money of any other is left."""
-    refunded = _sum_by_payment(Refund, Refund.status.in_(COUNTED_REFUNDS))
+    refunded = _sum_by_payment(Refund, Refund.status.not_in(FAILED_REFUNDS))
     lost = _sum_by_payment(Dispute, Dispute.status == DisputeStatus.LOST)
     received = func.coalesce(Payment.amount_received, 0)
     refunded_total = func.coalesce(refunded.c.total, 0)

@@ -26,7 +26,7 @@ from tmt.gateway.types import (
 from tmt.operations import audit_repair
 from tmt.operations.audit_repair import Breach
 from tmt.operations.reconcile import first_payment_at, in_batches, payment_in_metadata
-from tmt.payments.models import COUNTED_REFUNDS, Dispute, Payment, Refund
+from tmt.payments.models import Dispute, Payment, Refund
 from tmt.shop import Shop
 
 _CLOCK_TOLERANCE = timedelta(hours=1)
@@ -177,7 +177,7 @@ def _compare(shop: Shop, gateway: Gateway, payment_intent: str) -> Iterator[Brea
 
 def _balance(received: int, refunds: Iterable[Any], disputes: Iterable[Any]) -> int:
     """What was received less what was refunded or lost; all of it, or all rows, from one side."""
-    refunded = sum(refund.amount for refund in refunds if refund.status in COUNTED_REFUNDS)
+    refunded = sum(refund.amount for refund in refunds if not refund.status.is_failed)
     lost = sum(dispute.amount for dispute in disputes if dispute.status == DisputeStatus.LOST)
     return int(received - refunded - lost)
 

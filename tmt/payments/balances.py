@@ -13,7 +13,7 @@ from tmt.catalog import stock
 from tmt.checkout.models import Order, OrderStatus
 from tmt.checkout.states import Trigger, lock_order, transition
 from tmt.gateway.types import DisputeStatus, PaymentIntentStatus
-from tmt.payments.models import COUNTED_REFUNDS, Dispute, Payment, Refund
+from tmt.payments.models import FAILED_REFUNDS, Dispute, Payment, Refund
 from tmt.shop import Shop
 from tmt.tickets.issue import void
 
@@ -130,7 +130,7 @@ _REFUNDED_OR_LOST = select(
     _sum(
         Refund.amount,
         Refund.payment_id == bindparam("payment"),
-        Refund.status.in_(COUNTED_REFUNDS),
+        Refund.status.not_in(FAILED_REFUNDS),
     )
     + _sum(
         Dispute.amount,

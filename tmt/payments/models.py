@@ -11,13 +11,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 from tmt.core.database import Base, EnumText
 from tmt.gateway.types import DisputeStatus, PaymentIntentStatus, RefundStatus
 
-# A refund in one of these has returned its money, or still may; in the others it never will.
-COUNTED_REFUNDS = (
-    RefundStatus.REQUESTED,
-    RefundStatus.PENDING,
-    RefundStatus.REQUIRES_ACTION,
-    RefundStatus.SUCCEEDED,
-)
+# A refund in one of these returned no money and never will. All others count as refunded, also
+# one whose status is not known yet: money must not be refunded twice.
+FAILED_REFUNDS = (RefundStatus.FAILED, RefundStatus.CANCELED)
 
 
 class IdempotentCall:

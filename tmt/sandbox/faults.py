@@ -58,7 +58,7 @@ class Faults:
         """
         if not self._store.rows("SELECT 1 FROM faults LIMIT 1"):
             return {}
-        taken: dict[str, Json] = {}
+        armed: dict[str, Json] = {}
         families: set[str] = set()
         with self._store.transaction():
             for row in self.armed():
@@ -67,11 +67,11 @@ class Faults:
                     continue
                 if random.random() < row["share"] and fnmatchcase(target, row["match"]):
                     families.add(own_family)
-                    taken[row["kind"]] = row["details"]
+                    armed[row["kind"]] = row["details"]
                     sql = "UPDATE faults SET times = times - 1 WHERE id = ?"
                     self._store.execute(sql, (row["id"],))
             self._store.execute("DELETE FROM faults WHERE times < 1")
-        return taken
+        return armed
 
 
 def mangle(body: Json) -> bytes:
