@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from importlinter import cli as import_linter
 
 ROOT = Path(__file__).parent.parent
