@@ -221,7 +221,10 @@ def open_shop(database_url: str, folder: Path, settings: dict[str, Any]) -> Shop
     app = create_app(overrides(database_url, folder, **addresses | settings))
     apps |= {"shop": app, "stripe": box.wsgi}
     box.start()
-    return front_of(Shopfront, app, box, [shop_server, stripe_server])
+    front = front_of(Shopfront, app, box, [shop_server, stripe_server])
+    # Where it listens, also when its settings name another public address.
+    front.url = shop_server.url
+    return front
 
 
 def overrides(database_url: str, folder: Path, **settings: Any) -> dict[str, Any]:

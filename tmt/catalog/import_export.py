@@ -137,7 +137,7 @@ def _conflicts(session: Session, event: Event, data: EventData) -> list[str]:
             capacity = planned[ticket_type.name].capacity
             if capacity is not None and capacity < reserved:
                 errors.append(
-                    f"{field}.capacity: must be at least {reserved}, as many tickets are held or sold"
+                    f"{field}.capacity: must be at least {reserved}: as many are held or sold"
                 )
         elif reserved:
             errors.append(
