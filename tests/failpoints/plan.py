@@ -2,7 +2,7 @@
 
 What a dead process leaves behind is what it had committed and what it had done at Stripe. So each
 point is visited in the first scenario that passes it; and besides, in every scenario, the point
-after each thing that changed the shop or Stripe, unless an earlier scenario had come the same way so far,
+after each thing that changed the shop or Stripe, unless an earlier scenario had come the same way,
 or the scenario was only making ready what it is about.
 """
 
