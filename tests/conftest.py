@@ -15,10 +15,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 import tmt.factory  # noqa: F401 - knows every table
 from tests import hypotheses
-from tests.actions import MovableClock, Shopfront, open_shop
 from tests.invariants import check_stock, check_tickets
 from tests.sandbox.driver import Driver
 from tests.servers import BROWSER_FLAGS, Postgres, find_browser
+from tests.shopfront import MovableClock, Shopfront, open_shop
 from tmt.core import schema
 from tmt.core.database import Database
 

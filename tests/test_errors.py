@@ -6,7 +6,7 @@ import pytest
 import requests
 from sqlalchemy import text
 
-from tests.actions import Shopfront
+from tests.shopfront import Shopfront
 
 TEXTS = {
     "es": {404: "Página no encontrada", 405: "No ha funcionado", 503: "Un momento, por favor"},

@@ -9,9 +9,9 @@ import pytest
 import stripe
 from sqlalchemy import inspect, text
 
-from tests.actions import SECRET_KEY, SIGNING_SECRET
 from tests.core.test_log import Lines
 from tests.core.test_log import lines as lines
+from tests.shopfront import SECRET_KEY, SIGNING_SECRET
 from tmt.payments.refunds import issue_refund
 
 MARKERS = ("markerperson", "markermail")

@@ -16,7 +16,7 @@ import requests
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
-from tests.actions import Shopfront
+from tests.shopfront import Shopfront
 from tmt.core.i18n import CATALOGUES, choose_spanish, gettext, ngettext, use_locale
 
 ROOT = Path(__file__).parent.parent

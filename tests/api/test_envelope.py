@@ -7,7 +7,7 @@ import json
 import pytest
 import requests
 
-from tests.stripe_line import StripeLine
+from tests.stripe_proxy import StripeProxy
 from tmt.api.views import PATHS
 
 NOT_JSON = "El cuerpo de la petición no es JSON válido"
@@ -159,7 +159,7 @@ def test_too_many_calls_are_429_with_the_time_to_wait(shopfront):
 @pytest.mark.parametrize("settings", [{"stripe_retries": 0}])
 @pytest.mark.parametrize("fate", ["lost", "unanswered"])
 def test_when_stripe_is_unreachable_the_error_says_so(shopfront, fate):
-    StripeLine(shopfront).fate = lambda call: fate
+    StripeProxy(shopfront).fate = lambda call: fate
     text = "No se pudo contactar con Stripe"
     refused(shopfront.api("create_payment_intent", {"amount": 5}), 500, text)
     refused(shopfront.api("confirm_payment", {"payment_intent_id": "pi_1"}), 500, text)
@@ -168,7 +168,7 @@ def test_when_stripe_is_unreachable_the_error_says_so(shopfront, fate):
 
 @pytest.mark.parametrize("settings", [{"stripe_retries": 0}])
 def test_stripes_own_message_is_passed_on(shopfront):
-    StripeLine(shopfront).fate = lambda call: "refused"
+    StripeProxy(shopfront).fate = lambda call: "refused"
     refused(shopfront.api("create_payment_intent", {"amount": 5}), 500, "An error occurred.")
 
 

@@ -38,7 +38,7 @@ _TICKETS = (
 )
 _TICKET = "(?, ?, ?, ?, ?, ?, ?, ?, 'valid', ?)"
 _MOVED = (
-    "INSERT INTO order_transitions (order_id, from_status, to_status, cause, at)"
+    "INSERT INTO order_transitions (order_id, from_status, to_status, triggered_by, at)"
     " VALUES (?, 'held', 'paid', 'webhook', ?)"
 )
 _PAID = "UPDATE orders SET status = 'paid', paid_at = ? WHERE id = ?"

@@ -41,7 +41,7 @@ def _compared(env: BenchEnv, kind: str) -> list[Row]:
     url = env.shop_database(kind)
     database = Database(url)
     nowhere = {"stripe_api_base": "http://127.0.0.1:1", "base_url": "http://127.0.0.1:2"}
-    settings = overrides(url, env.folder(), log_level="INFO", **nowhere)
+    settings = overrides(url, env.folder(), **nowhere)
     workers = RaceWorkers(settings, SLUG, {"ours": guarded, "bare": bare_sql}, max(_PROCESSES))
     turns = _take_turns(workers, database)
     workers.close()

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from tests.actions import Shopfront
 from tests.catalog.files import (
     NOW,
     event_row,
@@ -25,6 +24,7 @@ from tests.catalog.files import (
     parse_one,
     written,
 )
+from tests.shopfront import Shopfront
 from tmt.catalog import listing
 from tmt.catalog.file_format import (
     CatalogueError,

@@ -7,7 +7,7 @@ from email import message_from_bytes, policy
 
 import pytest
 
-from tests.actions import _HIDDEN
+from tests.buyer import HIDDEN
 
 pytestmark = pytest.mark.usefixtures("sound")
 
@@ -64,7 +64,7 @@ def test_an_invalid_address_is_shown_again_with_its_error(shopfront):
     assert answer.status_code == 422
     assert 'id="email-error"' in answer.text
     assert 'value="ana@"' in answer.text
-    assert "csrf_token" in dict(_HIDDEN.findall(answer.text))
+    assert "csrf_token" in dict(HIDDEN.findall(answer.text))
 
 
 class TestLimits:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.stripe_line import wait_for_event
+from tests.stripe_proxy import wait_for_event
 from tmt.core.ids import new_token
 
 pytestmark = pytest.mark.usefixtures("sound")

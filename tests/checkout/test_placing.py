@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 from sqlalchemy import select, update
 
-from tests.actions import add_event
 from tests.racing import together
+from tests.shopfront import add_event
 from tmt.catalog.models import Event, EventStatus, TicketType
 from tmt.catalog.stock import SoldOut
 from tmt.checkout.models import Order

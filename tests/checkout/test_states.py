@@ -7,7 +7,7 @@ import itertools
 import pytest
 from sqlalchemy import select
 
-from tests.actions import add_event
+from tests.shopfront import add_event
 from tmt.checkout.models import Order, OrderStatus, OrderTransition
 from tmt.checkout.states import IllegalTransition, Trigger, lock_order, transition
 from tmt.core.clock import Clock

@@ -12,7 +12,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.actions import PUBLISHABLE_KEY, SECRET_KEY, SIGNING_SECRET
+from tests.shopfront import PUBLISHABLE_KEY, SECRET_KEY, SIGNING_SECRET
 from tmt.core import log
 
 SECRETS = (

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
-from tests.actions import MovableClock
+from tests.shopfront import MovableClock
 from tmt.core import outbox, queued_rows
 from tmt.core.outbox import OutboxRow
 

@@ -13,7 +13,7 @@ import psycopg
 import stripe
 from sqlalchemy import make_url, text
 
-from tests.actions import SIGNING_SECRET, Shopfront
+from tests.shopfront import SIGNING_SECRET, Shopfront
 from tmt.gateway import inbox
 from tmt.gateway.inbox import InboxRow
 

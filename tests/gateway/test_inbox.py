@@ -11,10 +11,10 @@ import pytest
 import requests
 import stripe
 
-from tests.actions import rendered_event
 from tests.gateway.stripe_events import found, stored, stripes_own, without_table
 from tests.invariants import check_money, check_stock, check_tickets
-from tests.stripe_line import StripeLine
+from tests.shopfront import rendered_event
+from tests.stripe_proxy import StripeProxy
 from tmt.core import queued_rows
 from tmt.core.outbox import OutboxRow
 from tmt.gateway.inbox import InboxRow
@@ -202,7 +202,7 @@ def test_wh06_what_a_killed_worker_held_is_done_when_its_lease_ends(shopfront, b
 @pytest.mark.parametrize("settings", [{"stripe_retries": 0}])
 def test_wh07_a_failing_handler_is_retried_with_back_off_and_can_be_seen(shopfront, buyer):
     order, pi = paid_order(shopfront, buyer)
-    line = StripeLine(shopfront)
+    line = StripeProxy(shopfront)
     line.fate = lambda call: "refused"
     object_ = {"id": pi, "object": "payment_intent"}
     body = rendered_event(shopfront, SUCCEEDED, object_, **OLDER_VERSION)
@@ -227,7 +227,7 @@ def test_wh07_a_failing_handler_is_retried_with_back_off_and_can_be_seen(shopfro
 @pytest.mark.parametrize("settings", [{"stripe_retries": 0}])
 def test_wh07_the_inbox_in_the_terminal(shopfront, buyer):
     order, pi = paid_order(shopfront, buyer)
-    line = StripeLine(shopfront)
+    line = StripeProxy(shopfront)
     line.fate = lambda call: "refused"
     body = rendered_event(shopfront, SUCCEEDED, {"id": pi}, **OLDER_VERSION)
     event_id = json.loads(body)["id"]
@@ -388,7 +388,7 @@ def test_a_poisoned_event_stops_no_other(shopfront, buyer):
     _, broken = paid_order(shopfront)
     whole, pi = paid_order(shopfront)
     bad = rendered_event(shopfront, SUCCEEDED, {"id": broken}, **OLDER_VERSION)
-    line = StripeLine(shopfront)
+    line = StripeProxy(shopfront)
     line.fate = lambda call: "lost" if broken in call else None
     for body in (bad, stripes_own(shopfront, SUCCEEDED, pi)):
         shopfront.deliver(body)

@@ -10,7 +10,6 @@ import pytest
 import requests
 import structlog
 
-from tests.actions import SIGNING_SECRET, rendered_event
 from tests.gateway.stripe_events import (
     found,
     signed,
@@ -19,6 +18,7 @@ from tests.gateway.stripe_events import (
     without_database,
     without_table,
 )
+from tests.shopfront import SIGNING_SECRET, rendered_event
 
 RECEIVED = {"received": True}
 PING = {"id": "pi_foreign", "object": "payment_intent", "status": "succeeded"}

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
-from tests.actions import Shopfront
 from tests.journeys.axe import install
 from tests.journeys.steps import Visitor
+from tests.shopfront import Shopfront
 
 _TELL_VIOLATIONS = """
 addEventListener("securitypolicyviolation", (event) =>

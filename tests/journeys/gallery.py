@@ -10,8 +10,8 @@ from playwright.sync_api import expect
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tests.actions import add_event
 from tests.journeys.steps import DECLINED, VISA_CHALLENGED, Visitor, eventually
+from tests.shopfront import add_event
 from tmt.catalog.models import Event, EventStatus
 from tmt.checkout.models import Order, OrderStatus
 from tmt.checkout.states import Trigger, lock_order, transition

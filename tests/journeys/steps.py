@@ -11,7 +11,7 @@ import zxingcpp
 from PIL import Image
 from playwright.sync_api import FrameLocator, Locator, Page, expect
 
-from tests.actions import Shopfront
+from tests.shopfront import Shopfront
 from tmt.catalog.models import Event
 from tmt.checkout.models import Order
 from tmt.core.i18n import gettext, use_locale

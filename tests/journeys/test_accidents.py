@@ -5,8 +5,8 @@ from __future__ import annotations
 from playwright.sync_api import BrowserContext, Page, Request, expect
 from sqlalchemy import func, select
 
-from tests.actions import Shopfront, add_event
 from tests.journeys.steps import Visitor, eventually
+from tests.shopfront import Shopfront, add_event
 from tmt.checkout.models import Order
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.actions import add_event
 from tests.journeys.steps import Visitor, eventually
+from tests.shopfront import add_event
 from tmt.catalog.models import EventStatus
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.actions import add_event
 from tests.journeys.steps import Visitor, eventually
 from tests.journeys.test_other_methods import type_iban
+from tests.shopfront import add_event
 from tmt.checkout.models import Order
 
 BOUNCES = "DE62370400440532013001"

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.actions import add_event
 from tests.journeys.axe import COLOURS, grave_problems, wait_for_colours
 from tests.journeys.steps import Visitor, eventually
+from tests.shopfront import add_event
 from tmt.catalog.models import Event
 from tmt.checkout.models import Order
 

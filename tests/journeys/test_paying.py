@@ -9,7 +9,6 @@ import pytest
 import zxingcpp
 from playwright.sync_api import BrowserContext, Route, expect
 
-from tests.actions import add_event
 from tests.journeys.steps import (
     DECLINED,
     POOR,
@@ -18,6 +17,7 @@ from tests.journeys.steps import (
     Visitor,
     eventually,
 )
+from tests.shopfront import add_event
 from tmt.tickets import qr
 
 

@@ -11,10 +11,10 @@ import pytest
 from flask import Flask
 from playwright.sync_api import Page, expect
 
-from tests.actions import add_event
 from tests.journeys.axe import grave_problems
 from tests.journeys.steps import eventually
 from tests.servers import serve
+from tests.shopfront import add_event
 from tmt.factory import create_app
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, delete, update
 
-from tests.actions import Shopfront
+from tests.shopfront import Shopfront
 from tmt.catalog.models import Event, TicketType
 from tmt.checkout.models import Order
 from tmt.checkout.states import Trigger

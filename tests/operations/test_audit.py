@@ -16,7 +16,8 @@ from tests.operations.auditing import (
     remove,
     run_audit,
 )
-from tests.stripe_line import StripeLine, change_at_stripe
+from tests.sandbox_store import change_at_stripe
+from tests.stripe_proxy import StripeProxy
 from tmt.catalog.models import Event, TicketType
 from tmt.checkout.models import Order
 from tmt.core.outbox import OutboxRow
@@ -378,7 +379,7 @@ def test_open_alerts_are_counted_and_are_no_breach(shopfront):
 def test_without_stripe_the_database_is_audited_and_the_exit_code_is_2(shopfront):
     corrupt(shopfront, Event, held=3)
     shopfront.place_directly(1)
-    line = StripeLine(shopfront)
+    line = StripeProxy(shopfront)
     line.fate = lambda _call: "refused"
     code, lines = run_audit(shopfront)
     assert code == 2

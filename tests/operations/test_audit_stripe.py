@@ -16,7 +16,8 @@ from tests.operations.auditing import (
     remove_capacity,
     run_audit,
 )
-from tests.stripe_line import StripeLine, change_at_stripe
+from tests.sandbox_store import change_at_stripe
+from tests.stripe_proxy import StripeProxy
 from tmt.checkout.models import Order
 from tmt.operations.audit import audit
 from tmt.payments.alerts import open_alerts
@@ -200,7 +201,7 @@ def test_a_payment_that_cannot_be_read_hides_no_other(shopfront):
 def test_a_payment_intent_that_is_stored_on_no_order(shopfront):
     """The pay page finds it while the order is held; after that nobody may pay it any more."""
     order = shopfront.place_directly(1)
-    line = StripeLine(shopfront)
+    line = StripeProxy(shopfront)
     line.fate = lambda call: "unanswered" if call == "POST /v1/payment_intents" else None
     shopfront.buyer().get(f"/orders/{order.token}/pay")
     line.fate = lambda _call: None
@@ -220,6 +221,6 @@ def test_stripe_is_asked_by_lists(shopfront):
     remove_capacity(shopfront)
     for _ in range(12):
         pay(shopfront, 1)
-    line = StripeLine(shopfront)
+    line = StripeProxy(shopfront)
     assert_sound(shopfront)
     assert sorted(line.calls) == ["GET /v1/disputes", "GET /v1/payment_intents", "GET /v1/refunds"]

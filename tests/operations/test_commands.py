@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from click.testing import Result
 
-from tests.actions import Shopfront
+from tests.shopfront import Shopfront
 from tmt.core import outbox
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.actions import Shopfront
 from tests.core.test_mail import Postbox, mail_server
 from tests.gateway.stripe_events import run_sql
 from tests.servers import free_port
-from tests.stripe_line import wait_for_event
+from tests.shopfront import Shopfront
+from tests.stripe_proxy import wait_for_event
 from tmt.core import outbox
 from tmt.gateway.types import API_VERSION
 from tmt.payments.webhook_handlers import HANDLERS

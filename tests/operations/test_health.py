@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.actions import Shopfront
 from tests.gateway.stripe_events import run_sql
+from tests.shopfront import Shopfront
 from tmt.core import outbox
 from tmt.operations import health
 

@@ -13,7 +13,8 @@ from tests.invariants import check_money
 from tests.operations.auditing import begin_payment, corrupt, remove_capacity
 from tests.racing import together
 from tests.sandbox.driver import Driver
-from tests.stripe_line import StripeLine, change_at_stripe
+from tests.sandbox_store import change_at_stripe
+from tests.stripe_proxy import StripeProxy
 from tmt.checkout.models import Order
 from tmt.core import cursors
 from tmt.gateway.inbox import InboxRow
@@ -84,7 +85,7 @@ def add_foreign_intents(front, pi, count, created):
 def test_wh03_fifty_paid_orders_no_webhook_one_mail_each(shopfront):
     for _ in range(50):
         pay_unreported(shopfront)
-    line = StripeLine(shopfront)
+    line = StripeProxy(shopfront)
     report = run(shopfront)
     assert (report.checked, report.synced, report.failed, report.complete) == (50, 50, [], True)
     assert line.calls.count(LIST) == 1
@@ -124,7 +125,7 @@ def test_what_has_not_changed_costs_one_call_for_each_list_and_writes_nothing(sh
     for _ in range(3):
         begin_payment(shopfront, 1)
     run(shopfront)
-    line = StripeLine(shopfront)
+    line = StripeProxy(shopfront)
     report = run(shopfront)
     assert (report.checked, report.synced, report.recorded, report.events) == (3, 0, 0, 0)
     assert sorted(line.calls) == [
@@ -147,7 +148,7 @@ def test_an_old_payment_is_retrieved_without_reading_a_long_list(shopfront):
     change_at_stripe(shopfront, pi, status="canceled")
     corrupt(shopfront, Payment, status="processing")
     add_foreign_intents(shopfront, pi, 700, created=int(long_ago.timestamp()) + 86400)
-    line = StripeLine(shopfront)
+    line = StripeProxy(shopfront)
     assert run(shopfront).checked == 1
     assert line.count(LIST) == 3
     assert line.count(ONE.format(pi)) == 1
@@ -241,7 +242,7 @@ def test_a_dispute_and_its_end_are_recorded(shopfront):
 @sqlite_only
 def test_events_that_never_arrived_are_handled_once(shopfront):
     order, pi = pay_unreported(shopfront)
-    line = StripeLine(shopfront)
+    line = StripeProxy(shopfront)
     line.fate = lambda call: "refused" if call.startswith(LIST) else None
     report = run(shopfront)
     assert report.events == 1
@@ -276,7 +277,7 @@ def test_an_event_that_could_not_be_stored_is_fetched_by_the_next_run(shopfront,
 @pytest.mark.parametrize("unanswered", ["GET /v1/events", "GET /v1/refunds"])
 def test_the_cursor_advances_only_when_a_run_is_complete(shopfront, unanswered):
     pay_unreported(shopfront)
-    line = StripeLine(shopfront)
+    line = StripeProxy(shopfront)
     line.fate = lambda call: "refused" if call == unanswered else None
     run(shopfront)
     with shopfront.shop.db.reading() as session:
@@ -292,7 +293,7 @@ def test_the_cursor_advances_only_when_a_run_is_complete(shopfront, unanswered):
 def test_a_run_ends_soon_when_stripe_is_down_and_the_next_one_does_the_rest(shopfront):
     for _ in range(10):
         pay_unreported(shopfront)
-    line = StripeLine(shopfront)
+    line = StripeProxy(shopfront)
     line.fate = lambda _call: "refused"
     report = run(shopfront)
     assert not report.complete
@@ -305,7 +306,7 @@ def test_a_run_ends_soon_when_stripe_is_down_and_the_next_one_does_the_rest(shop
 def test_calls_without_an_answer_stop_no_other_unless_they_come_in_a_row(shopfront):
     orders = [pay_unreported(shopfront) for _ in range(4)]
     failing_calls = {LIST, ONE.format(orders[0][1]), ONE.format(orders[2][1])}
-    line = StripeLine(shopfront)
+    line = StripeProxy(shopfront)
     line.fate = lambda call: "refused" if call in failing_calls else None
     assert run(shopfront).synced == 2
     assert statuses(shopfront) == ["held", "paid", "held", "paid"]
@@ -314,7 +315,7 @@ def test_calls_without_an_answer_stop_no_other_unless_they_come_in_a_row(shopfro
 @sqlite_only
 def test_a_payment_intent_whose_order_ended_before_it_was_stored_is_canceled(shopfront):
     order = shopfront.place_directly(1)
-    line = StripeLine(shopfront)
+    line = StripeProxy(shopfront)
     line.fate = lambda call: "unanswered" if call == "POST /v1/payment_intents" else None
     shopfront.buyer().get(f"/orders/{order.token}/pay")
     line.fate = lambda _call: None

@@ -11,8 +11,8 @@ import pytest
 import stripe
 from click.testing import Result
 
-from tests.actions import Shopfront
 from tests.servers import serve
+from tests.shopfront import Shopfront
 from tmt.gateway.types import API_VERSION
 from tmt.payments.webhook_handlers import HANDLERS
 

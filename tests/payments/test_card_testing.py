@@ -10,7 +10,7 @@ import stripe
 from sqlalchemy import func, select, update
 
 from tests.invariants import check_money
-from tests.stripe_line import StripeLine
+from tests.stripe_proxy import StripeProxy
 from tmt.catalog.models import Event, TicketType
 from tmt.checkout.models import OrderTransition
 from tmt.config import Settings
@@ -154,7 +154,7 @@ class TestStripeSilent:
         pi = buyer.open_pay_page(order)
         for _card in range(10):
             decline(shopfront, pi)
-        line = StripeLine(shopfront)
+        line = StripeProxy(shopfront)
         line.fate = lambda call: "refused" if call.endswith("/cancel") else None
         shopfront.run_jobs()
         assert shopfront.order(order.token).status == "held"

@@ -7,7 +7,8 @@ import stripe
 from sqlalchemy import update
 
 from tests.invariants import check_money
-from tests.stripe_line import StripeLine, change_at_stripe
+from tests.sandbox_store import change_at_stripe
+from tests.stripe_proxy import StripeProxy
 from tmt.catalog.models import Event
 from tmt.sandbox import intents
 
@@ -114,7 +115,7 @@ def test_pay11_stripe_is_silent_and_the_hold_is_kept(shopfront, fate):
     buyer = shopfront.buyer()
     order = buyer.reserve(2)
     buyer.open_pay_page(order)
-    line = StripeLine(shopfront)
+    line = StripeProxy(shopfront)
     line.fate = lambda call: fate if call.endswith("/cancel") else None
     shopfront.clock.move(minutes=16)
     shopfront.run_jobs()
@@ -172,7 +173,7 @@ def test_one_order_that_stripe_is_silent_about_keeps_no_other(shopfront):
     orders = [first.reserve(1), second.reserve(1)]
     silent = first.open_pay_page(orders[0])
     second.open_pay_page(orders[1])
-    line = StripeLine(shopfront)
+    line = StripeProxy(shopfront)
     line.fate = lambda call: "lost" if silent in call else None
     shopfront.clock.move(minutes=16)
     shopfront.run_jobs()

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from tests.stripe_line import StripeLine
+from tests.stripe_proxy import StripeProxy
 from tmt.checkout.models import Order
 
 pytestmark = pytest.mark.usefixtures("sound")
@@ -104,7 +104,7 @@ def test_pay15_too_many_at_once_is_tried_again_at_once(shopfront, sandbox):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
     sandbox.refuse(CREATE, 429, times=2)
-    line = StripeLine(shopfront)
+    line = StripeProxy(shopfront)
     pi = buyer.open_pay_page(order)
     assert line.count(CREATE) == 3
     assert intents(shopfront, order) == [pi]

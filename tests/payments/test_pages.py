@@ -6,7 +6,8 @@ from datetime import datetime
 
 import pytest
 
-from tests.stripe_line import StripeLine, change_at_stripe
+from tests.sandbox_store import change_at_stripe
+from tests.stripe_proxy import StripeProxy
 
 pytestmark = pytest.mark.usefixtures("sound")
 
@@ -124,7 +125,7 @@ def test_stripe_does_not_answer_on_the_way_back(shopfront, fate):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
     shopfront.confirm(buyer.open_pay_page(order))
-    line = StripeLine(shopfront)
+    line = StripeProxy(shopfront)
     line.fate = lambda _call: fate
     answer = buyer.get(f"/orders/{order.token}/return")
     assert answer.status_code == 200
@@ -138,7 +139,7 @@ def test_a_free_order_asks_nothing_of_stripe_on_any_page(shopfront):
     free = shopfront.event.ticket_types[0]
     shopfront.shop.db.transaction(lambda s: setattr(s.get_one(type(free), free.id), "price", 0))
     buyer = shopfront.buyer()
-    line = StripeLine(shopfront)
+    line = StripeProxy(shopfront)
     order = buyer.reserve(1)
     for page in ("", "/pay", "/return", "/status"):
         assert buyer.get(f"/orders/{order.token}{page}").status_code == 200

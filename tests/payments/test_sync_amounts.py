@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from tests.invariants import check_money
-from tests.stripe_line import change_at_stripe
+from tests.sandbox_store import change_at_stripe
 from tmt.checkout.states import Trigger
 from tmt.payments.models import Refund
 from tmt.payments.sync import Outcome, sync_payment_intent

@@ -6,9 +6,9 @@ import multiprocessing
 
 import pytest
 
-from tests import processes
+from tests import race_workers
 from tests.invariants import check_money
-from tests.stripe_line import StripeLine
+from tests.stripe_proxy import StripeProxy
 
 pytestmark = pytest.mark.usefixtures("sound")
 CREATE = "POST /v1/payment_intents"
@@ -28,7 +28,7 @@ def intents(shopfront):
 def test_pay13_the_answer_is_lost_and_the_next_try_finds_the_same(shopfront, fate, expected):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
-    line = StripeLine(shopfront)
+    line = StripeProxy(shopfront)
     line.fate = lambda call: fate if call == CREATE else None
     page = buyer.get(f"/orders/{order.token}/pay")
     assert page.status_code == 503
@@ -52,11 +52,11 @@ def test_pay13_the_process_dies_and_the_next_one_gets_the_same(shopfront, after)
     order = shopfront.place_directly(1)
     settings = shopfront.shop.settings.model_dump()
     child = multiprocessing.get_context("spawn").Process(
-        target=processes.die_while_creating, args=(settings, order.id, after)
+        target=race_workers.die_while_creating, args=(settings, order.id, after)
     )
     child.start()
     child.join(60)
-    assert child.exitcode == processes.DIED
+    assert child.exitcode == race_workers.DIED
     before = intents(shopfront)
     assert len(before) == int(after)
     assert shopfront.payment(order).payment_intent_id is None
@@ -70,7 +70,7 @@ def test_pay13_the_order_ends_while_stripe_makes_its_payment_intent(shopfront):
     """What comes back then is canceled at once: nobody was told its secret."""
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
-    line = StripeLine(shopfront)
+    line = StripeProxy(shopfront)
 
     def give_up(call):
         if call == CREATE:

@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import select, update
 
 from tests.invariants import check_money
-from tests.stripe_line import StripeLine, change_at_stripe, wait_for_event
+from tests.sandbox_store import change_at_stripe
+from tests.stripe_proxy import StripeProxy, wait_for_event
 from tmt.catalog.models import Event
 from tmt.core.mail_transport import file_name
 from tmt.core.mailer import domain_of, message_id
@@ -167,7 +168,7 @@ def test_pay02_the_refunds_answer_is_lost_and_it_is_still_one(shopfront, fate):
     late, pi = expired_but_payable(shopfront, ana)
     eva.reserve(1)
     shopfront.confirm(pi)
-    line = StripeLine(shopfront)
+    line = StripeProxy(shopfront)
     line.fate = lambda call: fate if call == "POST /v1/refunds" else None
     ana.get(f"/orders/{late.token}/return")
     shopfront.run_jobs()

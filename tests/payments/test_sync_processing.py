@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.stripe_line import change_at_stripe
+from tests.sandbox_store import change_at_stripe
 from tmt.checkout.states import Trigger
 from tmt.payments.sync import Outcome, sync_payment_intent
 

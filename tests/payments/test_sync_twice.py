@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tests.invariants import check_money
 from tests.racing import together
-from tests.stripe_line import StripeLine, wait_for_event
+from tests.stripe_proxy import StripeProxy, wait_for_event
 from tmt.payments.models import Payment
 
 pytestmark = pytest.mark.usefixtures("sound")
@@ -108,7 +108,7 @@ def test_pay07_the_return_page_believes_no_parameter(shopfront, redirect_status)
     foreign = shopfront.stripe.v1.payment_intents.create({"amount": 7500, "currency": "usd"})
     shopfront.confirm(foreign.id)
     params = {"redirect_status": redirect_status, "payment_intent": foreign.id}
-    line = StripeLine(shopfront)
+    line = StripeProxy(shopfront)
     answer = buyer.get(f"/orders/{order.token}/return", params=params)
     assert line.calls == [f"GET /v1/payment_intents/{pi}"]
     assert "order-held" in answer.text

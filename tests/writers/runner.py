@@ -25,7 +25,8 @@ ACTS = [buy] * 26 + [deliver] * 12 + [find] * 5 + [create] * 3
 WRITERS = len(ACTS) + SWEEPERS + 2
 _WARM_UP = 5.0
 _BAD_LINE = re.compile(
-    r"[^\n]*(?:locked|busy|jobs\.failed|trigger_failed|limits\.unavailable|not_stored|Traceback)[^\n]*"
+    r"[^\n]*(?:locked|busy|jobs\.failed|trigger_failed|limits\.unavailable|not_stored|Traceback)"
+    r"[^\n]*"
 )
 
 
