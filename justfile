@@ -44,7 +44,7 @@ types:
 
 # The long trials: writers, then chaos on both databases
 trials minutes="2":
-    python -m tests.writers --seconds 60 --database SQLite
+    python -m tests.writers --seconds 60
     python -m tests.chaos --minutes {{ minutes }} --database sqlite
     python -m tests.chaos --minutes {{ minutes }} --database postgresql
 
