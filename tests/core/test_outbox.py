@@ -104,7 +104,7 @@ def test_failures_wait_longer_each_time_and_are_parked_in_the_end(db, clock):
     def handler(key, payload):
         raise RuntimeError("still broken")
 
-    for attempt in range(1, queued_rows.PARKED_AFTER + 1):
+    for attempt in range(1, queued_rows.MAX_ATTEMPTS + 1):
         drain(db, clock, handler)
         drain(db, clock, handler)
         row = rows(db)[0]
@@ -115,7 +115,7 @@ def test_failures_wait_longer_each_time_and_are_parked_in_the_end(db, clock):
     assert (row.state, row.last_error) == ("parked", "RuntimeError: still broken")
     clock.move(days=30)
     assert drain(db, clock, handler) == 0
-    assert rows(db)[0].attempts == queued_rows.PARKED_AFTER
+    assert rows(db)[0].attempts == queued_rows.MAX_ATTEMPTS
 
 
 def test_a_parked_row_can_be_reopened(db, clock):
@@ -124,7 +124,7 @@ def test_a_parked_row_can_be_reopened(db, clock):
 
     def park(session):
         row = session.scalars(select(OutboxRow)).one()
-        row.parked_at, row.attempts, row.last_error = now, queued_rows.PARKED_AFTER, "x"
+        row.parked_at, row.attempts, row.last_error = now, queued_rows.MAX_ATTEMPTS, "x"
 
     db.transaction(park)
     assert drain(db, clock, lambda key, payload: None) == 0

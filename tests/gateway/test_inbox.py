@@ -279,7 +279,7 @@ def test_wh07_a_parked_event_shows_on_the_health_page_until_it_is_done(shopfront
     body = stripes_own(shopfront, SUCCEEDED, pi)
     shopfront.deliver(body)
     with without_table(shopfront, "tickets"):
-        for _ in range(queued_rows.PARKED_AFTER):
+        for _ in range(queued_rows.MAX_ATTEMPTS):
             shopfront.shop.jobs.run("inbox")
             shopfront.clock.move(hours=7)
     assert found(shopfront, body).state == "parked"

@@ -1,8 +1,7 @@
 """The states of an order, and the one function that changes them.
 
-held ──▶ paid, processing, expired, canceled; processing ──▶ paid, held, expired;
-expired and canceled ──▶ paid when the money comes late and there are tickets left; paid ──▶
-refunded.
+held ──▶ paid, processing, expired, canceled; processing ──▶ paid, held, expired, canceled;
+expired and canceled ──▶ paid when a late payment finds tickets left; each of them ──▶ refunded.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class Trigger(StrEnum):
     STAFF = "staff"
 
 
-# These have just read the payment's state from Stripe.
+# Whatever acts on the payment's state at Stripe.
 _STRIPE = set(Trigger) - {Trigger.FREE, Trigger.STAFF}
 
 TRANSITIONS: dict[tuple[OrderStatus, OrderStatus], set[Trigger]] = {

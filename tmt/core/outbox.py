@@ -18,8 +18,8 @@ from tmt.core.clock import Clock
 from tmt.core.database import Base, Database, InsertIfAbsent
 from tmt.core.errors import NotFound
 
-# A handler sends the mail or the refund, with the row's key as its idempotency key. It may run
-# again after it succeeded: a crash can hide its success.
+# A handler gets the row's key and payload. It may run again after it succeeded, as a crash can hide
+# its success: so what it does outside needs a key of its own there.
 Handler = Callable[[str, dict[str, Any]], None]
 
 

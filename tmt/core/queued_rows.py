@@ -2,7 +2,7 @@
 
 A worker claims due rows with a lease, handles one after the other, and marks each done or failed.
 A worker that dies loses nothing: its leases run out. A row that keeps failing waits longer each
-time, with jitter, and is parked after two weeks of that, for a person to look at.
+time, with jitter, and is parked after 80 attempts, about two weeks, for a person to look at.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from tmt.core.log import redact_text
 log = structlog.get_logger(__name__)
 
 LEASE = timedelta(minutes=5)
-PARKED_AFTER = 80
+MAX_ATTEMPTS = 80
 _MAX_WAIT = timedelta(hours=6)
 _MAX_ERROR_LENGTH = 500
 
@@ -72,7 +72,7 @@ class QueuedRow:
             return "done"
         if self.parked_at:
             return "parked"
-        return "failing" if self.attempts else "waiting"
+        return "failing" if self.last_error else "waiting"
 
     def log_fields(self) -> dict[str, Any]:
         """What names the row in a log line; no personal data."""
@@ -176,7 +176,7 @@ def claim(session: Session, table: type[Row], now: datetime, limit: int) -> Sequ
 def mark_done(
     session: Session, table: type[QueuedRow], row_id: int, now: datetime, **columns: str
 ) -> bool:
-    """Marks the row done; False when it already was, so that its effect is not repeated.
+    """Marks the row done; False when it already was.
 
     `columns` are other columns that are set with it.
     """
@@ -216,7 +216,7 @@ def mark_failed(
     row.last_error = redact_text(error)[:_MAX_ERROR_LENGTH]
     row.leased_until = None
     row.due_at = now + backoff(row.attempts)
-    if permanent or (row.attempts >= PARKED_AFTER and not retry_forever):
+    if permanent or (row.attempts >= MAX_ATTEMPTS and not retry_forever):
         row.parked_at = now
 
 
@@ -225,7 +225,7 @@ def reopen(session: Session, table: type[QueuedRow], row_id: int, now: datetime)
     row = session.get_one(table, row_id, with_for_update=True)
     row.done_at = row.parked_at = row.leased_until = None
     row.due_at = now
-    row.attempts = 0
+    row.attempts, row.last_error = 0, None
 
 
 def backoff(attempts: int) -> timedelta:
@@ -251,7 +251,7 @@ def backlog(session: Session, table: type[QueuedRow], now: datetime) -> Backlog:
     due = session.scalar(select(func.min(table.due_at)).where(open_rows, free))
     count = select(func.count()).select_from(table)
     return Backlog(
-        failing=session.scalar(count.where(open_rows, table.attempts > 0)) or 0,
+        failing=session.scalar(count.where(open_rows, table.last_error.is_not(None))) or 0,
         parked=session.scalar(count.where(table.done_at.is_(None), table.parked_at.is_not(None)))
         or 0,
         unclaimed=max(now - due, timedelta()) if due else timedelta(),

@@ -47,7 +47,7 @@ class InboxRow(queued_rows.QueuedRow, Base):
     outcome: Mapped[str | None] = mapped_column(String(12))
 
     def as_event(self) -> StripeEvent:
-        """The event as it was received."""
+        """The event, with what is stored of its object."""
         created = int(self.stripe_created.timestamp())
         return StripeEvent(
             self.event_id, self.type, created, self.livemode, self.api_version, self.object

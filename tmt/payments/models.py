@@ -60,8 +60,9 @@ class Refund(IdempotentCall, Base):
     """A refund: the row first, then Stripe's refund (`stripe_id`), then its result.
 
     A refund that was created elsewhere, as in Stripe's dashboard, has no idempotency key.
-    `tickets` are the numbers of the tickets that it made void; over nothing, they became void
-    without money, and Stripe knows nothing of it.
+    `tickets` are the numbers of the tickets that were refunded one by one, and became void with it;
+    empty for a refund of the whole order or of an amount. With an amount of 0 they became void
+    without a refund at Stripe.
     """
 
     __tablename__ = "refunds"

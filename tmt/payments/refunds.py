@@ -1,7 +1,7 @@
 """Refunds: the row first, in the transaction that decides; the call second; the result last.
 
-A row reserves its amount from the moment it is written, so that never more is refunded than came
-in. What Stripe says of a refund, of ours or one created in its dashboard, is recorded under
+A row reserves its amount from the moment it is written, so that no more is refunded than was
+received. What Stripe says of a refund, of ours or one created in its dashboard, is recorded under
 Stripe's id, and totals are computed from the rows.
 """
 
@@ -139,7 +139,7 @@ def request_refund(
 ) -> Refund:
     """Writes a refund of the amount (minor units) and puts its call to Stripe into the outbox.
 
-    Over nothing it only records which tickets became void.
+    With an amount of 0 it only records which tickets became void.
     """
     refund = Refund(
         payment_id=payment.id,
@@ -191,8 +191,8 @@ def send_refund(shop: Shop, gateway: Gateway, _key: str, payload: dict[str, Any]
     except AuthenticationFailed:
         raise
     except (InvalidState, InvalidRequest) as error:
-        # Somebody was faster in Stripe's dashboard, or a dispute was. What exists there is recorded
-        # first, so that the shop knows how much is left.
+        # The payment was refunded in Stripe's dashboard or disputed meanwhile. Refunds that exist
+        # there are recorded first, so that the shop knows how much is left.
         for other in gateway.list_refunds(payment_intent=payment_intent):
             record_refund(shop, other, Trigger.RECONCILER)
         reason = error.code or error.name

@@ -1,8 +1,8 @@
-"""Sync: the one place where an order becomes paid.
+"""Sync: applies a PaymentIntent to its order. `fulfill` is the one place where an order is paid.
 
-Webhook, return page, order page, the JSON endpoint, the reconciler and the end of a hold all
-bring the PaymentIntent that they read from Stripe here. Whoever comes first applies it, under the
-order's lock, in one transaction; the others find it done. A PaymentIntent pays an order only if
+Webhook, return page, pay page, the JSON endpoint, the reconciler and the end of a hold all call
+`sync_payment_intent` with what they read from Stripe. The first one applies it, under the order's
+lock, in one transaction; the others find it done. A PaymentIntent pays an order only if
 its id is stored on that order, and only with the order's amount and currency.
 """
 
@@ -33,10 +33,10 @@ from tmt.tickets.issue import issue
 
 log = structlog.get_logger(__name__)
 
-# The alert for each reason why money that has come is refunded at once.
+# The alert for each reason why a payment is refunded at once.
 _ALERTS = {"mismatch": "amount_mismatch", "too_late": "too_late", "no_event": "no_event"}
-# A card payment has succeeded or failed by then; only for a bank the buyer is sent a mail.
-_CARD_PROCESSING = timedelta(minutes=10)
+# A card payment has succeeded or failed by then; only a bank debit is worth a mail.
+_PROCESSING_MAIL_DELAY = timedelta(minutes=10)
 
 
 class Outcome(StrEnum):
@@ -169,14 +169,14 @@ def _succeeded(context: SyncContext) -> Outcome:
     payment.amount_received, payment.received_currency = intent.amount_received, intent.currency
     session.flush()
     if (intent.amount_received, intent.currency) != (payment.amount, payment.currency):
-        return _refund(context, "mismatch")
+        return _close_and_refund(context, "mismatch")
     if remaining(session, payment) == 0:
-        # Refunded in Stripe's dashboard, or lost to a bank, before we heard of the payment.
-        return _refund(context, "already_refunded")
+        # Refunded in Stripe's dashboard, or lost in a dispute, before its success was applied.
+        return _close_and_refund(context, "already_refunded")
     if not is_upcoming(order.event, context.now):
-        return _refund(context, "no_event")
+        return _close_and_refund(context, "no_event")
     if order.status.is_abandoned and not _hold_again(context):
-        return _refund(context, "too_late")
+        return _close_and_refund(context, "too_late")
     fulfill(session, order, context.trigger, context.now)
     # Stripe may have reported a dispute before the payment that it is about.
     if get_disputes(session, order.id):
@@ -194,8 +194,8 @@ def _hold_again(context: SyncContext) -> bool:
     return True
 
 
-def _refund(context: SyncContext, reason: str) -> Outcome:
-    """Refunds all that was received, and ends the order as refunded."""
+def _close_and_refund(context: SyncContext, reason: str) -> Outcome:
+    """Ends the order as refunded, and refunds what is left of the payment."""
     session, order, payment, now = context.session, context.order, context.payment, context.now
     amount = remaining(session, payment)
     if order.status.holds_stock:
@@ -216,7 +216,7 @@ def _processing(context: SyncContext) -> Outcome:
     now = context.now
     transition(context.session, context.order, OrderStatus.PROCESSING, context.trigger, now)
     key, payload = f"processing-{context.payment.id}", {"order": context.order.id}
-    due = now + _CARD_PROCESSING
+    due = now + _PROCESSING_MAIL_DELAY
     outbox.put(context.session, "payment_processing", key, payload, now, due=due)
     return Outcome.PROCESSING
 
