@@ -19,7 +19,7 @@ from tmt.gateway.types import (
 # The entry of a refund's metadata that names the row in our table.
 REFUND_REFERENCE = "tmt_refund"
 
-_MAX_LENGTH, _MAX_TYPE_LENGTH = 255, 120
+_MAX_LENGTH, _MAX_TYPE_LENGTH, _MAX_CODE_LENGTH = 255, 120, 80
 _MAX_NUMBER = 253_402_300_799  # The end of the year 9999, in Unix seconds.
 
 # The fields of an event's object that are stored: enough to act on and to retrieve it, nothing
@@ -35,6 +35,7 @@ _STORED_FIELDS = frozenset(
 def payment_intent(source: Any) -> PaymentIntent:
     """The SDK's PaymentIntent."""
     error = source.last_payment_error
+    code = getattr(error, "decline_code", None) or getattr(error, "code", None)
     return PaymentIntent(
         id=source.id,
         status=PaymentIntentStatus(source.status),
@@ -45,9 +46,7 @@ def payment_intent(source: Any) -> PaymentIntent:
         livemode=source.livemode,
         payment_method=_id(source.payment_method),
         metadata=source.metadata.to_dict() if source.metadata else {},
-        error_code=(
-            getattr(error, "decline_code", None) or getattr(error, "code", None) if error else None
-        ),
+        error_code=code[:_MAX_CODE_LENGTH] if code else None,
         client_secret=source.client_secret,
     )
 

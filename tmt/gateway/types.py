@@ -69,11 +69,14 @@ class RefundStatus(StripeStatus):
     def may_follow(self, before: RefundStatus) -> bool:
         """Whether a refund can have moved here from `before`.
 
-        Statuses move forward only, but a refund that has succeeded can still fail, weeks later.
+        Statuses move forward only, but a refund that has succeeded can still fail, weeks later. A
+        status that is not listed has no place in this order: it may follow and be followed.
         """
         if before == self or before.is_failed:
             return False
-        return _REFUND_ORDER.get(self, 1) >= _REFUND_ORDER.get(before, 1)
+        if not self.is_known or not before.is_known:
+            return True
+        return _REFUND_ORDER[self] >= _REFUND_ORDER[before]
 
 
 _REFUND_ORDER: dict[RefundStatus, int] = {

@@ -15,6 +15,9 @@ from tmt.gateway.types import DisputeStatus, PaymentIntentStatus, RefundStatus
 # one whose status is not known yet: money must not be refunded twice.
 FAILED_REFUNDS = (RefundStatus.FAILED, RefundStatus.CANCELED)
 
+# Long enough for statuses that Stripe may add.
+STATUS_LENGTH = 64
+
 
 class IdempotentCall:
     """The columns of a row that stands for one call to Stripe, however often it is made.
@@ -45,7 +48,7 @@ class Payment(IdempotentCall, Base):
     order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), index=True, unique=True)
     payment_intent_id: Mapped[str | None] = mapped_column(String(255), unique=True)
     status: Mapped[PaymentIntentStatus] = mapped_column(
-        EnumText(PaymentIntentStatus, 32), default=PaymentIntentStatus.NEW
+        EnumText(PaymentIntentStatus, STATUS_LENGTH), default=PaymentIntentStatus.NEW
     )
     amount: Mapped[int]
     currency: Mapped[str] = mapped_column(String(3))
@@ -71,7 +74,7 @@ class Refund(IdempotentCall, Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     payment_id: Mapped[int] = mapped_column(ForeignKey("payments.id"), index=True)
     stripe_id: Mapped[str | None] = mapped_column(String(255), unique=True)
-    status: Mapped[RefundStatus] = mapped_column(EnumText(RefundStatus, 20))
+    status: Mapped[RefundStatus] = mapped_column(EnumText(RefundStatus, STATUS_LENGTH))
     reason: Mapped[str] = mapped_column(String(30))
     failure_reason: Mapped[str | None] = mapped_column(String(80))
     amount: Mapped[int]
@@ -89,7 +92,7 @@ class Dispute(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     payment_id: Mapped[int] = mapped_column(ForeignKey("payments.id"), index=True)
     stripe_id: Mapped[str] = mapped_column(String(255), unique=True)
-    status: Mapped[DisputeStatus] = mapped_column(EnumText(DisputeStatus, 32))
+    status: Mapped[DisputeStatus] = mapped_column(EnumText(DisputeStatus, STATUS_LENGTH))
     reason: Mapped[str] = mapped_column(String(80))
     amount: Mapped[int]
     currency: Mapped[str] = mapped_column(String(3))

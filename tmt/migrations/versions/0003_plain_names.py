@@ -44,6 +44,10 @@ def upgrade() -> None:
     op.drop_index("uq_payments_open", table_name="payments")
     op.drop_index("ix_payments_order_id", table_name="payments")
     op.create_index("ix_payments_order_id", "payments", ["order_id"], unique=True)
+    if op.get_bind().dialect.name == "postgresql":
+        # Room for statuses that Stripe may add; SQLite does not enforce the length.
+        for table in ("payments", "refunds", "disputes"):
+            op.alter_column(table, "status", type_=sa.String(64))
     _rename_values("outbox", "kind", _OUTBOX_KINDS)
     _rename_values("cursors", "name", _CURSORS)
     _rename_values("operator_alerts", "kind", _ALERT_KINDS)
