@@ -14,7 +14,7 @@ from filelock import FileLock
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 import tmt.factory  # noqa: F401 - knows every table
-from tests import hypotheses
+from tests import compiled, hypotheses
 from tests.invariants import check_stock, check_tickets
 from tests.sandbox.driver import Driver
 from tests.servers import BROWSER_FLAGS, Postgres, find_browser
@@ -36,6 +36,7 @@ class ShopDriver(Driver):
 
 DATABASES = ("sqlite", "postgresql")
 hypotheses.register()
+compiled.keep_between_applications()
 
 
 def pytest_configure(config: pytest.Config) -> None:
