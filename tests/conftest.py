@@ -40,8 +40,21 @@ compiled.keep_between_applications()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers the marker by which a test names the cases that it shows (tests/test_cases.py)."""
+    """Registers the markers; tests/test_cases.py says what a case is."""
     config.addinivalue_line("markers", 'case(id, ...): the collected failures, e.g. "WH-01"')
+    config.addinivalue_line("markers", "databases(name, ...): run on these alone, not on both")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Drops what a test's nearest `databases` marker does not name."""
+    items[:] = filter(_is_on_its_database, items)
+
+
+def _is_on_its_database(item: pytest.Item) -> bool:
+    marker = item.get_closest_marker("databases")
+    call = getattr(item, "callspec", None)
+    kind = call.params.get("database_url") if call else None
+    return marker is None or kind is None or kind in marker.args
 
 
 @pytest.fixture(scope="session")

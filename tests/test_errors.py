@@ -8,6 +8,8 @@ from sqlalchemy import text
 
 from tests.shopfront import Shopfront
 
+pytestmark = pytest.mark.databases("sqlite")
+
 TEXTS = {
     "es": {404: "Página no encontrada", 405: "No ha funcionado", 503: "Un momento, por favor"},
     "en": {404: "Page not found", 405: "That did not work", 503: "One moment, please"},

@@ -14,6 +14,8 @@ from tests.core.test_log import lines as lines
 from tests.shopfront import SECRET_KEY, SIGNING_SECRET
 from tmt.payments.refunds import issue_refund
 
+pytestmark = pytest.mark.databases("sqlite")
+
 MARKERS = ("markerperson", "markermail")
 # Where the shop keeps who has ordered what; nowhere else.
 KNOWN = {

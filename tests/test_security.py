@@ -14,7 +14,7 @@ from tmt.core.errors import RateLimited
 from tmt.core.ids import new_token
 from tmt.core.limits import Limits
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.databases("sqlite")]
 
 # Every route of the shop, by who may open it. A new one fails the test until it stands here.
 PUBLIC = {

@@ -19,6 +19,8 @@ from babel.messages.pofile import read_po
 from tests.shopfront import Shopfront
 from tmt.core.i18n import CATALOGUES, choose_spanish, gettext, ngettext, use_locale
 
+pytestmark = pytest.mark.databases("sqlite")
+
 ROOT = Path(__file__).parent.parent
 METHODS = [
     ("**/sandbox/**", "ignore"),

@@ -17,6 +17,8 @@ from tests.api.test_envelope import refused
 from tmt.api.schemas import BadRequest, read_create, read_data
 from tmt.core.money import CURRENCIES
 
+pytestmark = pytest.mark.databases("sqlite")
+
 BAD_AMOUNT = "El monto es requerido y debe ser mayor a 0"
 BAD_CURRENCY = "La moneda no es válida"
 BAD_METADATA = "Los metadatos no son válidos"
@@ -151,6 +153,7 @@ def test_metadata_at_stripes_limits_is_accepted(shopfront):
     assert len(created(shopfront, metadata=replaced).metadata.to_dict()) == 50
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_one_key_creates_one_payment_intent_also_later(shopfront):
     def make():
         data = {"amount": 75, "metadata": {"cart": "7"}}
@@ -167,6 +170,7 @@ def test_one_key_creates_one_payment_intent_also_later(shopfront):
     assert len(without | {first["payment_intent_id"]}) == 3
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_one_key_at_the_same_instant_creates_one_payment_intent(shopfront):
     answers = []
     start = threading.Barrier(6)

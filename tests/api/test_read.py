@@ -7,6 +7,8 @@ import pytest
 from tests.api.test_envelope import readable_from_anywhere
 from tests.invariants import check_money, check_stock, check_tickets
 
+pytestmark = pytest.mark.databases("sqlite")
+
 
 def create(front, amount=75, currency="usd", **data):
     answer = front.api("create_payment_intent", {"amount": amount, "currency": currency, **data})

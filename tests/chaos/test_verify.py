@@ -18,6 +18,8 @@ from tests.invariants import Verifier, compare_stock
 from tests.shopfront import Shopfront
 from tmt.catalog.models import Event
 
+pytestmark = pytest.mark.databases("sqlite")
+
 
 def test_the_same_seed_draws_the_same_plan() -> None:
     assert make_plan(7, 120) == make_plan(7, 120)

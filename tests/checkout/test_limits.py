@@ -7,7 +7,7 @@ import pytest
 from tests.stripe_proxy import wait_for_event
 from tmt.core.ids import new_token
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.databases("sqlite")]
 
 
 def place(buyer, number):

@@ -18,7 +18,7 @@ from tmt.core.ids import new_token
 from tmt.core.money import AmountOutOfRange
 from tmt.payments.models import Payment
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.databases("sqlite")]
 
 
 def in_english(buyer):
@@ -36,6 +36,7 @@ def change(shopfront, table, row_id, **values):
     shopfront.shop.db.transaction(lambda s: s.execute(query))
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_placing_holds_the_tickets_and_freezes_the_lines(shopfront):
     order = shopfront.buyer().reserve(2, 1)
     assert shopfront.stock() == (3, 0)
@@ -50,6 +51,7 @@ def test_placing_holds_the_tickets_and_freezes_the_lines(shopfront):
     assert (payment.amount, payment.currency, payment.status) == (17500, "usd", "new")
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_the_same_form_twice_is_one_order(shopfront):
     buyer = shopfront.buyer()
     token = buyer.form()["checkout_token"]
@@ -59,6 +61,7 @@ def test_the_same_form_twice_is_one_order(shopfront):
     assert shopfront.stock() == (2, 0)
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 @pytest.mark.parametrize("tickets_left", [1, 40])
 def test_the_same_form_at_the_same_instant_is_one_order(shopfront, tickets_left):
     """With one ticket left too: the second tab must not show that it is sold out."""
@@ -118,6 +121,7 @@ def test_a_type_that_sold_out_meanwhile_is_an_error_and_the_rest_stays(shopfront
     assert shopfront.stock() == (0, 0)
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_when_others_bought_first_the_form_is_shown_again(shopfront):
     change(shopfront, Event, shopfront.event.id, capacity=3)
     answer = in_english(shopfront.buyer()).place(2, 2)
@@ -170,6 +174,7 @@ def test_mon03_a_total_below_the_least_is_refused(shopfront, currency, price):
     assert shopfront.place_directly(2, shown_prices=prices).total == 2 * price
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_a_free_order_is_paid_without_stripe(shopfront):
     free = shopfront.event.ticket_types[1]
     change(shopfront, TicketType, free.id, price=0)
@@ -192,6 +197,7 @@ def test_an_event_that_is_not_published_sells_nothing(shopfront, status):
     assert not orders(shopfront)
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_i8_a_token_that_no_database_takes_is_no_fault_of_ours(shopfront):
     for token in ("\x00" * 22, "x\x00y", "ñ" * 22):
         assert shopfront.buyer().place(1, checkout_token=token).status_code == 422

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from tests.shopfront import add_event
 from tmt.checkout.models import Order, OrderStatus, OrderTransition
@@ -116,6 +117,22 @@ def test_an_illegal_transition_writes_nothing(db):
     with db.reading() as session:
         assert session.get_one(Order, order_id).status == OrderStatus.REFUNDED
         assert not session.scalars(select(OrderTransition)).all()
+
+
+@pytest.mark.databases("postgresql")
+def test_a_locked_order_is_nobody_elses_until_the_transaction_ends(db):
+    """SQLite's transactions keep each other out from their start, with or without it."""
+    order_id = an_order(db, OrderStatus.HELD)
+    lock = select(Order.id).where(Order.id == order_id).with_for_update(nowait=True)
+
+    def unit(session):
+        lock_order(session, order_id)
+        with db.engine.connect() as other, pytest.raises(OperationalError, match="obtain lock"):
+            other.execute(lock)
+
+    db.transaction(unit)
+    with db.engine.connect() as other:
+        assert other.scalar(lock) == order_id
 
 
 def test_an_order_that_does_not_exist_cannot_be_locked(db):

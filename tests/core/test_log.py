@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from tests.shopfront import PUBLISHABLE_KEY, SECRET_KEY, SIGNING_SECRET
 from tmt.core import log
 
+pytestmark = pytest.mark.databases("sqlite")
+
 SECRETS = (
     "sk_live_51HxYz",
     "rk_test_51HxYz",

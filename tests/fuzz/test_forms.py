@@ -15,6 +15,8 @@ from tests.invariants import check_stock
 from tmt.catalog.models import Event, TicketType
 from tmt.core.ids import new_token
 
+pytestmark = pytest.mark.databases("postgresql")
+
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 _COUNTS = st.integers(-3, 12).map(str) | st.sampled_from(
     ["", "1.5", "1e3", "٣", "²", " 2 ", "+1", "0x1", "1" * 400, "-0", "NaN", "1\x00", "00002"]

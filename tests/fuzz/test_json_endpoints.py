@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from tests.fuzz.raw_client import RawClient, intents, state, unchanged
 from tests.fuzz.strategies import HEADERS, IDS, TEXTS, bodies, nearly, written
 
+pytestmark = pytest.mark.databases("postgresql")
+
 CREATE, CONFIRM, GET = (
     f"/stripe_{name}" for name in ("create_payment_intent", "confirm_payment", "get_payment_intent")
 )

@@ -16,6 +16,8 @@ from tests.shopfront import SIGNING_SECRET, rendered_event
 from tmt.core.errors import DomainError
 from tmt.gateway.types import API_VERSION
 
+pytestmark = pytest.mark.databases("postgresql")
+
 PATH = "/stripe_webhook"
 _TYPES = st.sampled_from(
     [f"payment_intent.{what}" for what in ("succeeded", "canceled", "processing", "created")]

@@ -20,6 +20,8 @@ from tests.gateway.stripe_events import (
 )
 from tests.shopfront import SIGNING_SECRET, rendered_event
 
+pytestmark = pytest.mark.databases("sqlite")
+
 RECEIVED = {"received": True}
 PING = {"id": "pi_foreign", "object": "payment_intent", "status": "succeeded"}
 
@@ -39,6 +41,7 @@ def refused(front, body, signature):
     return answer.json()["error"]
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_a_verified_event_is_received_new_or_seen_before(shopfront, event):
     for _ in range(3):
         answer = shopfront.deliver(event)
@@ -212,6 +215,7 @@ def without_inbox(front):
     return without_table(front, "stripe_events")
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 @pytest.mark.case("WH-07")
 @pytest.mark.parametrize("down", [without_database, without_inbox])
 def test_wh07_what_could_not_be_stored_is_asked_for_again(shopfront, event, down):

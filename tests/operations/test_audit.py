@@ -28,6 +28,8 @@ from tmt.payments.models import Dispute, OperatorAlert, Payment, Refund
 from tmt.payments.refunds import issue_refund
 from tmt.tickets.models import Ticket
 
+pytestmark = pytest.mark.databases("sqlite")
+
 
 @pytest.fixture
 def settings():
@@ -44,11 +46,13 @@ def get_refunds(front):
         return session.scalars(select(Refund).order_by(Refund.id)).all()
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_a_new_shop_is_sound(shopfront):
     assert_sound(shopfront)
     assert_sound(shopfront, "--offline")
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_a_shop_where_nothing_is_happening_is_sound_whatever_happened_before(shopfront):
     shopfront.place_directly(1)
     undecided, canceling = shopfront.buyer(), shopfront.buyer()

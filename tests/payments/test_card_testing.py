@@ -18,7 +18,7 @@ from tmt.gateway.inbox import InboxRow
 from tmt.payments import card_testing
 from tmt.payments.models import OperatorAlert
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.databases("sqlite")]
 DECLINED = "pm_card_visa_chargeDeclined"
 ENDED = "payment_intent_unexpected_state"
 
@@ -81,6 +81,7 @@ def buy(front):
     check_money(front)
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 @pytest.mark.case("PAY-16")
 def test_pay16_one_order_gets_ten_declines_of_500(shopfront):
     buyer = shopfront.buyer()

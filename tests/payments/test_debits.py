@@ -17,7 +17,7 @@ from tests.payments.flows import (
 )
 from tmt.catalog.models import Event
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.databases("sqlite")]
 
 
 def event_in(shopfront, **changed):

@@ -12,7 +12,7 @@ from sqlalchemy import update
 from tests.stripe_proxy import StripeProxy
 from tmt.checkout.models import Order
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.databases("sqlite")]
 
 CREATE = "POST /v1/payment_intents"
 _BROKEN = b'{"error": {"type": "api_error", "message": "An error occurred."}}'

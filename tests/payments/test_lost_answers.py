@@ -10,7 +10,7 @@ from tests.invariants import check_money
 from tests.payments.flows import paid, refunds
 from tmt.payments.refunds import issue_refund
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.databases("sqlite")]
 
 TROUBLE = ["502", "hang", "reset", "lose_answer"]
 

@@ -9,7 +9,7 @@ import pytest
 from tests.sandbox_store import change_at_stripe
 from tests.stripe_proxy import StripeProxy
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.databases("sqlite")]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tmt.catalog.import_export import export_catalogue, import_catalogue
 from tmt.catalog.models import TicketType
 from tmt.payments.refunds import issue_refund
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.databases("sqlite")]
 
 CATALOGUE = """
 events:

@@ -13,7 +13,7 @@ from tmt.checkout.states import Trigger
 from tmt.payments.models import Refund
 from tmt.payments.sync import Outcome, sync_payment_intent
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.databases("sqlite")]
 
 
 def owed(shopfront):

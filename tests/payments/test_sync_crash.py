@@ -10,7 +10,7 @@ from tests import race_workers
 from tests.invariants import check_money
 from tests.stripe_proxy import StripeProxy
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.databases("sqlite")]
 CREATE = "POST /v1/payment_intents"
 
 

@@ -12,7 +12,7 @@ from tmt.core.mail_transport import file_name
 from tmt.core.mailer import domain_of, message_id
 from tmt.core.outbox import OutboxRow
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.databases("sqlite")]
 
 
 def paid(shopfront, buyer):

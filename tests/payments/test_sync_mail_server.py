@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from tests.core.test_mail import LoopbackController
 from tmt.core.outbox import OutboxRow
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.databases("sqlite")]
 
 
 class Server:

@@ -8,7 +8,7 @@ from tests.sandbox_store import change_at_stripe
 from tmt.checkout.states import Trigger
 from tmt.payments.sync import Outcome, sync_payment_intent
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.databases("sqlite")]
 
 
 def on_its_way(shopfront, buyer):

@@ -14,7 +14,7 @@ from tmt.checkout.states import Trigger, lock_order, transition
 from tmt.payments.sync import fulfill
 from tmt.tickets.issue import get_tickets, issue, void
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.databases("sqlite")]
 
 
 def pay(shopfront, *quantities, **changed):
@@ -55,6 +55,7 @@ def test_codes_are_128_random_bits_each(shopfront):
     assert len({code[:4] for code in codes}) > 35
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_an_order_cannot_be_issued_twice(shopfront):
     order = pay(shopfront, 2)
     with pytest.raises(IntegrityError):
