@@ -74,6 +74,7 @@ def test_wh01_one_event_twenty_times(shopfront, buyer):
     at_rest(shopfront)
 
 
+@pytest.mark.databases("sqlite")
 @pytest.mark.case("WH-02")
 def test_wh02_events_in_any_order_end_the_same(shopfront, buyer):
     types = ("payment_intent.created", FAILED, SUCCEEDED, "charge.succeeded")
@@ -106,6 +107,7 @@ def _take_away(front, order):
     front.shop.db.transaction(unit)
 
 
+@pytest.mark.databases("sqlite")
 @pytest.mark.case("WH-02")
 def test_wh02_a_refusal_that_comes_late_takes_nothing_back(shopfront, buyer):
     order, pi = paid_order(shopfront, buyer)
@@ -223,6 +225,7 @@ def test_wh07_a_failing_handler_is_retried_with_back_off_and_can_be_seen(shopfro
     assert shopfront.order(order.token).status == "paid"
 
 
+@pytest.mark.databases("sqlite")
 @pytest.mark.case("WH-07")
 @pytest.mark.parametrize("settings", [{"stripe_retries": 0}])
 def test_wh07_the_inbox_in_the_terminal(shopfront, buyer):
@@ -267,12 +270,14 @@ def test_wh07_replaying_repeats_no_effect(shopfront, buyer):
     at_rest(shopfront)
 
 
+@pytest.mark.databases("sqlite")
 def test_the_terminal_names_what_is_not_there(shopfront):
     assert command(shopfront, "list").strip() == "no events"
     assert "evt_nowhere" in command(shopfront, "show", "evt_nowhere", fails=True)
     assert "evt_nowhere" in command(shopfront, "replay", "evt_nowhere", fails=True)
 
 
+@pytest.mark.databases("sqlite")
 @pytest.mark.case("WH-07")
 def test_wh07_a_parked_event_shows_on_the_health_page_until_it_is_done(shopfront, buyer):
     _, pi = paid_order(shopfront, buyer)
@@ -317,6 +322,7 @@ def _cancel_behind_stripe(front, order):
     front.shop.db.transaction(unit)
 
 
+@pytest.mark.databases("sqlite")
 @pytest.mark.case("WH-13")
 def test_wh13_unknown_types_and_shapes_have_no_effect(shopfront, buyer):
     order = buyer.reserve(1)
@@ -336,6 +342,7 @@ def test_wh13_unknown_types_and_shapes_have_no_effect(shopfront, buyer):
     assert shopfront.order(order.token).status == "held"
 
 
+@pytest.mark.databases("sqlite")
 @pytest.mark.case("WH-13")
 def test_wh13_a_foreign_payment_with_our_order_number_has_no_effect(shopfront, buyer):
     order = buyer.reserve(1)
@@ -351,6 +358,7 @@ def test_wh13_a_foreign_payment_with_our_order_number_has_no_effect(shopfront, b
     at_rest(shopfront)
 
 
+@pytest.mark.databases("sqlite")
 @pytest.mark.case("WH-15")
 def test_wh15_an_event_of_the_other_mode_has_no_effect(shopfront, buyer):
     order, pi = paid_order(shopfront, buyer)

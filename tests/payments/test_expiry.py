@@ -12,7 +12,7 @@ from tests.stripe_proxy import StripeProxy
 from tmt.catalog.models import Event
 from tmt.sandbox import intents
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.databases("sqlite")]
 
 
 @pytest.fixture
@@ -66,6 +66,7 @@ def test_reloading_does_not_renew_a_hold(shopfront):
     assert shopfront.order(order.token).expires_at == order.expires_at
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 @pytest.mark.parametrize("pay_page_seen", [True, False])
 def test_giving_up_frees_the_places_at_once(shopfront, pay_page_seen):
     buyer = shopfront.buyer()
@@ -80,6 +81,7 @@ def test_giving_up_frees_the_places_at_once(shopfront, pay_page_seen):
     assert shopfront.stock() == (0, 0)
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 @pytest.mark.parametrize("pay_page_seen", [True, False])
 def test_expiry_cancels_at_stripe_and_frees_the_places_once(shopfront, pay_page_seen):
     buyer = shopfront.buyer()
@@ -193,6 +195,7 @@ def test_pay11_giving_up_what_is_paid_leads_to_the_tickets(shopfront):
     check_money(shopfront)
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 @pytest.mark.case("PAY-11")
 def test_pay11_the_sweeper_finds_the_money_without_any_webhook(shopfront):
     buyer = shopfront.buyer()

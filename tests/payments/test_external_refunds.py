@@ -10,7 +10,7 @@ from tests.invariants import check_money
 from tests.payments.flows import alert_kinds, paid, refunds, run_until_idle, ticket_statuses
 from tmt.payments.refunds import issue_refund
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.databases("sqlite")]
 
 
 def refund_in_dashboard(shopfront, pi, **amount):
@@ -19,6 +19,7 @@ def refund_in_dashboard(shopfront, pi, **amount):
     return refund
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 @pytest.mark.case("REF-02")
 def test_ref02_a_full_refund_ends_the_order(shopfront):
     order, pi = paid(shopfront)
@@ -66,6 +67,7 @@ def test_ref02_somebody_elses_charge_is_nothing_to_us(shopfront):
     check_money(shopfront)
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 @pytest.mark.case("REF-01")
 def test_ref01_three_of_ours_two_of_theirs_every_event_twice(shopfront):
     order, pi = paid(shopfront)

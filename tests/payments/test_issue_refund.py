@@ -25,9 +25,10 @@ from tmt.payments.refunds import (
     issue_refund,
 )
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.databases("sqlite")]
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_everything_goes_back_and_the_order_ends(shopfront):
     order, pi = paid(shopfront)
     done = flask(shopfront, "refund", order.code.lower())
@@ -46,6 +47,7 @@ def test_everything_goes_back_and_the_order_ends(shopfront):
     check_money(shopfront)
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_a_ticket_goes_back_and_its_place_is_for_sale_again(shopfront):
     order, pi = paid(shopfront, 3)
     assert flask(shopfront, "refund", order.code, "--tickets", "2").exit_code == 0
@@ -132,6 +134,7 @@ def test_a_free_order_ends_with_its_tickets(shopfront):
     assert shopfront.stock() == (0, 0)
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 @pytest.mark.case("REF-04")
 def test_ref04_twenty_at_once_want_60_percent(shopfront):
     order, pi = paid(shopfront)
@@ -217,6 +220,7 @@ def test_an_alert_is_resolved_when_a_person_says_so(shopfront):
     assert flask(shopfront, "alerts", "resolve", "77").exit_code == 1
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_nothing_is_refunded_while_a_bank_disputes_it(shopfront):
     order, _pi = paid(shopfront, method="pm_card_createDispute")
     run_until_idle(shopfront)

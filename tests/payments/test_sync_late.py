@@ -14,7 +14,7 @@ from tmt.core.mailer import domain_of, message_id
 from tmt.core.outbox import OutboxRow
 from tmt.payments.models import Refund
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.databases("sqlite")]
 
 
 @pytest.fixture
@@ -51,6 +51,7 @@ def mail_file(shopfront, kind, order):
     return shopfront.shop.settings.mail_folder / file_name(key)
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 @pytest.mark.case("PAY-01")
 @pytest.mark.parametrize("status", ["expired", "canceled"])
 def test_pay01_the_places_are_still_free_and_the_buyer_gets_them(shopfront, status):
@@ -69,6 +70,7 @@ def test_pay01_the_places_are_still_free_and_the_buyer_gets_them(shopfront, stat
     check_money(shopfront)
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 @pytest.mark.case("PAY-01")
 @pytest.mark.parametrize("news", ["webhook", "return"])
 def test_pay01_the_places_are_gone_and_the_money_goes_back_once(shopfront, news):

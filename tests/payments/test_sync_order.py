@@ -12,7 +12,7 @@ from tests.invariants import check_money
 from tmt.checkout.states import Trigger
 from tmt.payments.intents import current_intent
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.databases("sqlite")]
 
 
 @pytest.fixture
@@ -89,6 +89,7 @@ def test_wh02_declined_then_canceled_in_every_order(quiet, turned):
     assert quiet.stock() == (0, 0)
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 @pytest.mark.case("WH-02")
 def test_wh02_an_old_decline_moves_a_paid_order_nowhere(quiet):
     order, pi = reserve_with_intent(quiet)

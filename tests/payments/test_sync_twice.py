@@ -12,7 +12,7 @@ from tests.racing import together
 from tests.stripe_proxy import StripeProxy, wait_for_event
 from tmt.payments.models import Payment
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.databases("sqlite")]
 
 
 def add_second_payment(shopfront, order):
@@ -39,6 +39,7 @@ def pay_or_refusal(shopfront, pi):
         return error.code
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 @pytest.mark.case("PAY-03")
 def test_pay03_tabs_at_the_same_instant_share_one_payment_intent(shopfront):
     buyer = shopfront.buyer()
@@ -51,6 +52,7 @@ def test_pay03_tabs_at_the_same_instant_share_one_payment_intent(shopfront):
     assert len(shopfront.stripe.v1.payment_intents.list().data) == 1
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 @pytest.mark.case("PAY-03")
 def test_pay03_paid_in_two_tabs_at_once_is_paid_once(shopfront):
     buyer = shopfront.buyer()
@@ -65,6 +67,7 @@ def test_pay03_paid_in_two_tabs_at_once_is_paid_once(shopfront):
     check_money(shopfront)
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 @pytest.mark.case("PAY-03")
 def test_pay03_an_order_has_one_payment(shopfront):
     buyer = shopfront.buyer()
