@@ -53,6 +53,7 @@ def place(slug: str) -> ResponseReturnValue:
     with shop.db.reading() as session:
         event = listing.find_event(session, slug)
         existing = find_by_checkout_token(session, request.form.get("checkout_token", ""))
+    web.suggest_locale(event.language)
     if existing:
         return _to_placed_order(existing)
     offers = listing.offers(event, shop.clock.now(), few=shop.settings.few_left)
@@ -246,6 +247,7 @@ def _find(shop: Shop, token: str) -> Order:
     with shop.db.reading() as session:
         order = find_order(session, token)
     log.bind(order=order.code)
+    web.suggest_locale(order.locale)
     return order
 
 
