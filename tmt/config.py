@@ -61,6 +61,7 @@ class Settings(BaseSettings):
 
     instance: Path = Field(Path("instance"), alias="TMT_INSTANCE")
     shop_name: str = Field("TMT", alias="TMT_SHOP_NAME", min_length=1)
+    language: Literal["es", "en"] = Field("es", alias="TMT_LANGUAGE")
     spanish: Literal["es", "es_419"] = Field("es", alias="TMT_SPANISH")
     hold_minutes: int = Field(15, alias="TMT_HOLD_MINUTES", ge=1, le=240)
     hold_extensions: int = Field(3, alias="TMT_HOLD_EXTENSIONS", ge=0, le=20)

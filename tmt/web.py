@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
@@ -46,6 +47,9 @@ ErrorRenderer = Callable[[int, Exception, int | None], ResponseReturnValue]
 _EXTENSION = "tmt"
 _BODY_LIMIT = 64 * 1024
 _YEAR = 365 * 24 * 3600
+# Who speaks another language of Spain or of Latin America reads Spanish rather than English.
+_READ_SPANISH = ("es", "ca", "eu", "gl", "ast", "an", "oc", "qu", "gn", "ay", "nah")
+_LOCALE_OF_LANGUAGE = {"en": "en"} | dict.fromkeys(_READ_SPANISH, "es")
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,12 @@ def session_name() -> str:
     Only for requests with a valid form: the id is derived from the CSRF token's seed.
     """
     return hashlib.sha256(str(session.get("csrf_token")).encode()).hexdigest()[:32]
+
+
+def suggest_locale(locale: str) -> None:
+    """Writes the response in the language of its event or order, if the visitor asks for none."""
+    if _requested_locale() is None:
+        g.locales.enter_context(i18n.use_locale(locale))
 
 
 def is_local(address: str | None) -> bool:
@@ -170,15 +180,26 @@ def language(code: str) -> ResponseReturnValue:
     return cast(ResponseReturnValue, response)
 
 
+def _requested_locale() -> str | None:
+    """What the visitor has chosen, or the browser asks for; None for neither."""
+    chosen = request.cookies.get("language", "")
+    if chosen in i18n.LOCALES:
+        return chosen
+    languages = [language for language, quality in request.accept_languages if quality > 0]
+    for language in languages:
+        name = language.lower().replace("_", "-").partition("-")[0]
+        if name in _LOCALE_OF_LANGUAGE:
+            return _LOCALE_OF_LANGUAGE[name]
+    # Someone who asks for German alone reads English rather than Spanish.
+    return "en" if any(language != "*" for language in languages) else None
+
+
 def _before_request() -> None:
     g.started = time.perf_counter()
     log.clear()
     log.bind(request=new_token()[:12])
-    locale = request.cookies.get("language", "")
-    if locale not in i18n.LOCALES:
-        locale = request.accept_languages.best_match(i18n.LOCALES) or i18n.DEFAULT_LOCALE
-    g.locale_block = i18n.use_locale(locale)
-    g.locale_block.__enter__()
+    g.locales = ExitStack()
+    g.locales.enter_context(i18n.use_locale(_requested_locale() or shop().settings.language))
 
 
 def _after_request(response: Response) -> Response:
@@ -202,9 +223,9 @@ def _after_request(response: Response) -> Response:
 
 
 def _teardown_request(_error: BaseException | None) -> None:
-    block = g.pop("locale_block", None)
-    if block is not None:
-        block.__exit__(None, None, None)
+    locales = g.pop("locales", None)
+    if locales is not None:
+        locales.close()
 
 
 def _init_headers(app: Flask, settings: Settings) -> None:

@@ -242,7 +242,7 @@ def test_the_demo_is_good_on_any_day(now: datetime) -> None:
 def test_the_demo_shows_every_state_and_what_shops_sell(db: Database) -> None:
     assert seed_demo(db, NOW) == 9
     with db.reading() as session:
-        cards = listing.upcoming(session, NOW, few=10)
+        cards = listing.upcoming(session, NOW, few=10).cards
         events = session.scalars(select(Event)).all()
         addresses = {event.city: event.address for event in events}
     assert {card.state for card in cards} == set(SaleState) - {SaleState.OVER}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -23,8 +24,8 @@ def save(db: Database, *events: Event) -> None:
 
 def slugs(db: Database, search: Search | None = None, now: datetime = NOW) -> list[str]:
     with db.reading() as session:
-        cards = upcoming(session, now, search or Search(), few=FEW)
-    return [card.event.slug for card in cards]
+        page = upcoming(session, now, search or Search(), few=FEW)
+    return [card.event.slug for card in page.cards]
 
 
 def state_of(event: Event, now: datetime = NOW) -> str:
@@ -113,9 +114,14 @@ def test_the_list_is_in_the_order_of_the_events_and_without_drafts_and_past_ones
     assert slugs(db) == ["now", "first", "canceled", "last"]
 
 
-@pytest.mark.parametrize("words", ["cancion", "CANCIÓN", "La Can", "ultima"])
-def test_a_search_minds_neither_case_nor_accents(db: Database, words: str) -> None:
-    save(db, new_event("a", title="La canción última"), new_event("b", title="Otra"))
+@pytest.mark.parametrize(
+    "words", ["cancion", "CANCIÓN", "La Can", "ultima la", "LODZ rocio", "strasse", "  canción\t"]
+)
+def test_a_search_finds_all_words_anywhere_without_case_and_accents(
+    db: Database, words: str
+) -> None:
+    a = {"title": "La canción última", "venue": "Am Straßeneck", "city": "Łódź"}
+    save(db, new_event("a", **a, description="Con Rocío\nMárquez"), new_event("b", title="La otra"))
     assert slugs(db, Search(q=words)) == ["a"]
 
 
@@ -134,7 +140,7 @@ def test_a_search_by_city_and_the_cities_to_choose_from(db: Database) -> None:
         new_event("d", city="Lima", status=EventStatus.DRAFT),
         new_event("e", city="Quito", starts_at=NOW - 2 * DAY, ends_at=NOW - DAY),
     )
-    assert slugs(db, Search(city="Bogotá")) == ["a"]
+    assert slugs(db, Search(city="Bogotá")) == slugs(db, Search(city="BOGOTA")) == ["a"]
     with db.reading() as session:
         assert list(listing.cities(session, NOW)) == ["Bogotá", "Madrid"]
 
@@ -152,6 +158,44 @@ def test_a_search_by_date_means_the_date_where_the_event_is(db: Database) -> Non
     assert slugs(db, Search(date=date(2027, 3, 10))) == ["auckland", "tokyo"]
 
 
+@pytest.mark.parametrize(
+    ("starts", "ends", "days"),
+    [
+        ((8, 23), (9, 6), {8}),
+        ((8, 17), (10, 14), {8, 9, 10}),
+        ((8, 0), (9, 0), {8}),
+        ((8, 23, 59), (9, 0, 30), {8}),
+    ],
+    ids=["a night", "a festival", "a whole day", "around midnight"],
+)
+def test_a_search_by_date_finds_what_starts_on_that_day_or_goes_on_through_it(
+    db: Database, starts: tuple[int, ...], ends: tuple[int, ...], days: set[int]
+) -> None:
+    zone = ZoneInfo("America/Bogota")
+    begin, end = (datetime(2027, 3, *moment, tzinfo=zone) for moment in (starts, ends))
+    times = {"starts_at": begin.astimezone(UTC), "ends_at": end.astimezone(UTC)}
+    save(db, new_event("a", time_zone="America/Bogota", **times))
+    assert {day for day in range(6, 13) if slugs(db, Search(date=date(2027, 3, day)))} == days
+
+
+def test_the_list_has_pages_with_the_count_of_all_and_leaves_nothing_out(db: Database) -> None:
+    count = 2 * listing.PAGE_SIZE + 1
+    times = [
+        {"starts_at": NOW + n * timedelta(hours=1), "ends_at": NOW + 9 * DAY} for n in range(count)
+    ]
+    save(db, *(new_event(f"e{n:03}", **times[n]) for n in range(count)))
+    with db.reading() as session:
+        pages = [upcoming(session, NOW, page=page, few=FEW) for page in (1, 2, 3, 99)]
+    assert [(page.page, page.pages, page.count) for page in pages] == [
+        (1, 3, count),
+        (2, 3, count),
+        (3, 3, count),
+        (3, 3, count),
+    ]
+    shown = [card.event.slug for page in pages[:3] for card in page.cards]
+    assert shown == [f"e{n:03}" for n in range(count)]
+
+
 @one_database
 def test_a_card_has_the_range_of_prices_and_the_first_opening(db: Database) -> None:
     types = (
@@ -160,7 +204,7 @@ def test_a_card_has_the_range_of_prices_and_the_first_opening(db: Database) -> N
     )
     save(db, new_event("a", *types))
     with db.reading() as session:
-        (card,) = upcoming(session, NOW, few=FEW)
+        (card,) = upcoming(session, NOW, few=FEW).cards
     assert (card.price_from, card.price_to) == (0, 7500)
     assert (card.state, card.sale_starts_at) == (SaleState.LATER, NOW + DAY)
 

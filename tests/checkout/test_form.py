@@ -158,3 +158,27 @@ def test_a_price_that_is_no_amount_equals_no_price(text):
     is_valid, form = post(shown_price_id_1=text)
     assert is_valid
     assert form.to_request().shown_prices == {1: -1}
+
+
+def test_an_address_that_looks_mistyped_is_accepted_when_it_is_sent_again():
+    is_valid, form = post(email="ana@gmial.com")
+    assert not is_valid
+    assert "ana@gmail.com" in form.errors["email"][0]
+    assert post(email="ana@gmial.com", email_as_typed=form.unusual_email)[0]
+    assert not post(email="ana@gmal.com", email_as_typed=form.unusual_email)[0]
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("\u0639\u0644\u06cc\u200c\u0631\u0636\u0627",) * 2,
+        ("\u0915\u094d\u200d\u0937",) * 2,
+        ("Ana\u200c Sanz\u200d", "Ana Sanz"),
+        ("\u202eAna\u202c\ufeff Sa\u00adnz", "Ana Sanz"),
+        ("Ana\x00\tSanz", "Ana Sanz"),
+    ],
+)
+def test_a_name_keeps_the_joiners_that_it_is_written_with(typed: str, name: str):
+    is_valid, form = post(name=typed)
+    assert is_valid
+    assert form.to_request().name == name

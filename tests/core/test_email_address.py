@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tmt.core.email_address import ascii_email, email_key, parse_email
+from tmt.core.email_address import ascii_email, clean_pasted, email_key, parse_email, suggest_email
 
 
 def test_case_and_width_make_no_other_address() -> None:
@@ -33,3 +33,45 @@ def test_a_buyers_address_is_put_into_its_usual_form() -> None:
     assert parse_email("Ana@EXAMPLE.com") == "Ana@example.com"
     assert parse_email("ana@xn--mnchen-3ya.example") == "ana@münchen.example"
     assert ascii_email("ana@münchen.example") == "ana@xn--mnchen-3ya.example"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Ana Ejemplo <ana@example.com>",
+        " <ana@example.com>, ",
+        "mailto:ana@example.com?subject=hola",
+        "\u202aana@example.com\u202c\r\n",
+        "“ana@example.com”;",
+        "ana@exa\u00admple.com.",
+    ],
+)
+def test_what_is_pasted_along_is_dropped(text: str) -> None:
+    assert clean_pasted(text) == "ana@example.com"
+
+
+@pytest.mark.parametrize("text", ["ana@exa mple.com", "a@b.com b@c.com", "<", "o'neil@example.com"])
+def test_an_address_itself_is_not_changed(text: str) -> None:
+    assert clean_pasted(text) == text.strip("<")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("gmial.com", "gmail.com"),
+        ("gmail.con", "gmail.com"),
+        ("gmail.co", "gmail.com"),
+        ("gmaill.com", "gmail.com"),
+        ("GNAIL.com", "gmail.com"),
+        ("hotmal.com", "hotmail.com"),
+        ("outlook.ess", "outlook.es"),
+        ("yaho.com.mx", "yahoo.com.mx"),
+        ("ymail.com", None),
+        ("gmail.com", None),
+        ("gmx.de", None),
+        ("example.com", None),
+        ("mail.example.org", None),
+    ],
+)
+def test_a_provider_that_was_mistyped_is_suggested(typed: str, meant: str | None) -> None:
+    assert suggest_email(f"Ana@{typed}") == (meant and f"Ana@{meant}")

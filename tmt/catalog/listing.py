@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import ColumnElement, and_, bindparam, false, func, or_, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from tmt.catalog.models import Event, EventStatus, TicketType, folded
 from tmt.core.errors import NotFound
 
-_MAX_EVENTS = 200
+PAGE_SIZE = 48
+_MAX_WORDS = 8
 _LISTED = (EventStatus.PUBLISHED, EventStatus.CANCELED)
 
 
@@ -62,6 +63,16 @@ class EventCard:
 
 
 @dataclass(frozen=True)
+class EventPage:
+    """One page of the list: `count` events match in all, on `pages` pages."""
+
+    cards: Sequence[EventCard]
+    count: int
+    page: int
+    pages: int
+
+
+@dataclass(frozen=True)
 class Search:
     """What the visitor looks for; each part may be left out."""
 
@@ -71,35 +82,58 @@ class Search:
 
 
 def upcoming(
-    session: Session, now: datetime, search: Search = Search(), *, few: int
-) -> list[EventCard]:
-    """Published and canceled events that are not over, soonest first, as the search asks."""
-    query = (
+    session: Session, now: datetime, search: Search = Search(), *, page: int = 1, few: int
+) -> EventPage:
+    """Published and canceled events that are not over, soonest first, as the search asks.
+
+    A page beyond the last one is the last one.
+    """
+    conditions = _conditions(session, now, search)
+    count = session.scalar(select(func.count()).select_from(Event).where(*conditions)) or 0
+    pages = max(1, -(-count // PAGE_SIZE))
+    page = min(max(page, 1), pages)
+    events = session.scalars(
         select(Event)
-        .where(Event.status.in_(_LISTED), Event.ends_at > now)
+        .where(*conditions)
         .options(selectinload(Event.ticket_types))
         .order_by(Event.starts_at, Event.id)
-        .limit(_MAX_EVENTS)
+        .limit(PAGE_SIZE)
+        .offset((page - 1) * PAGE_SIZE)
     )
-    if search.q:
-        query = query.where(Event.search_text.contains(folded(search.q), autoescape=True))
-    if search.city:
-        query = query.where(Event.city == search.city)
-    if search.date:
-        # Wide enough for every zone; the exact local date is compared afterwards.
-        noon, margin = datetime.combine(search.date, time(12), now.tzinfo), timedelta(hours=27)
-        query = query.where(Event.starts_at.between(noon - margin, noon + margin))
-    events = session.scalars(query).all()
-    if search.date:
-        zones = ((event, ZoneInfo(event.time_zone)) for event in events)
-        events = [e for e, zone in zones if e.starts_at.astimezone(zone).date() == search.date]
-    return [_card(event, now, few) for event in events]
+    return EventPage([_card(event, now, few) for event in events], count, page, pages)
 
 
 def cities(session: Session, now: datetime) -> Sequence[str]:
     """The cities of upcoming events, for the search's list."""
     query = select(Event.city).where(Event.status.in_(_LISTED), Event.ends_at > now)
     return session.scalars(query.distinct().order_by(Event.city)).all()
+
+
+def _conditions(session: Session, now: datetime, search: Search) -> list[ColumnElement[bool]]:
+    listed = [Event.status.in_(_LISTED), Event.ends_at > now]
+    conditions = listed.copy()
+    for word in folded(search.q).split()[:_MAX_WORDS]:
+        conditions.append(Event.search_text.contains(word, autoescape=True))
+    if search.city:
+        city = folded(search.city)
+        conditions.append(Event.city.in_([c for c in cities(session, now) if folded(c) == city]))
+    if search.date:
+        zones = session.scalars(select(Event.time_zone).where(*listed).distinct())
+        conditions.append(or_(false(), *(_is_on(search.date, zone) for zone in zones)))
+    return conditions
+
+
+def _is_on(day: date, zone: str) -> ColumnElement[bool]:
+    """Whether an event of this zone starts on the local day, or goes on beyond its noon.
+
+    So the second day of a festival counts, and the morning in which a night ends does not.
+    """
+    start, noon, end = (
+        datetime.combine(day + timedelta(days=days), time(hour), ZoneInfo(zone)).astimezone(UTC)
+        for days, hour in ((0, 0), (0, 12), (1, 0))
+    )
+    begins = Event.starts_at >= start
+    return and_(Event.time_zone == zone, Event.starts_at < end, or_(begins, Event.ends_at > noon))
 
 
 def find_event(session: Session, slug: str) -> Event:

@@ -18,6 +18,10 @@ _STOCK_CHECKS = (
 )
 
 
+# The columns of an event that its visitors' searches look into.
+SEARCHED = ("title", "venue", "city", "description")
+
+
 class EventStatus(StrEnum):
     """Nobody sees a draft; a canceled event is shown, but nothing of it is sold."""
 
@@ -26,10 +30,15 @@ class EventStatus(StrEnum):
     CANCELED = "canceled"
 
 
+# Letters that people type without their stroke, and that Unicode does not take apart.
+_STROKES = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe"})
+
+
 def folded(text: str) -> str:
     """The text without case and accents, for searching: 'Canción' is found by 'cancion'."""
     plain = unicodedata.normalize("NFKD", text)
-    return "".join(c for c in plain if not unicodedata.combining(c)).casefold()
+    plain = "".join(c for c in plain if not unicodedata.combining(c))
+    return " ".join(plain.casefold().translate(_STROKES).split())
 
 
 class Event(Base):
@@ -45,7 +54,7 @@ class Event(Base):
     venue: Mapped[str] = mapped_column(String(200))
     address: Mapped[str] = mapped_column(String(300))
     city: Mapped[str] = mapped_column(String(120))
-    search_text: Mapped[str] = mapped_column(String(400), default="")
+    search_text: Mapped[str] = mapped_column(Text, default="")
     starts_at: Mapped[datetime]
     ends_at: Mapped[datetime]
     time_zone: Mapped[str] = mapped_column(String(64))
@@ -65,10 +74,10 @@ class Event(Base):
         back_populates="event", order_by="TicketType.position", cascade="all, delete-orphan"
     )
 
-    @validates("title", "venue")
+    @validates(*SEARCHED)
     def _index(self, key: str, text: str) -> str:
-        title, venue = (text, self.venue) if key == "title" else (self.title, text)
-        self.search_text = folded(f"{title or ''} {venue or ''}")[:400]
+        texts = {name: getattr(self, name) for name in SEARCHED} | {key: text}
+        self.search_text = folded("\n".join(texts[name] or "" for name in SEARCHED))
         return text
 
     @property

@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 
 from tmt import web
 from tmt.catalog import listing
+from tmt.catalog.models import folded
 from tmt.catalog.poster import draw_poster
 from tmt.core.i18n import format_date, use_locale
 
@@ -26,10 +27,16 @@ def index() -> ResponseReturnValue:
     now, few = shop.clock.now(), shop.settings.few_left
     search = _search()
     with shop.db.reading() as session:
-        cards = listing.upcoming(session, now, search, few=few)
+        events = listing.upcoming(session, now, search, page=_page_number(), few=few)
         cities = listing.cities(session, now)
-    shown = {"q": search.q, "city": search.city, "date": search.date or ""}
-    return render_template("events/index.html", cards=cards, cities=cities, search=shown)
+    terms = {
+        "q": search.q,
+        # As the list of cities spells it, however it was typed.
+        "city": next((c for c in cities if folded(c) == folded(search.city)), search.city),
+        "date": search.date and search.date.isoformat(),
+    }
+    terms = {name: value for name, value in terms.items() if value}
+    return render_template("events/index.html", events=events, cities=cities, search=terms)
 
 
 @catalog.get("/posters/<slug>.svg")
@@ -54,6 +61,11 @@ def _search() -> listing.Search:
     if day and day.year not in _YEARS:
         day = None
     return listing.Search(text[:80], city[:120], day)
+
+
+def _page_number() -> int:
+    text = request.args.get("page", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 1
 
 
 def _printable(text: str) -> str:

@@ -17,7 +17,7 @@ from wtforms import Field, HiddenField, IntegerField, StringField, TextAreaField
 
 from tmt.catalog.listing import Offer, SaleState
 from tmt.core import i18n
-from tmt.core.email_address import parse_email
+from tmt.core.email_address import clean_pasted, parse_email, suggest_email
 from tmt.core.i18n import gettext as _
 from tmt.core.i18n import ngettext
 from tmt.core.ids import is_token
@@ -26,6 +26,7 @@ _NAME_LENGTH = 120
 _MAX_HOLDERS = 100
 # Longer input is not shown again.
 _SHOWN_LENGTH = 300
+_JOINERS = "\u200c\u200d"
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,9 @@ class EmailForm(FlaskForm):
             return i18n
 
     email = StringField()
+    email_as_typed = HiddenField()
+    # An address that looks mistyped: the page sends it along, so that the next time it is accepted.
+    unusual_email = ""
     # An error that belongs to no field.
     problem: str | None = None
 
@@ -64,7 +68,7 @@ class EmailForm(FlaskForm):
         return str(values[0])[:_SHOWN_LENGTH] if values else default
 
     def validate_email(self, field: Field) -> None:
-        text = (field.data or "").strip()
+        text = clean_pasted(field.data or "")
         if not text:
             raise ValidationError(_("Please enter your email address."))
         try:
@@ -73,6 +77,14 @@ class EmailForm(FlaskForm):
             raise ValidationError(
                 _("Please enter a complete email address, such as ana@example.com.")
             ) from None
+        suggestion = suggest_email(field.data)
+        if suggestion and self.email_as_typed.data != field.data:
+            # Sent again as it is, it counts: the domain may be right.
+            self.unusual_email = field.data
+            raise ValidationError(
+                _("Did you mean %(email)s? Correct the address, or send it again if it is right.")
+                % {"email": suggestion}
+            )
 
 
 class QuantityField(IntegerField):
@@ -210,6 +222,20 @@ def _whole_number(text: str) -> int:
 
 
 def _one_line(text: str) -> str:
-    """The text without control characters, on one line."""
-    visible = "".join(" " if unicodedata.category(c).startswith("C") else c for c in text)
-    return " ".join(visible.split())
+    """The text without invisible characters, on one line.
+
+    Joiners between two letters stay: Persian and the scripts of India are misspelt without them.
+    """
+    letters = []
+    for before, character, after in zip(f" {text}", text, f"{text[1:]} ", strict=False):
+        category = unicodedata.category(character)
+        joins = character in _JOINERS and _is_letter(before) and _is_letter(after)
+        if category == "Cc":
+            letters.append(" ")
+        elif joins or not category.startswith("C"):
+            letters.append(character)
+    return " ".join("".join(letters).split())
+
+
+def _is_letter(character: str) -> bool:
+    return unicodedata.category(character)[0] in "LM"

@@ -27,6 +27,10 @@ class PriceChanged(DomainError):
     """The price is not the one that the buyer saw."""
 
 
+class EmailFixed(DomainError):
+    """The order's e-mail address cannot be changed any more."""
+
+
 def place_order(
     session: Session, shop: Shop, slug: str, request: CheckoutRequest, locale: str
 ) -> Order:
@@ -74,6 +78,19 @@ def newest_orders_of(session: Session, email: str, limit: int = 20) -> list[int]
     """The ids of an e-mail address's newest orders."""
     query = select(Order.id).where(Order.email_key == email_key(email))
     return list(session.scalars(query.order_by(Order.created_at.desc()).limit(limit)))
+
+
+def change_email(session: Session, order: Order, email: str) -> bool:
+    """Sets the address of a locked order; false if it has it already.
+
+    Raises `EmailFixed` when the order has ended.
+    """
+    if order.status.is_closed:
+        raise EmailFixed(f"order {order.code} is {order.status}")
+    if order.email == email:
+        return False
+    order.email, order.email_key = email, email_key(email)
+    return True
 
 
 def order_url(settings: Settings, order: Order) -> str:

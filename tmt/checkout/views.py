@@ -48,6 +48,7 @@ def extend(token: str) -> ResponseReturnValue:
     shop = web.shop()
     with shop.db.reading() as reading:
         order = orders.find_order(reading, token)
+    web.suggest_locale(order.locale)
     try:
         holds.extend(shop, order.id)
     except holds.NoMoreTime:
@@ -96,6 +97,7 @@ def remember_checkout(slug: str, token: str) -> None:
 def _render_event(
     shop: Shop, event: Event, form: CheckoutForm | None, open_order: Order | None
 ) -> ResponseReturnValue:
+    web.suggest_locale(event.language)
     now: datetime = shop.clock.now()
     offers = listing.offers(event, now, few=shop.settings.few_left)
     return render_template(

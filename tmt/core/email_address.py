@@ -8,11 +8,45 @@ import idna
 from email_validator import validate_email
 
 _MAX_LENGTH = 254
+# Where most buyers have their mail, and real domains that look like a slip of one of them.
+_PROVIDERS = (
+    "gmail.com hotmail.com hotmail.es outlook.com outlook.es yahoo.com yahoo.es yahoo.com.mx"
+    " yahoo.com.ar icloud.com live.com googlemail.com proton.me protonmail.com telefonica.net"
+    " hotmail.co.uk yahoo.co.uk"
+).split()
+_LIKE_PROVIDERS = ("ymail.com", "email.com", "mail.com", "live.co", "love.com", "gmx.com")
 
 
 def parse_email(text: str) -> str:
     """The address in its usual form; `ValueError` where it cannot be reached from anywhere."""
     return validate_email(text, check_deliverability=False, allow_smtputf8=False).normalized
+
+
+def clean_pasted(text: str) -> str:
+    """The address in what a buyer pasted: "Ana <ana@example.com>," or "mailto:ana@example.com"."""
+    visible = "".join(c for c in text if unicodedata.category(c) != "Cf").strip()
+    _before, bracket, after = visible.rpartition("<")
+    if bracket and after.rstrip(" ,;.").endswith(">"):
+        visible = after
+    if visible[:7].lower() == "mailto:":
+        visible = visible[7:].partition("?")[0]
+    return visible.strip(" \t\xa0,;.:<>()[]\"'“”‘’«»")
+
+
+def suggest_email(email: str) -> str | None:
+    """The address with the provider's domain that this one seems to be meant for.
+
+    'ana@gmial.com' is one slip of the keyboard away from 'ana@gmail.com'. None if the domain is a
+    provider's itself, or like none.
+    """
+    local_part, _, domain = email.rpartition("@")
+    domain = domain.lower()
+    if domain in _PROVIDERS or domain in _LIKE_PROVIDERS:
+        return None
+    for provider in _PROVIDERS:
+        if _is_one_slip(domain, provider):
+            return f"{local_part}@{provider}"
+    return None
 
 
 def ascii_email(text: str) -> str:
@@ -36,6 +70,20 @@ def email_key(email: str) -> str:
     except ValueError:
         domain = domain.lower()
     return f"{local_part.lower()}@{domain}"[:_MAX_LENGTH]
+
+
+def _is_one_slip(typed: str, meant: str) -> bool:
+    """Whether one letter is missing, too many, another one, or two neighbours are swapped."""
+    shared = 0
+    while shared < min(len(typed), len(meant)) and typed[shared] == meant[shared]:
+        shared += 1
+    typed, meant = typed[shared:], meant[shared:]
+    return meant != typed and (
+        typed[1:] == meant
+        or typed == meant[1:]
+        or typed[1:] == meant[1:]
+        or (typed[1::-1] == meant[:2] and len(meant) > 1 and typed[2:] == meant[2:])
+    )
 
 
 def _ascii_domain(domain: str) -> str:

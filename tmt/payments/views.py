@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
@@ -13,7 +14,8 @@ from sqlalchemy.orm import Session
 from tmt import web
 from tmt.catalog import listing
 from tmt.catalog.stock import SoldOut
-from tmt.checkout.forms import checkout_form
+from tmt.checkout import orders
+from tmt.checkout.forms import EmailForm, checkout_form
 from tmt.checkout.holds import extensions_left
 from tmt.checkout.models import Order, OrderStatus, OrderTransition
 from tmt.checkout.orders import (
@@ -23,12 +25,14 @@ from tmt.checkout.orders import (
     find_order,
     return_url,
 )
-from tmt.checkout.states import Trigger
+from tmt.checkout.states import Trigger, lock_order
 from tmt.checkout.views import reject_checkout, remember_checkout
-from tmt.core import log, metrics
+from tmt.core import log as log_context
+from tmt.core import metrics, outbox
 from tmt.core.email_address import email_key
 from tmt.core.i18n import current_locale
 from tmt.core.i18n import gettext as _
+from tmt.core.ids import new_token
 from tmt.core.money import AmountOutOfRange
 from tmt.gateway.errors import GatewayError
 from tmt.gateway.types import DisputeStatus, PaymentIntent, PaymentIntentStatus, RefundStatus
@@ -45,6 +49,10 @@ from tmt.tickets.mails import mail_file
 from tmt.tickets.models import Ticket, TicketStatus
 
 payments = Blueprint("payments", __name__)
+log = structlog.get_logger(__name__)
+
+# Each change of a paid order's address sends a mail.
+_EMAIL_CHANGES = "5 per day"
 
 
 @payments.post("/events/<slug>/orders")
@@ -53,6 +61,7 @@ def place(slug: str) -> ResponseReturnValue:
     with shop.db.reading() as session:
         event = listing.find_event(session, slug)
         existing = find_by_checkout_token(session, request.form.get("checkout_token", ""))
+    web.suggest_locale(event.language)
     if existing:
         return _to_placed_order(existing)
     offers = listing.offers(event, shop.clock.now(), few=shop.settings.few_left)
@@ -81,18 +90,7 @@ def place(slug: str) -> ResponseReturnValue:
 @payments.get("/orders/<token>")
 def order(token: str) -> ResponseReturnValue:
     shop = web.shop()
-    order = _find(shop, token)
-    with shop.db.reading() as session:
-        context = order_context(session, order)
-        declined = ended_by_declines(session, order)
-    return render_template(
-        "orders/show.html",
-        **_common(shop, order),
-        **context,
-        paid_at=order.paid_at,
-        declined=declined,
-        mail_link=url_for("tickets.mail", token=token) if mail_file(shop, order) else None,
-    )
+    return _order_page(shop, _find(shop, token), EmailForm())
 
 
 @payments.get("/orders/<token>/pay")
@@ -111,13 +109,22 @@ def pay(token: str) -> ResponseReturnValue:
         intent = current_intent(shop, web.gateway(), order, Trigger.PAGE)
     except GatewayError:
         problem = _("Our payment provider is not responding. Your tickets stay reserved.")
-        page = render_template("orders/pay.html", **_common(shop, order), pay=None, problem=problem)
+        page = render_template(
+            "orders/pay.html",
+            **_common(shop, order),
+            pay=None,
+            problem=problem,
+            email_form=EmailForm(),
+        )
         return page, 503
     order = _find(shop, token)
     if intent is None or order.status != OrderStatus.HELD:
         return _to_order(token)
     return render_template(
-        "orders/pay.html", **_common(shop, order), pay=_payment_element(shop, order, intent)
+        "orders/pay.html",
+        **_common(shop, order),
+        pay=_payment_element(shop, order, intent),
+        email_form=EmailForm(),
     )
 
 
@@ -164,6 +171,34 @@ def cancel(token: str) -> ResponseReturnValue:
     except GatewayError:
         flash(_("We could not cancel your reservation. Please try again in a moment."), "bad")
     return _to_order(token)
+
+
+@payments.post("/orders/<token>/email")
+def change_email(token: str) -> ResponseReturnValue:
+    """Corrects the buyer's address; the tickets of a paid order are sent to it again."""
+    shop = web.shop()
+    order = _find(shop, token)
+    form = EmailForm()
+    if not form.validate():
+        return _order_page(shop, order, form), 422
+    web.limits().hit(_EMAIL_CHANGES, "email-changes", order.code)
+    email = form.email.data
+
+    def unit(session: Session) -> None:
+        locked = lock_order(session, order.id)
+        if orders.change_email(session, locked, email) and locked.status == OrderStatus.PAID:
+            key = f"confirmation-{locked.token}-{new_token()[:8]}"
+            outbox.put(session, "confirmation", key, {"order": locked.id}, shop.clock.now())
+
+    try:
+        shop.db.transaction(unit)
+    except orders.EmailFixed:
+        return _to_order(token)
+    shop.jobs.trigger("outbox")
+    log.info("order.email_changed", order=order.code)
+    flash(_("We will send your tickets to %(email)s.") % {"email": email}, "good")
+    paid = order.status != OrderStatus.HELD
+    return _to_order(token) if paid else redirect(url_for("payments.pay", token=token), 303)
 
 
 def order_context(session: Session, order: Order) -> dict[str, Any]:
@@ -242,10 +277,27 @@ def _limit_stripe_calls(shop: Shop, order: Order) -> None:
     hit(shop.settings.confirms_per_order, "confirms-order", order.code)
 
 
+def _order_page(shop: Shop, order: Order, email_form: EmailForm) -> str:
+    with shop.db.reading() as session:
+        context = order_context(session, order)
+        declined = ended_by_declines(session, order)
+    mail_link = url_for("tickets.mail", token=order.token) if mail_file(shop, order) else None
+    return render_template(
+        "orders/show.html",
+        **_common(shop, order),
+        **context,
+        paid_at=order.paid_at,
+        declined=declined,
+        mail_link=mail_link,
+        email_form=None if order.status.is_closed else email_form,
+    )
+
+
 def _find(shop: Shop, token: str) -> Order:
     with shop.db.reading() as session:
         order = find_order(session, token)
-    log.bind(order=order.code)
+    log_context.bind(order=order.code)
+    web.suggest_locale(order.locale)
     return order
 
 
