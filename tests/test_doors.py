@@ -167,3 +167,42 @@ class TestDoctorsProbe:
             assert answer.status_code == 404
         # The development server reads a body only when a page asks for it.
         assert "slow clients" in public_address.check_public_address(shopfront.shop.settings).text
+
+
+def test_a_renewed_link_is_the_only_one_that_opens_the_order(shopfront: Shopfront) -> None:
+    order = shopfront.place_directly(1)
+    result = shopfront.app.test_cli_runner().invoke(args=["order", "renew-link", order.code])
+    address = result.output.splitlines()[-1]
+    assert requests.get(address, timeout=20).ok
+    old = get(shopfront, f"/orders/{order.token}", HTTP_ACCEPT_LANGUAGE="en")
+    assert (old.status_code, "a newer one has replaced it" in old.text) == (404, True)
+    unknown = shopfront.app.test_cli_runner().invoke(args=["order", "renew-link", "NOSUCH"])
+    assert (unknown.exit_code, unknown.output) == (1, "Error: no order NOSUCH\n")
+
+
+@pytest.mark.parametrize("name", ["Ana http://x", "www.evil.example", "Win evil.com", "x.yz/pay"])
+def test_names_carry_no_addresses(shopfront: Shopfront, name: str) -> None:
+    buyer = shopfront.buyer()
+    holder = f"holder-{shopfront.event.ticket_types[0].id}"
+    for field in ("name", holder):
+        assert buyer.place(1, **{field: name}).status_code == 422
+    assert buyer.place(1, name="J.R.R. Tolkien Jr.", **{holder: "Dr.Ana O'Neil"}).status_code == 303
+
+
+@pytest.mark.parametrize("settings", [{"confirms_per_order": "2 per hour"}])
+def test_a_pdf_is_not_drawn_without_end(shopfront: Shopfront) -> None:
+    buyer = shopfront.buyer()
+    order = buyer.reserve(1)
+    shopfront.confirm(buyer.open_pay_page(order))
+    buyer.get(f"/orders/{order.token}/return")
+    path = f"/orders/{order.token}/tickets.pdf"
+    assert [get(shopfront, path).status_code for _ in range(3)] == [200, 200, 429]
+
+
+def test_files_are_for_their_owner_only(shopfront: Shopfront) -> None:
+    shopfront.buyer().reserve(1)
+    shopfront.run_jobs()
+    instance = shopfront.shop.settings.instance
+    assert instance.stat().st_mode & 0o077 == 0
+    files = [path for path in instance.rglob("*") if path.stat().st_mode & 0o077]
+    assert not files

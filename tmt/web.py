@@ -420,7 +420,10 @@ def _on_error(error: Exception) -> ResponseReturnValue:
         response = current_app.make_response(renderer(status, error, retry_after))
     else:
         wait = _waiting_time(retry_after) if retry_after and status == 429 else None
-        page = render_template("errors/error.html", status=status, retry_after=wait)
+        is_order = status == 404 and "token" in (request.view_args or {})
+        page = render_template(
+            "errors/error.html", status=status, retry_after=wait, is_order=is_order
+        )
         response = current_app.make_response((page, status))
     if retry_after:
         response.headers["Retry-After"] = str(retry_after)
