@@ -115,7 +115,9 @@ def _close_to_others(folder: Path) -> None:
 
 def _jobs(shop: Shop, gateway: Gateway, transport: Transport) -> dict[str, Job]:
     """What the jobs do, by name."""
-    mailer = Mailer(transport, shop.settings.base_url, shop.settings.shop_name)
+    mailer = Mailer(
+        transport, shop.settings.base_url, shop.settings.shop_name, shop.settings.seller
+    )
     outbox_handlers: dict[str, outbox.Handler] = {
         "confirmation": partial(send_confirmation, shop, mailer),
         "find_orders": partial(send_found_orders, shop, mailer),
