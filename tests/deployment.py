@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.servers import Program, clean_environment, free_port, wait_for
 
-WORKER_CLASS, WORKERS, THREADS = "gthread", 2, 4
+WORKER_CLASS, WORKERS, THREADS = "tmt.buffering_worker.BufferingWorker", 2, 4
 _LIMITS = """
     ORDERS_PER_ADDRESS ORDERS_PER_EMAIL ORDERS_PER_SESSION ORDERS_IN_ALL
     CONFIRMS_PER_ADDRESS CONFIRMS_PER_ORDER FINDS_PER_ADDRESS API_PER_ADDRESS

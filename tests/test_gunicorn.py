@@ -55,7 +55,8 @@ def migrated(folder: Path) -> None:
 def test_any_worker_answers_the_metrics_of_all(tmp_path: Path) -> None:
     migrated(tmp_path)
     shared = tmp_path / "metrics"
-    with gunicorn(tmp_path, PROMETHEUS_MULTIPROC_DIR=str(shared)) as (address, _process):
+    settings = {"PROMETHEUS_MULTIPROC_DIR": str(shared), "TMT_BASE_URL": "http://127.0.0.1:8000"}
+    with gunicorn(tmp_path, **settings) as (address, _process):
         wait_for(f"{address}/healthz")
         for _ in range(30):
             assert requests.get(f"{address}/", timeout=10).status_code == 200

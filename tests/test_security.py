@@ -20,7 +20,8 @@ pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.databases("sqlite")]
 PUBLIC = {
     "static", "catalog.index", "catalog.poster", "checkout.event", "payments.place",
     "checkout.find", "web.language", "webhook.receive", "health.healthz", "health.readyz",
-    "health.exposed_metrics", "api.create", "api.confirm", "api.get",
+    "health.exposed_metrics", "health.probe", "web.robots", "web.security_contact",
+    "api.create", "api.confirm", "api.get",
 }  # fmt: skip
 # Opened by an order's token and by nothing else.
 BY_TOKEN = {

@@ -11,6 +11,7 @@ from werkzeug.serving import is_running_from_reloader
 
 from tmt.catalog.commands import catalog_commands
 from tmt.catalog.import_export import seed_demo
+from tmt.checkout.commands import order_commands
 from tmt.cli_sandbox import sandbox_command
 from tmt.core import log, schema
 from tmt.operations.commands import (
@@ -80,6 +81,7 @@ def init_app(app: Flask) -> None:
         db_commands,
         alerts_commands,
         notices_commands,
+        order_commands,
         refund_command,
         reconcile_command,
         audit_command,

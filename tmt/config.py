@@ -6,11 +6,13 @@ at start, with a sentence that says what to set.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from click import ClickException
 from limits import parse_many
@@ -22,6 +24,8 @@ from pydantic_settings import (
     NoDecode,
     SettingsConfigDict,
 )
+
+from tmt.core.addresses import host_name, is_local
 
 Mode = Literal["sandbox", "test", "live"]
 
@@ -62,9 +66,14 @@ class Settings(BaseSettings):
     instance: Path = Field(Path("instance"), alias="TMT_INSTANCE")
     shop_name: str = Field("TMT", alias="TMT_SHOP_NAME", min_length=1)
     language: Literal["es", "en"] = Field("es", alias="TMT_LANGUAGE")
+    organiser: str = Field("", alias="TMT_ORGANISER", max_length=300)
+    contact: str = Field("", alias="TMT_CONTACT", max_length=300)
+    terms_url: str = Field("", alias="TMT_TERMS_URL")
+    privacy_url: str = Field("", alias="TMT_PRIVACY_URL")
+    tax_line: str = Field("", alias="TMT_TAX_LINE", max_length=300)
     spanish: Literal["es", "es_419"] = Field("es", alias="TMT_SPANISH")
     hold_minutes: int = Field(15, alias="TMT_HOLD_MINUTES", ge=1, le=240)
-    hold_extensions: int = Field(3, alias="TMT_HOLD_EXTENSIONS", ge=0, le=20)
+    hold_extensions: int = Field(10, alias="TMT_HOLD_EXTENSIONS", ge=0, le=20)
     block_disputed: bool = Field(True, alias="TMT_BLOCK_DISPUTED")
     organiser_email: str = Field("", alias="TMT_ORGANISER_EMAIL")
     few_left: int = Field(10, alias="TMT_FEW_LEFT", ge=0)
@@ -95,7 +104,9 @@ class Settings(BaseSettings):
     api_per_address: str = Field("60 per minute", alias="TMT_API_PER_ADDRESS")
     limits_url: str = Field("", alias="TMT_LIMITS_URL", repr=False)
     api_origins: Annotated[tuple[str, ...], NoDecode] = Field(("*",), alias="TMT_API_ORIGINS")
+    trusted_hosts: Annotated[tuple[str, ...], NoDecode] = Field((), alias="TMT_TRUSTED_HOSTS")
     trusted_proxies: int = Field(0, alias="TMT_TRUSTED_PROXIES", ge=0, le=10)
+    hsts: str = Field("max-age=31536000", alias="TMT_HSTS")
     stripe_timeout: float = Field(5.0, alias="TMT_STRIPE_TIMEOUT", gt=0, le=25)
     stripe_retries: int = Field(1, alias="TMT_STRIPE_RETRIES", ge=0, le=5)
     sandbox_public: bool = Field(False, alias="TMT_SANDBOX_PUBLIC")
@@ -104,7 +115,7 @@ class Settings(BaseSettings):
     log_format: Literal["readable", "json"] = Field("json", alias="TMT_LOG_FORMAT")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", alias="TMT_LOG_LEVEL")
 
-    @field_validator("stripe_webhook_secrets", "api_origins", mode="before")
+    @field_validator("stripe_webhook_secrets", "api_origins", "trusted_hosts", mode="before")
     @classmethod
     def _split_at_commas(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -129,11 +140,41 @@ class Settings(BaseSettings):
             raise ValueError(f"'{value}' is not a limit such as '20 per 10 minutes'") from None
         return value
 
-    @field_validator("base_url", "stripe_api_base")
+    @field_validator("trusted_hosts")
+    @classmethod
+    def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not host_name(name):
+                raise ValueError(f"'{name[:100]}' is not a host name such as tickets.example.org")
+        return value
+
+    @field_validator("hsts")
+    @classmethod
+    def _check_hsts(cls, value: str) -> str:
+        if not re.fullmatch(r"max-age=\d{1,10}(; ?(includeSubDomains|preload)){0,2}", value):
+            raise ValueError(
+                "it must be like max-age=31536000 or max-age=31536000; includeSubDomains"
+            )
+        return value
+
+    @field_validator("contact")
+    @classmethod
+    def _check_contact(cls, value: str) -> str:
+        is_email = re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", value)
+        if value and not is_email and not value.startswith("https://"):
+            raise ValueError("it must be an email address or begin with https://")
+        return value
+
+    @field_validator("base_url", "stripe_api_base", "terms_url", "privacy_url")
     @classmethod
     def _check_url(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("it must begin with http:// or https://")
+        return value
+
+    @field_validator("base_url", "stripe_api_base")
+    @classmethod
+    def _cut_slash(cls, value: str) -> str:
         return value.rstrip("/")
 
     @model_validator(mode="after")
@@ -158,6 +199,19 @@ class Settings(BaseSettings):
     def stripe_js_url(self) -> str:
         """The address of Stripe.js: Stripe's own, or the sandbox's."""
         return f"{self.stripe_api_base}/stripe.js" if self.stripe_api_base else STRIPE_JS
+
+    @property
+    def seller(self) -> dict[str, str]:
+        """Who sells, on what terms, whom to ask: for pages and mails; "" for what is not set."""
+        contact_url = f"mailto:{self.contact}" if "@" in self.contact else self.contact
+        return {
+            "name": self.organiser,
+            "contact": self.contact.removeprefix("https://"),
+            "contact_url": contact_url,
+            "terms_url": self.terms_url,
+            "privacy_url": self.privacy_url,
+            "tax": self.tax_line,
+        }
 
     @property
     def mail_folder(self) -> Path:
@@ -235,6 +289,13 @@ def _require_complete(settings: Settings) -> None:
             "TMT_BASE_URL is not set. Set it to the shop's public address, such as"
             " https://tickets.example.org: links in mails begin with it."
         )
+    if settings.sandbox and not settings.sandbox_public:
+        public = urlsplit(settings.base_url).hostname
+        if not is_local(public):
+            raise InvalidSettings(
+                f"TMT_BASE_URL names {public}, and the sandbox answers this machine only: nobody"
+                " could pay. Set TMT_SANDBOX_PUBLIC=1 to let other machines use the sandbox."
+            )
 
 
 def _problems(settings: Settings) -> Iterator[str]:

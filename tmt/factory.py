@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -60,7 +62,10 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     Raises `InvalidSettings`.
     """
     command = cli.running_command()
+    # Whatever this process writes, its owner alone may read.
+    os.umask(0o077)
     settings = load_settings(overrides, flask_run=command.address)
+    _close_to_others(settings.instance)
     format_is_set = "log_format" in settings.model_fields_set
     log_format = settings.log_format
     if command.is_interactive and not format_is_set:
@@ -100,9 +105,19 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     return app
 
 
+def _close_to_others(folder: Path) -> None:
+    """Takes the rights of other users off a folder that an earlier version made."""
+    with suppress(OSError):
+        mode = folder.stat().st_mode & 0o777
+        if mode & 0o007:
+            folder.chmod(mode & 0o770)
+
+
 def _jobs(shop: Shop, gateway: Gateway, transport: Transport) -> dict[str, Job]:
     """What the jobs do, by name."""
-    mailer = Mailer(transport, shop.settings.base_url, shop.settings.shop_name)
+    mailer = Mailer(
+        transport, shop.settings.base_url, shop.settings.shop_name, shop.settings.seller
+    )
     outbox_handlers: dict[str, outbox.Handler] = {
         "confirmation": partial(send_confirmation, shop, mailer),
         "find_orders": partial(send_found_orders, shop, mailer),

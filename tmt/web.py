@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import lru_cache
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlsplit
 
@@ -25,6 +26,13 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from tmt.config import Settings
 from tmt.core import i18n, log, metrics
 from tmt.core import templates as core_templates
+from tmt.core.addresses import (
+    came_directly,
+    forwarding_headers,
+    host_name,
+    is_local,
+    parse_address,
+)
 from tmt.core.errors import DomainError, NotFound, RateLimited, Unavailable
 from tmt.core.i18n import ngettext
 from tmt.core.ids import new_token
@@ -38,7 +46,31 @@ if TYPE_CHECKING:
     from tmt.gateway.stripe_api import Gateway
 
 logger = structlog.get_logger(__name__)
-csrf = CSRFProtect()
+
+
+class _FormProtection(CSRFProtect):  # type: ignore[misc]
+    """Flask-WTF's tokens, and what the browser says about the page that a form was sent from.
+
+    Not every browser says it, in Origin or in Sec-Fetch-Site; what one says must not be wrong. The
+    Referer is not asked for: there are buyers whose browsers send none.
+    """
+
+    def protect(self, apply_exemptions: bool = False) -> None:
+        super().protect(apply_exemptions)
+        if not g.get("csrf_valid"):
+            return
+        settings = shop().settings
+        own = {host_name(request.host), host_name(urlsplit(settings.base_url).netloc)}
+        origin = request.headers.get("Origin", "null")
+        is_own = origin == "null" or host_name(origin.partition("://")[2]) in {
+            *own,
+            *map(host_name, settings.trusted_hosts),
+        }
+        if not is_own or request.headers.get("Sec-Fetch-Site") == "cross-site":
+            self._error_response("The form was sent from a page of another site.")
+
+
+csrf = _FormProtection()
 pages = Blueprint("web", __name__)
 
 # Renders an error in another form than a page, from its status, the error and Retry-After.
@@ -50,6 +82,8 @@ _YEAR = 365 * 24 * 3600
 # Who speaks another language of Spain or of Latin America reads Spanish rather than English.
 _READ_SPANISH = ("es", "ca", "eu", "gl", "ast", "an", "oc", "qu", "gn", "ay", "nah")
 _LOCALE_OF_LANGUAGE = {"en": "en"} | dict.fromkeys(_READ_SPANISH, "es")
+_SECURITY_CONTACT_LIFE = timedelta(days=180)
+_METHODS = frozenset(("GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"))
 
 
 @dataclass(frozen=True)
@@ -88,9 +122,8 @@ def client_address() -> str:
 
     For an IPv6 client it is its /64 network: one client has more addresses than limits can count.
     """
-    try:
-        address = ip_address(request.remote_addr or "")
-    except ValueError:
+    address = parse_address(request.remote_addr)
+    if address is None:
         return "unknown"
     return str(ip_network((address, 64), strict=False)) if address.version == 6 else str(address)
 
@@ -109,14 +142,28 @@ def suggest_locale(locale: str) -> None:
         g.locales.enter_context(i18n.use_locale(locale))
 
 
-def is_local(address: str | None) -> bool:
-    """Whether this IP address, of a client or in a URL, or host name is this machine's own."""
-    if address == "localhost":
-        return True
-    try:
-        return ip_address(address or "").is_loopback
-    except ValueError:
+def is_this_machine() -> bool:
+    """Whether a program on this machine asks, and nobody through a proxy that stands on it.
+
+    Behind a public address the two cannot be told apart for sure: then nobody is this machine.
+    """
+    public = urlsplit(shop().settings.base_url).hostname
+    return is_local(public) and came_directly(request.environ, _peer())
+
+
+def reject_unannounced_proxy() -> bool:
+    """Whether a proxy that TMT_TRUSTED_PROXIES does not count passed this request on; logs it."""
+    headers = forwarding_headers(request.environ)
+    if shop().settings.trusted_proxies or not headers:
         return False
+    logger.warning("proxy.unannounced", headers=headers)
+    return True
+
+
+def _peer() -> str | None:
+    """The other end of the connection: the client, or the last proxy in front of the shop."""
+    original = request.environ.get("werkzeug.proxy_fix.orig") or request.environ
+    return cast("str | None", original.get("REMOTE_ADDR"))
 
 
 def init_app(app: Flask, app_state: AppState) -> None:
@@ -128,12 +175,13 @@ def init_app(app: Flask, app_state: AppState) -> None:
     app.config.update(
         SECRET_KEY=settings.secret_key,
         MAX_CONTENT_LENGTH=_BODY_LIMIT,
-        SESSION_COOKIE_NAME="tmt",
+        # With the prefix no other host of the domain can plant one.
+        SESSION_COOKIE_NAME="__Host-tmt" if secure else "tmt",
         SESSION_COOKIE_SECURE=secure,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         WTF_CSRF_TIME_LIMIT=None,
-        WTF_CSRF_SSL_STRICT=secure,
+        WTF_CSRF_SSL_STRICT=False,
     )
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
@@ -142,6 +190,7 @@ def init_app(app: Flask, app_state: AppState) -> None:
     _init_templates(app, settings)
     app.register_blueprint(pages)
     app.before_request(_before_request)
+    app.before_request(_host_check(settings))
     # After `_before_request`, so that the response to a rejected form has a locale and its log
     # line an id.
     csrf.init_app(app)
@@ -194,6 +243,29 @@ def _requested_locale() -> str | None:
     return "en" if any(language != "*" for language in languages) else None
 
 
+@pages.get("/robots.txt")
+def robots() -> ResponseReturnValue:
+    """Search engines are to find a shop that sells; personal pages say noindex themselves."""
+    closed = "" if shop().settings.livemode else "/"
+    return Response(f"User-agent: *\nDisallow: {closed}\n", mimetype="text/plain")
+
+
+@pages.get("/.well-known/security.txt")
+def security_contact() -> ResponseReturnValue:
+    """Where to report a weakness (RFC 9116), if a contact is set."""
+    settings = shop().settings
+    if not settings.contact:
+        raise NotFound("TMT_CONTACT is not set")
+    expires = shop().clock.now() + _SECURITY_CONTACT_LIFE
+    lines = (
+        f"Contact: {settings.seller['contact_url']}",
+        f"Expires: {expires:%Y-%m-%dT%H:%M:%SZ}",
+        "Preferred-Languages: es, en",
+        f"Canonical: {settings.base_url}/.well-known/security.txt",
+    )
+    return Response("\n".join([*lines, ""]), mimetype="text/plain")
+
+
 def _before_request() -> None:
     g.started = time.perf_counter()
     log.clear()
@@ -202,19 +274,49 @@ def _before_request() -> None:
     g.locales.enter_context(i18n.use_locale(_requested_locale() or shop().settings.language))
 
 
+def _host_check(settings: Settings) -> Callable[[], Response | None]:
+    """Rejects requests for other hosts than the shop's, before anything else looks at them.
+
+    Else a page that has its own name resolve to this machine could read what the shop answers
+    here, and links could be made to lead elsewhere. This machine may ask by its own names, and
+    monitors may ask for the health pages by an address.
+    """
+    public = host_name(urlsplit(settings.base_url).netloc)
+    trusted = {public, *map(host_name, settings.trusted_hosts)} - {""}
+    is_unencrypted = settings.base_url.startswith("http://")
+
+    def check() -> Response | None:
+        host = host_name(request.host)
+        if host in trusted or (is_local(host) and (is_unencrypted or is_local(_peer()))):
+            return None
+        if request.blueprint == "health" and parse_address(host):
+            return None
+        logger.warning("host.rejected", host=request.host[:100])
+        return Response(
+            "This is not the shop's address.\n"
+            f"It is {settings.base_url}. Further host names can be set in TMT_TRUSTED_HOSTS.\n",
+            400,
+            mimetype="text/plain",
+        )
+
+    return check
+
+
 def _after_request(response: Response) -> Response:
     if request.endpoint != "static" and not response.headers.get("Cache-Control"):
         response.headers["Cache-Control"] = "no-store"
         response.vary.update(("Accept-Language", "Cookie"))
     route = str(request.url_rule) if request.url_rule else "none"
     seconds = time.perf_counter() - g.get("started", time.perf_counter())
-    metrics.requests.labels(route, request.method, response.status_code).inc()
+    # A method can be any word of the client's, and each label value is stored for ever.
+    method = request.method if request.method in _METHODS else "other"
+    metrics.requests.labels(route, method, response.status_code).inc()
     metrics.request_seconds.labels(route).observe(seconds)
     # Static files are logged only at the DEBUG level.
     write = logger.debug if request.endpoint == "static" else logger.info
     write(
         "request",
-        method=request.method,
+        method=method,
         route=route,
         status=response.status_code,
         milliseconds=round(seconds * 1000, 1),
@@ -236,6 +338,8 @@ def _init_headers(app: Flask, settings: Settings) -> None:
         "X-Content-Type-Options": "nosniff",
         "X-Frame-Options": "DENY",
         "Referrer-Policy": "same-origin",
+        # Not "same-origin": banks and wallets open windows that answer the page.
+        "Cross-Origin-Opener-Policy": "same-origin-allow-popups",
         "Permissions-Policy": f'payment=(self "{payment.scheme}://{payment.netloc}")',
     }
     https_shop = settings.base_url.startswith("https://")
@@ -247,28 +351,41 @@ def _init_headers(app: Flask, settings: Settings) -> None:
             nonce = g.get("csp_nonce")
             allowed = f"script-src 'nonce-{nonce}' " if nonce else "script-src "
             response.headers["Content-Security-Policy"] = allowed + policy
+        if "token" in (request.view_args or {}):
+            response.headers["X-Robots-Tag"] = "noindex, nofollow"
         if https_shop and request.is_secure:
-            response.headers["Strict-Transport-Security"] = f"max-age={_YEAR}; includeSubDomains"
+            response.headers["Strict-Transport-Security"] = settings.hsts
         return response
 
     app.after_request(add)
 
 
 def _content_security_policy(settings: Settings) -> str:
-    """The policy, without the page's nonce: nothing inline, and Stripe's origins.
+    """The policy, without the page's nonce: nothing inline, and the origins of Stripe and Link.
 
     https://docs.stripe.com/security/guide lists them. A server at STRIPE_API_BASE has only one.
     """
     scripts = "https://js.stripe.com https://*.js.stripe.com"
-    frames, calls = f"{scripts} https://hooks.stripe.com", "https://api.stripe.com"
+    link = "https://link.com https://*.link.com"
+    frames = f"{scripts} https://hooks.stripe.com {link}"
+    calls = f"https://api.stripe.com {link}"
     if settings.stripe_api_base:
-        parts = urlsplit(settings.stripe_api_base)
-        scripts = frames = calls = f"{parts.scheme}://{parts.netloc}"
+        scripts = frames = calls = _csp_source(settings)
     return (
         f"{scripts}; frame-src {frames}; connect-src 'self' {calls}; default-src 'none';"
         " style-src 'self'; img-src 'self' data: https:; font-src 'self'; form-action 'self';"
         " frame-ancestors 'none'; base-uri 'none'"
     )
+
+
+def _csp_source(settings: Settings) -> str:
+    """STRIPE_API_BASE as a policy can name it."""
+    parts, shop_parts = urlsplit(settings.stripe_api_base), urlsplit(settings.base_url)
+    if ":" not in str(parts.hostname):
+        return f"{parts.scheme}://{parts.netloc}"
+    # The grammar of policies has no IPv6 addresses; only without live keys is it ever one.
+    is_own = (parts.scheme, parts.netloc) == (shop_parts.scheme, shop_parts.netloc)
+    return "'self'" if is_own else f"{parts.scheme}:"
 
 
 def _csp_nonce() -> str:
@@ -289,6 +406,7 @@ def _init_templates(app: Flask, settings: Settings) -> None:
             "locale": i18n.current_locale(),
             "mode": settings.mode,
             "shop_name": settings.shop_name,
+            "seller": settings.seller,
             "sandbox_url": f"{settings.stripe_api_base}/" if settings.sandbox else None,
             "language_urls": {
                 code: f"{request.script_root}/language/{code}?next={quote(path)}"
@@ -323,7 +441,10 @@ def _on_error(error: Exception) -> ResponseReturnValue:
         response = current_app.make_response(renderer(status, error, retry_after))
     else:
         wait = _waiting_time(retry_after) if retry_after and status == 429 else None
-        page = render_template("errors/error.html", status=status, retry_after=wait)
+        is_order = status == 404 and "token" in (request.view_args or {})
+        page = render_template(
+            "errors/error.html", status=status, retry_after=wait, is_order=is_order
+        )
         response = current_app.make_response((page, status))
     if retry_after:
         response.headers["Retry-After"] = str(retry_after)

@@ -1,4 +1,5 @@
-// The clock of a hold: counts down, warns before the end, and asks the server what happened then.
+// The clock of a hold: counts down, warns before the end, gets more time, and asks the server what
+// happened then. Nothing that was typed elsewhere on the page is lost.
 // @ts-check
 
 const box = document.getElementById("hold");
@@ -15,30 +16,44 @@ function clock(seconds) {
 
 /** @param {HTMLElement} hold @param {HTMLElement} time @param {HTMLElement} notice */
 function run(hold, time, notice) {
-  const { expiresAt = "", now = "", statusUrl = "", orderUrl = "" } = hold.dataset;
-  const { warnSeconds = "120", warning: warningText = "", expired = "" } = hold.dataset;
-  // The buyer's own clock may be wrong: only the span between two of the server's times counts.
-  const span = Date.parse(expiresAt) - (now ? Date.parse(now) : Date.now());
-  const end = performance.now() + span;
+  const { statusUrl = "", orderUrl = "", warnSeconds = "120" } = hold.dataset;
+  let end = 0;
   let warned = false;
   let paying = false;
+  let timer = 0;
   document.addEventListener("tmt:paying", (event) => {
     paying = event instanceof CustomEvent && event.detail.busy === true;
   });
+
+  /**
+   * The buyer's own clock may be wrong: only the span between two of the server's times counts.
+   * @param {string} expiresAt @param {string} now
+   */
+  function setEnd(expiresAt, now) {
+    end = performance.now() + Date.parse(expiresAt) - (now ? Date.parse(now) : Date.now());
+    warned = false;
+  }
 
   /** The page is left once the server says that the hold has ended; a payment is not cut off. */
   async function ask() {
     try {
       const answer = await fetch(statusUrl, { headers: { Accept: "application/json" } });
-      const { status } = await answer.json();
-      if (status !== "held" && !paying) {
+      const { status, expires_at: expiresAt, now } = await answer.json();
+      if (status && status !== "held" && !paying) {
         location.replace(orderUrl);
         return;
       }
-    } catch {
+      if (expiresAt) setEnd(expiresAt, now);
+    } catch (error) {
       // No network now; the next try may have it.
     }
-    setTimeout(ask, ASK_EVERY);
+    clearTimeout(timer);
+    timer = setTimeout(tick, end > performance.now() ? 0 : ASK_EVERY);
+  }
+
+  /** Announced once, not with each tick. @param {string | undefined} words */
+  function say(words) {
+    if (notice.textContent !== (words || "")) notice.textContent = words || "";
   }
 
   function tick() {
@@ -46,17 +61,50 @@ function run(hold, time, notice) {
     time.textContent = clock(seconds);
     hold.classList.toggle("hold-soon", seconds <= Number(warnSeconds));
     if (seconds === 0) {
-      notice.textContent = expired;
+      say(hold.dataset.expired);
       void ask();
       return;
     }
+    if (seconds > Number(warnSeconds)) say(hold.dataset.extended);
     if (seconds <= Number(warnSeconds) && !warned) {
       warned = true;
-      notice.textContent = warningText;
+      say(hold.dataset.warning);
     }
-    setTimeout(tick, 250);
+    timer = setTimeout(tick, 250);
   }
 
+  hold.addEventListener("submit", async (event) => {
+    const form = event.target;
+    if (!(form instanceof HTMLFormElement)) return;
+    event.preventDefault();
+    try {
+      const body = new URLSearchParams(/** @type {any} */ (new FormData(form)));
+      const headers = { Accept: "application/json" };
+      const answer = await fetch(form.action, { method: "POST", headers, body });
+      const { expires_at: expiresAt, now, message, warning: next, more } = await answer.json();
+      if (!expiresAt) throw new Error("no time in the answer");
+      Object.assign(hold.dataset, { extended: message, warning: next });
+      const text = form.querySelector("span");
+      if (text) text.textContent = more;
+      if (!more) {
+        form.remove();
+        hold.tabIndex = -1;
+        hold.focus();
+      }
+      clearTimeout(timer);
+      setEnd(expiresAt, now);
+      tick();
+    } catch (error) {
+      // The server knows better than this page: its own answer says why.
+      form.submit();
+    }
+  });
+
+  // A sleeping phone stops all clocks, and another tab may have got more time.
+  document.addEventListener("visibilitychange", () => {
+    if (document.visibilityState === "visible") void ask();
+  });
+  setEnd(hold.dataset.expiresAt || "", hold.dataset.now || "");
   tick();
 }
 

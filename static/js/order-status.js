@@ -20,7 +20,7 @@ function watch(region) {
           location.reload();
           return;
         }
-      } catch {
+      } catch (error) {
         // No network now; the next try may have it.
       }
       wait = Math.min(wait * 1.3, LONGEST);

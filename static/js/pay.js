@@ -42,19 +42,37 @@ function appearance() {
 const form = element("payment-form", HTMLFormElement);
 const button = element("pay-button", HTMLButtonElement);
 const message = element("payment-message", HTMLElement);
-const { publishableKey = "", clientSecret = "", returnUrl = "" } = form.dataset;
-const { locale = "es", amountLabel = "", busyLabel = "", unexpected = "" } = form.dataset;
+const loading = element("payment-loading", HTMLElement);
+const reload = element("payment-reload", HTMLElement);
+const { publishableKey = "", clientSecret = "", returnUrl = "", stripeJs = "" } = form.dataset;
+const { name = "", email = "" } = form.dataset;
 
-/** @param {string} text */
-function tell(text) {
-  message.textContent = text;
-  message.hidden = text === "";
+/** A text of the page's, in its language of this moment. @param {string} key */
+const text = (key) => form.dataset[key] || "";
+
+/** @returns {"en" | "es"} */
+const language = () => (form.dataset.locale === "en" ? "en" : "es");
+
+// How long the form may load before the page offers to load it again.
+const SLOW = 20000;
+
+/** @param {string} words */
+function tell(words) {
+  message.textContent = words;
+  message.hidden = words === "";
+}
+
+/** Says why there is no payment form, and offers to load it again. @param {"blocked" | "slow"} why */
+function offerReload(why) {
+  loading.hidden = why === "blocked";
+  tell(text(why));
+  reload.hidden = false;
 }
 
 /** @param {boolean} busy */
 function setBusy(busy) {
   button.disabled = busy;
-  button.textContent = busy ? busyLabel : amountLabel;
+  button.textContent = text(busy ? "busyLabel" : "amountLabel");
   form.setAttribute("aria-busy", String(busy));
   document.dispatchEvent(new CustomEvent("tmt:paying", { detail: { busy } }));
 }
@@ -68,32 +86,56 @@ const FOR_BUYERS = [
 ];
 
 /** Stripe's texts on these errors are written for buyers; the others are not. @param {StripeError} error */
-function textOf({ type, code = "", message: text }) {
+function textOf({ type, code = "", message: words }) {
   const forBuyers = type === "card_error" || type === "validation_error" || FOR_BUYERS.includes(code);
-  return forBuyers && text ? text : unexpected;
+  return forBuyers && words ? words : text("unexpected");
 }
 
 /** @param {StripeConstructor} constructor */
 function start(constructor) {
-  const stripe = constructor(publishableKey, { locale: locale === "en" ? "en" : "es" });
+  const stripe = constructor(publishableKey, { locale: language() });
   const elements = stripe.elements({ clientSecret, appearance: appearance(), loader: "auto" });
-  const payment = elements.create("payment", { layout: "tabs" });
+  // What the buyer has typed on the page before need not be typed again.
+  const defaultValues = { billingDetails: { name, email } };
+  const payment = elements.create("payment", { layout: "tabs", defaultValues });
   let paying = false;
+  let typed = false;
   let method = "";
 
   // What was wrong with one method says nothing about another.
-  payment.on("change", ({ value }) => {
+  payment.on("change", ({ value, empty }) => {
+    typed = !empty;
     if (value.type !== method) tell("");
     method = value.type;
   });
+  payment.on("loaderstart", () => {
+    // The form shows by itself now that it is loading.
+    loading.hidden = true;
+  });
   payment.on("ready", () => {
+    clearTimeout(patience);
+    loading.hidden = true;
+    reload.hidden = true;
+    if (message.textContent === text("slow")) tell("");
     button.disabled = false;
   });
-  payment.on("loaderror", () => tell(unexpected));
+  payment.on("loaderror", () => {
+    clearTimeout(patience);
+    offerReload("blocked");
+  });
   payment.mount("#payment-element");
 
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-    void elements.update({ appearance: appearance() });
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  // Older Safari knows only the old name.
+  const follow = () => void elements.update({ appearance: appearance() });
+  if (dark.addEventListener) dark.addEventListener("change", follow);
+  else dark.addListener(follow);
+
+  document.addEventListener("tmt:language", () => {
+    // Another language could empty the fields of the form: what is in use keeps its own.
+    if (!typed) void elements.update({ locale: language() });
+    if (!paying) setBusy(false);
+    tell("");
   });
 
   /** @returns {Promise<boolean>} whether the page is being left */
@@ -108,7 +150,7 @@ function start(constructor) {
       location.assign(returnUrl);
       return true;
     }
-    const state = result.error.payment_intent?.status;
+    const state = result.error.payment_intent && result.error.payment_intent.status;
     if (state === "succeeded" || state === "processing" || state === "canceled") {
       // Another tab was faster, or the time ran out: the order's page knows.
       location.assign(returnUrl);
@@ -127,20 +169,42 @@ function start(constructor) {
     let leaving = false;
     try {
       leaving = await pay();
-    } catch {
-      tell(unexpected);
+    } catch (error) {
+      tell(text("unexpected"));
     }
     if (!leaving) {
       paying = false;
       setBusy(false);
+      // The button lost the focus when it was disabled; what is wrong is to be read first.
+      if (!message.hidden) message.focus();
     }
   });
 }
 
-const constructor = /** @type {{ Stripe?: StripeConstructor }} */ (/** @type {unknown} */ (window))
-  .Stripe;
-if (constructor) start(constructor);
-else tell(unexpected);
+/** Stripe.js, which a blocker, a firewall or a bad net may keep away. */
+function load() {
+  const script = document.createElement("script");
+  script.src = stripeJs;
+  script.onload = () => {
+    const loaded = /** @type {{ Stripe?: StripeConstructor }} */ (/** @type {unknown} */ (window));
+    try {
+      if (!loaded.Stripe) throw new Error("Stripe.js has not defined Stripe");
+      start(loaded.Stripe);
+    } catch (error) {
+      clearTimeout(patience);
+      offerReload("blocked");
+    }
+  };
+  script.onerror = () => {
+    clearTimeout(patience);
+    offerReload("blocked");
+  };
+  document.head.append(script);
+}
+
+const patience = setTimeout(() => offerReload("slow"), SLOW);
+reload.addEventListener("click", () => location.reload());
+load();
 
 // Coming back with the browser's back button must not show a page that thinks it is still paying.
 addEventListener("pageshow", (event) => {

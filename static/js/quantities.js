@@ -17,8 +17,8 @@ function moneyFormat({ exponent = "2", numbers = "en", digits = "2", prefix = ""
   const format = new Intl.NumberFormat(numbers, {
     minimumFractionDigits: Number(digits),
     maximumFractionDigits: Number(digits),
-    // Spanish would leave four digits ungrouped, the server does not.
-    ...{ useGrouping: "always" },
+    // Spanish would leave four digits ungrouped, the server does not. Old browsers take it as true.
+    useGrouping: /** @type {any} */ ("always"),
   });
   return (minor) => `${prefix}${format.format(minor / 10 ** Number(exponent))}${suffix}`;
 }
@@ -30,7 +30,7 @@ function moneyFormat({ exponent = "2", numbers = "en", digits = "2", prefix = ""
  */
 function addHolder(group, index) {
   const { holders: offer = "", place = "", given = "[]" } = group.dataset;
-  const text = group.parentElement?.dataset.label ?? "";
+  const text = (group.parentElement && group.parentElement.dataset.label) || "";
   const field = document.createElement("div");
   field.className = "field";
   const label = document.createElement("label");
@@ -39,7 +39,7 @@ function addHolder(group, index) {
   input.name = `holder-${offer}`;
   input.autocomplete = "off";
   input.maxLength = 120;
-  input.value = JSON.parse(given)[index] ?? "";
+  input.value = JSON.parse(given)[index] || "";
   label.textContent = text.replace("{place}", place).replace("{number}", String(index + 1));
   field.append(label, input);
   group.append(field);
@@ -64,7 +64,7 @@ function showHolders(form, input, quantity) {
 /** @param {HTMLElement | undefined} button @param {boolean} enabled */
 function setEnabled(button, enabled) {
   // aria-disabled instead of disabled: a button that switches itself off must not lose the focus.
-  button?.setAttribute("aria-disabled", String(!enabled));
+  if (button) button.setAttribute("aria-disabled", String(!enabled));
 }
 
 /** @param {HTMLFormElement} form @param {HTMLOutputElement} output */
@@ -84,14 +84,15 @@ function start(form, output) {
     );
     for (const input of inputs) {
       const quantity = quantityOf(input);
-      const [fewer, more] = input.parentElement?.querySelectorAll("button") ?? [];
+      const [fewer, more] = input.parentElement ? input.parentElement.querySelectorAll("button") : [];
       setEnabled(fewer, quantity > 0);
       setEnabled(more, quantity < Number(input.max) && places < maxTotal);
-      input.closest(".offer")?.classList.toggle("offer-chosen", quantity > 0);
+      const offer = input.closest(".offer");
+      if (offer) offer.classList.toggle("offer-chosen", quantity > 0);
       showHolders(form, input, quantity);
     }
     if (holders instanceof HTMLElement) holders.hidden = places === 0;
-    const text = formatMoney(total);
+    const text = total === 0 && places > 0 ? output.dataset.free || "" : formatMoney(total);
     if (output.value !== text) output.value = text;
   }
 
@@ -100,7 +101,8 @@ function start(form, output) {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = sign;
-    button.setAttribute("aria-label", `${label}: ${input.labels?.[0]?.textContent ?? ""}`);
+    const named = input.labels && input.labels[0];
+    button.setAttribute("aria-label", `${label}: ${(named && named.textContent) || ""}`);
     button.addEventListener("click", () => {
       if (button.getAttribute("aria-disabled") === "true") return;
       input.value = String(quantityOf(input) + step);
@@ -110,15 +112,15 @@ function start(form, output) {
   }
 
   for (const input of inputs) {
-    input.parentElement?.classList.add("stepper-live");
-    input.before(stepButton(input, -1, "−", form.dataset.fewer ?? ""));
-    input.after(stepButton(input, 1, "+", form.dataset.more ?? ""));
+    if (input.parentElement) input.parentElement.classList.add("stepper-live");
+    input.before(stepButton(input, -1, "−", form.dataset.fewer || ""));
+    input.after(stepButton(input, 1, "+", form.dataset.more || ""));
     input.addEventListener("input", refresh);
     input.addEventListener("focus", () => input.select());
   }
 
   const line = document.getElementById("total-line");
-  if (line) line.hidden = false;
+  if (line) line.hidden = output.dataset.isFree === "true";
   refresh();
   // A browser that comes back to the page puts the old numbers in without an event.
   window.addEventListener("pageshow", refresh);

@@ -26,6 +26,7 @@ EVENT = {
 }
 CONTEXT = {
     "shop_name": "Sala Mirador",
+    "seller": {},
     "order_url": "https://shop.example/orders/token",
     "test": False,
     "amount": 15050,
@@ -69,7 +70,11 @@ def render(name: str, locale: str = "en", **changes: Any) -> str:
     )
     environment.globals["_"] = translate
     environment.filters.update(
-        money=format_money, datetime=format_datetime, date=format_date, time=format_time
+        money=format_money,
+        price=format_money,
+        datetime=format_datetime,
+        date=format_date,
+        time=format_time,
     )
     with use_locale(locale):
         text = environment.get_template(f"mail/{name}").render(

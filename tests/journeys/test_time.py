@@ -62,6 +62,7 @@ def test_more_time_can_be_asked_for(visitor: Visitor) -> None:
     visitor.expect_tickets(1)
 
 
+@pytest.mark.parametrize("settings", [{"hold_extensions": 3}])
 def test_more_time_is_not_given_without_end(visitor: Visitor) -> None:
     pay_page_with(visitor, 90)
     for left in ("2 more times", "once more", None):

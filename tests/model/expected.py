@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-HOLD, EXTENSIONS = 15, 3
+HOLD, EXTENSIONS = 15, 10
 # At Stripe, a PaymentIntent that can still be paid or canceled.
 OPEN = ("requires_payment_method", "requires_action")
 TAKES_STOCK = ("held", "processing", "paid")

@@ -187,11 +187,27 @@ def test_a_key_in_use_is_refused(root: str, store: Path) -> None:
     assert answers[0].json()["error"]["code"] == "idempotency_key_in_use"
 
 
-@pytest.mark.parametrize(("local_only", "status"), [(True, 403), (False, 200)])
-def test_other_machines_are_refused(store: Path, local_only: bool, status: int) -> None:
-    box = Sandbox(store, SECRET_KEY, PUBLISHABLE_KEY, local_only=local_only)
-    client = box.wsgi.test_client()
-    for headers, address in (({}, "192.0.2.7"), ({"X-Forwarded-For": "192.0.2.7"}, "127.0.0.1")):
-        answer = client.get("/", headers=headers, environ_base={"REMOTE_ADDR": address})
-        assert answer.status_code == status
-    box.close()
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({}, 200),
+        ({"REMOTE_ADDR": "::ffff:127.0.0.1"}, 200),
+        ({"HTTP_HOST": "shop.localhost:5000"}, 200),
+        ({"HTTP_HOST": "[::1]:5000"}, 200),
+        ({"REMOTE_ADDR": "192.0.2.7"}, 403),
+        ({"HTTP_X_FORWARDED_FOR": "192.0.2.7"}, 400),
+        ({"HTTP_X_FORWARDED_FOR": "127.0.0.1"}, 400),
+        ({"HTTP_FORWARDED": "for=127.0.0.1"}, 400),
+        ({"SERVER_PROTOCOL": "HTTP/1.0"}, 400),
+        ({"HTTP_HOST": "rebound.example"}, 400),
+        ({"HTTP_HOST": "[::1"}, 400),
+    ],
+)
+def test_only_this_machine_is_served(store: Path, changed: dict[str, str], status: int) -> None:
+    """A page that rebinds its name, and whoever comes through a proxy on this machine, are not."""
+    for local_only in (True, False):
+        box = Sandbox(store, SECRET_KEY, PUBLISHABLE_KEY, local_only=local_only)
+        base = {"REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": "127.0.0.1:5000"} | changed
+        answer = box.wsgi.test_client().get("/", environ_overrides=base)
+        assert answer.status_code == (status if local_only else 200)
+        box.close()

@@ -7,6 +7,7 @@ are checked for every POST request of the shop, by `tmt.web.csrf`.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,12 @@ from tmt.core.i18n import ngettext
 from tmt.core.ids import is_token
 
 _NAME_LENGTH = 120
+# What mail programs make a link of: a name that carries one would send it to people in our mails.
+_WEB_ADDRESS = re.compile(
+    r"://|\bwww\.|\w\.(com|net|org|info|biz|io|ru|xyz|top|shop|site|online|link|app|click|dev)\b"
+    r"|\w\.[a-z]{2,}/",
+    re.IGNORECASE,
+)
 _MAX_HOLDERS = 100
 # Longer input is not shown again.
 _SHOWN_LENGTH = 300
@@ -145,6 +152,9 @@ class CheckoutForm(EmailForm):
         is_valid = super().validate(extra_validators)
         if not any(field.errors for field in self._quantity_fields()):
             self._validate_sum()
+        holders = [name for offer in self.offers for name in self.holders(offer.id)]
+        if any(map(_WEB_ADDRESS.search, holders)):
+            self.problem = _("Please enter names on the tickets without a web address.")
         if not is_token(self.checkout_token.data or ""):
             self.problem = _("This page has expired. Please choose your tickets again.")
         return is_valid and not self.form_errors and not self.problem
@@ -155,6 +165,8 @@ class CheckoutForm(EmailForm):
             raise ValidationError(_("Please enter your name."))
         if len(field.data) > _NAME_LENGTH:
             raise ValidationError(_("This name is too long: the maximum is 120 characters."))
+        if _WEB_ADDRESS.search(field.data):
+            raise ValidationError(_("Please enter a name without a web address."))
 
     def holders(self, type_id: int) -> list[str]:
         """The names that were typed for the tickets of a type."""

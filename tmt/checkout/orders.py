@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
@@ -11,12 +12,15 @@ from tmt.catalog import listing, stock
 from tmt.catalog.models import Event
 from tmt.checkout.forms import CheckoutRequest
 from tmt.checkout.models import Order, OrderLine, OrderStatus
+from tmt.checkout.states import lock_order
 from tmt.config import Settings
 from tmt.core.email_address import email_key
 from tmt.core.errors import DomainError, NotFound
 from tmt.core.ids import is_token, new_order_code, new_token
 from tmt.core.money import check_chargeable
 from tmt.shop import Shop
+
+log = structlog.get_logger(__name__)
 
 
 class NotOnSale(DomainError):
@@ -72,6 +76,26 @@ def find_by_checkout_token(session: Session, checkout_token: str) -> Order | Non
     # Nearly always there is none, which this query finds out fastest.
     order_id = session.scalar(select(Order.id).where(Order.checkout_token == checkout_token))
     return None if order_id is None else get_order(session, order_id)
+
+
+def renew_token(shop: Shop, code: str) -> Order:
+    """Gives the order of this code a new token; whoever has the old one has lost access.
+
+    Raises `NotFound`.
+    """
+
+    def unit(session: Session) -> int:
+        order_id = session.scalar(select(Order.id).where(Order.code == code.strip().upper()))
+        if order_id is None:
+            raise NotFound(f"no order {code[:20]}")
+        lock_order(session, order_id).token = new_token()
+        return order_id
+
+    order_id = shop.db.transaction(unit)
+    with shop.db.reading() as session:
+        order = get_order(session, order_id)
+    log.info("order.link_renewed", order=order.code)
+    return order
 
 
 def newest_orders_of(session: Session, email: str, limit: int = 20) -> list[int]:

@@ -17,7 +17,7 @@ from tmt.checkout.forms import CheckoutForm, EmailForm, checkout_form
 from tmt.checkout.models import Order, OrderStatus
 from tmt.core import outbox
 from tmt.core.email_address import email_key
-from tmt.core.i18n import current_locale
+from tmt.core.i18n import current_locale, ngettext
 from tmt.core.i18n import gettext as _
 from tmt.core.ids import new_token
 from tmt.core.money import exponent, money_format
@@ -49,13 +49,43 @@ def extend(token: str) -> ResponseReturnValue:
     with shop.db.reading() as reading:
         order = orders.find_order(reading, token)
     web.suggest_locale(order.locale)
+    # The pay page's script asks for JSON: what was typed into the payment form stays there.
+    wants_json = request.accept_mimetypes.best == "application/json"
     try:
         holds.extend(shop, order.id)
     except holds.NoMoreTime:
+        if wants_json:
+            return {"expires_at": None}, 409
         flash(_("Your reservation cannot be extended again."), "bad")
     else:
+        if wants_json:
+            return _extended(shop, token)
         flash(_("Your reservation has been extended."), "good")
     return redirect(url_for("payments.pay", token=token), 303)
+
+
+def _extended(shop: Shop, token: str) -> ResponseReturnValue:
+    """What the clock on the page shows from now on."""
+    with shop.db.reading() as reading:
+        order = orders.find_order(reading, token)
+    left = holds.extensions_left(shop, order)
+    return {
+        "expires_at": order.expires_at.isoformat(),
+        "now": shop.clock.now().isoformat(),
+        "message": _("Your reservation has been extended."),
+        "more": _more_extensions(left),
+        "warning": _("Your reservation is about to expire. Get more time if you need it.")
+        if left
+        else _("Your reservation is about to expire."),
+    }
+
+
+def _more_extensions(left: int) -> str:
+    """How often the buyer can get more time; empty for not again."""
+    if not left:
+        return ""
+    text = ngettext("You can do this once more", "You can do this %(num)d more times", left)
+    return text % {"num": left}
 
 
 @checkout.route("/orders/find", methods=["GET", "POST"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,12 +16,17 @@ from tmt.core.templates import mail_environment
 
 
 class Mailer:
-    """Sends the mails of one shop: templates/mail/NAME.{subject.txt,txt,html}, in a locale."""
+    """Sends the mails of one shop: templates/mail/NAME.{subject.txt,txt,html}, in a locale.
 
-    def __init__(self, transport: Transport, base_url: str, shop_name: str) -> None:
+    `seller` says at their end who sells (`Settings.seller`).
+    """
+
+    def __init__(
+        self, transport: Transport, base_url: str, shop_name: str, seller: Mapping[str, str]
+    ) -> None:
         self._transport = transport
         self._domain = domain_of(base_url)
-        self._shop_name = shop_name
+        self._shop_name, self._seller = shop_name, seller
         self._environment: Environment | None = None
 
     def send(
@@ -38,17 +43,18 @@ class Mailer:
         Raises `MailRefused` or `MailUnavailable`.
         """
         environment = self._environment = self._environment or mail_environment()
-        values = {"shop_name": self._shop_name, "locale": locale, **context}
+        values = {"shop_name": self._shop_name, "seller": self._seller, "locale": locale, **context}
         with use_locale(locale):
             subject, text, html = (
                 environment.get_template(f"mail/{template}.{part}").render(values)
                 for part in ("subject.txt", "txt", "html")
             )
+            seller = environment.get_template("mail/seller.txt").render(values).strip()
         self._transport.send(
             Message(
                 to=to,
                 subject=subject.strip(),
-                text=text,
+                text=f"{text.rstrip()}\n\n{seller}\n" if seller else text,
                 html=html,
                 message_id=message_id(key, self._domain),
                 locale=locale,

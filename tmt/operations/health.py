@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import shutil
+import time
 from datetime import datetime, timedelta
 
 from flask import Blueprint, Response, request
@@ -13,9 +14,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tmt import web
 from tmt.core import cursors, metrics, queued_rows, schema
+from tmt.core.addresses import forwarding_headers
 from tmt.core.errors import NotFound
 from tmt.core.outbox import OutboxRow
 from tmt.gateway.inbox import InboxRow
+from tmt.operations.public_address import PROBE_HEADER, is_signed
 from tmt.payments import card_testing
 from tmt.shop import Shop
 
@@ -26,12 +29,39 @@ STALE_AFTER = timedelta(minutes=10)
 QUEUES: dict[str, type[InboxRow] | type[OutboxRow]] = {"inbox": InboxRow, "outbox": OutboxRow}
 _MIN_FREE_DISK = 200 * 1024 * 1024
 _HEARTBEAT_CURSOR = "jobs"
+_THROUGH_A_PROXY = (
+    "Metrics without TMT_METRICS_TOKEN are for this machine only, and a proxy passed this request"
+    " on. Set TMT_METRICS_TOKEN and send it as a bearer token.\n"
+)
 
 
 @health.get("/healthz")
 def healthz() -> ResponseReturnValue:
     """The process answers."""
     return {"status": "ok"}
+
+
+@health.post("/healthz")
+def probe() -> ResponseReturnValue:
+    """Tells a doctor of this shop, and nobody else, how its request arrived."""
+    if not is_signed(web.shop().settings, request.headers.get(PROBE_HEADER, "")):
+        raise NotFound("only for flask doctor")
+    started = time.monotonic()
+    request.get_data()
+    return {
+        "status": "ok",
+        "arrival": {
+            "client": web.client_address(),
+            "host": request.host,
+            "scheme": request.scheme,
+            "forwarded_for": request.headers.get("X-Forwarded-For", ""),
+            "headers": forwarding_headers(request.environ),
+            "seconds": time.monotonic() - started,
+        },
+    }
+
+
+web.csrf.exempt(probe)
 
 
 @health.get("/readyz")
@@ -63,14 +93,16 @@ def readyz() -> ResponseReturnValue:
 
 @health.get("/metrics")
 def exposed_metrics() -> ResponseReturnValue:
-    """Prometheus metrics, for this machine or with the token."""
+    """Prometheus metrics: with the token, or for this machine where no proxy can stand between."""
     shop = web.shop()
     token = shop.settings.metrics_token
     if token:
         sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
         is_allowed = hmac.compare_digest(sent.encode(), token.encode())
     else:
-        is_allowed = web.is_local(request.remote_addr)
+        is_allowed = web.is_this_machine()
+        if not is_allowed and web.reject_unannounced_proxy():
+            return _THROUGH_A_PROXY, 400, {"Content-Type": "text/plain; charset=utf-8"}
     if not is_allowed:
         raise NotFound("metrics are for this machine or with TMT_METRICS_TOKEN")
     body = metrics.exposition() + _database_metrics(shop).encode()

@@ -11,15 +11,16 @@ from urllib.parse import urlsplit
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from tmt import web
 from tmt.checkout.models import Order
 from tmt.config import Settings
 from tmt.core import queued_rows
+from tmt.core.addresses import is_local
 from tmt.core.limits import Limits
 from tmt.core.mail_transport import MailUnavailable, Transport
 from tmt.gateway.inbox import InboxRow
 from tmt.operations import health
 from tmt.operations.doctor import Finding, Level, green, red, run_checks, yellow
+from tmt.operations.public_address import check_public_address
 from tmt.payments import alerts, card_testing
 from tmt.payments.models import Payment
 from tmt.shop import Shop
@@ -45,6 +46,7 @@ def run_shop_checks(
             ("secret key", partial(_secret_key, settings)),
             ("address", partial(_address, settings)),
             ("proxies", partial(_proxies, settings)),
+            ("metrics", partial(_metrics, settings)),
             ("mail", partial(_mail, settings, transport)),
             ("organiser", partial(_organiser, settings)),
             ("limits", partial(_limits, settings, limits)),
@@ -84,7 +86,7 @@ def _secret_key(settings: Settings) -> Finding:
 def _address(settings: Settings) -> Finding:
     if settings.base_url.startswith("https://"):
         return green(settings.base_url)
-    if settings.sandbox and web.is_local(urlsplit(settings.base_url).hostname):
+    if settings.sandbox and is_local(urlsplit(settings.base_url).hostname):
         return green(f"{settings.base_url}, for this machine only")
     return yellow(
         f"{settings.base_url} is not encrypted",
@@ -93,12 +95,17 @@ def _address(settings: Settings) -> Finding:
 
 
 def _proxies(settings: Settings) -> Finding:
-    if settings.trusted_proxies or not settings.base_url.startswith("https://"):
+    if is_local(urlsplit(settings.base_url).hostname):
         return green(f"{settings.trusted_proxies} proxies in front of the shop are trusted")
-    return yellow(
-        "none is trusted, although something in front of the shop must serve https",
-        "Set TMT_TRUSTED_PROXIES to their number: otherwise all buyers share one limit.",
-    )
+    return check_public_address(settings)
+
+
+def _metrics(settings: Settings) -> Finding:
+    if settings.metrics_token:
+        return green("/metrics answers who has TMT_METRICS_TOKEN")
+    if is_local(urlsplit(settings.base_url).hostname):
+        return green("/metrics answers this machine")
+    return green("/metrics is closed; TMT_METRICS_TOKEN opens it")
 
 
 def _mail(settings: Settings, transport: Transport) -> Finding:

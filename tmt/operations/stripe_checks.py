@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from tmt import web
 from tmt.catalog.models import Event, EventStatus
 from tmt.config import Settings
+from tmt.core.addresses import is_local
 from tmt.gateway.account import Account
 from tmt.gateway.errors import (
     AuthenticationFailed,
@@ -173,7 +173,7 @@ def _webhook(settings: Settings, account: Account, events: Sequence[str]) -> Fin
     endpoints = [one for one in account.endpoints() if one.url.rstrip("/") == url]
     if not endpoints:
         text = f"no endpoint at Stripe has the address {url}"
-        if not settings.livemode and web.is_local(urlsplit(url).hostname):
+        if not settings.livemode and is_local(urlsplit(url).hostname):
             return yellow(text, f"On a laptop: stripe listen --forward-to {url}")
         return red(text, REGISTER)
     enabled = [one for one in endpoints if one.status == "enabled"]

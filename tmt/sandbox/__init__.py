@@ -5,10 +5,12 @@ It imports nothing of the shop that uses it.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
 
@@ -22,6 +24,16 @@ from tmt.sandbox.request_context import RequestContext
 from tmt.sandbox.store import Store
 from tmt.sandbox.webhooks import Delivery
 
+_log = logging.getLogger(__name__)
+_PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
+_FORWARDING = (
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Proto",
+    "Forwarded",
+    "Via",
+    "X-Real-Ip",
+)
 _MINUTE, _HOUR = 60.0, 3600.0
 # As in live mode: at growing intervals, for three days.
 RETRY_DELAYS = (
@@ -96,16 +108,31 @@ class Sandbox:
 
 
 def _refuse_other_machines() -> Response | None:
-    # A proxy on this machine connects from here too, but names its client.
-    forwarded = request.headers.get("X-Forwarded-For", "")
-    clients = [request.remote_addr or "", *filter(None, forwarded.split(","))]
-    if all(_is_loopback(client.strip()) for client in clients):
+    """Answers only what a program on this machine has sent itself, to one of the machine's names.
+
+    A proxy on this machine connects from here too, but adds headers, passes on another host, or
+    speaks HTTP/1.0; a page whose name was made to resolve to this machine sends that name.
+    """
+    passed_on = [name for name in _FORWARDING if name in request.headers]
+    if passed_on or request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
+        how = passed_on[0] if passed_on else "HTTP/1.0"
+        text = f"The sandbox answers this machine only, and a proxy passed this on ({how})."
+        _log.warning("%s", text)
+        return Response(f"{text}\nThe shop's TMT_SANDBOX_PUBLIC=1 opens it.\n", 400, _PLAIN)
+    if not _is_loopback(request.remote_addr or ""):
+        return Response("The sandbox answers this machine only.\n", 403, _PLAIN)
+    try:
+        host = urlsplit(f"//{request.headers.get('Host', '')}").hostname or ""
+    except ValueError:
+        host = ""
+    if host == "localhost" or host.endswith(".localhost") or _is_loopback(host):
         return None
-    return Response("The sandbox answers this machine only.\n", 403, mimetype="text/plain")
+    return Response("The sandbox answers to this machine's own names only.\n", 400, _PLAIN)
 
 
 def _is_loopback(address: str) -> bool:
     try:
-        return ip_address(address).is_loopback
+        parsed = ip_address(address)
     except ValueError:
         return False
+    return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback

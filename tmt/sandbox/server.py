@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,8 @@ def serve(
     say: Callable[[str], None] = print,
 ) -> None:
     """Serve on 127.0.0.1 until interrupted. The keys are created once and stored beside `store`."""
+    # Its owner alone may read what it writes.
+    os.umask(0o077)
     secret_key, publishable_key, signing_secret = _read_keys(Path(store + ".keys"))
     endpoints = [Endpoint(webhook, signing_secret)] if webhook else []
     box = Sandbox(store, secret_key, publishable_key, endpoints)

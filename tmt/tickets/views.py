@@ -28,6 +28,10 @@ def pdf(token: str) -> ResponseReturnValue:
         issued = get_tickets(session, order.id)
     if not any(ticket.status == TicketStatus.VALID for ticket in issued):
         raise NotFound("the order has no valid tickets")
+    # Drawing takes long: who asks again and again waits.
+    hit = web.limits().hit
+    hit(shop.settings.confirms_per_address, "pdf-address", web.client_address())
+    hit(shop.settings.confirms_per_order, "pdf-order", order.code)
     return _file(tickets_pdf(shop, order, issued), "application/pdf", f"tickets-{order.code}.pdf")
 
 
