@@ -72,5 +72,5 @@ class InvalidEvent(DomainError):
     """The signed body is not a Stripe event."""
 
 
-class UnreadableEvent(PermanentFailure):
+class UnreadableEvent(DomainError, PermanentFailure):
     """A stored event lacks what its handler needs: it is parked, for a person to look at."""

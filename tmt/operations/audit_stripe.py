@@ -247,12 +247,17 @@ def _unknown_payment(
         return
     money = format_money(left, intent.currency, "en")
     when = f"{from_unix(intent.created):%Y-%m-%d %H:%M} UTC"
-    whose = "which has not stored it" if known else "which the database does not know"
-    problem = f"{money} of {when} were paid for order {order_code}, {whose}"
+    if known:
+        subject = f"order {order_code}"
+        problem = f"{intent.id} was created for it, is succeeded at Stripe and not in the shop"
+    else:
+        subject = intent.id
+        problem = f"was paid for order {order_code}, which the database does not know"
+    problem += f" ({money}, {when})"
     how_to_fix = (
         "flask audit --repair writes an alert; with --refund-unknown it refunds the money;"
         " settled otherwise: flask alerts resolve"
     )
     repair = audit_repair.report_unknown_payment(intent)
     refund = audit_repair.refund_unknown_payment(intent)
-    yield Breach("I2", intent.id, problem, how_to_fix, repair, refund)
+    yield Breach("I2", subject, problem, how_to_fix, repair, refund)

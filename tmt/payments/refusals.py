@@ -1,7 +1,8 @@
 """What Stripe refuses for good, or answers so that it cannot be read: reported until it is mended.
 
-Repeating such a call does not help. The first one of its kind raises an alert; the alert is
-resolved when a call of that kind succeeds again, and opened again when it fails again soon after.
+Repeating such a call does not help. The first one of its kind raises an alert. That of a refusal is
+resolved when the same call succeeds again, that of an unreadable answer by a person, as the next
+answer is about something else. It is opened again when it comes back within a day.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def report_refusal(
     """Logs the refusal, and raises its alert unless that is open."""
     log.error("stripe.refused", operation=operation, error=error.name, code=error.code)
     kind = _kind(error)
-    subject = "" if kind == KEYS_REFUSED else operation
+    subject = "" if kind in (KEYS_REFUSED, UNREADABLE) else operation
     details = {"operation": operation, "code": error.code}
     if kind == REQUEST_REFUSED:
         # Stripe's text about a key quotes a part of it.
@@ -117,7 +118,8 @@ def _resolve(shop: Shop, operation: str) -> None:
         mended = [
             alert.id
             for alert in open_refusals(session)
-            if alert.kind == KEYS_REFUSED or alert.details.get("operation") == operation
+            if alert.kind == KEYS_REFUSED
+            or (alert.kind != UNREADABLE and alert.details.get("operation") == operation)
         ]
     if not mended:
         return

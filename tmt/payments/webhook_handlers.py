@@ -119,7 +119,7 @@ def _may_be_ours(shop: Shop, event: StripeEvent) -> bool:
 def _unreadable(shop: Shop, event: StripeEvent) -> UnreadableEvent:
     """The error that parks the event; its alert is raised."""
     text = f"the {event.type} event lacks what the shop needs of it"
-    report_refusal(shop, f"event {event.type}", UnreadableAnswer(text))
+    report_refusal(shop, "event", UnreadableAnswer(text))
     return UnreadableEvent(text)
 
 
