@@ -49,7 +49,7 @@ def test_a_call_waits_for_its_place_while_others_are_answered():
     slots, order = CallSlots(1), []
 
     def call(number):
-        with slots.taken():
+        with slots.slot():
             order.append(number)
 
     with ThreadPoolExecutor(20) as pool:
@@ -60,9 +60,9 @@ def test_a_call_waits_for_its_place_while_others_are_answered():
 def test_a_place_is_free_again_after_a_failure(monkeypatch):
     monkeypatch.setattr(call_slots, "_HANGS_AFTER", 0)
     slots = CallSlots(1)
-    with pytest.raises(ZeroDivisionError), slots.taken():
+    with pytest.raises(ZeroDivisionError), slots.slot():
         raise ZeroDivisionError
-    with slots.taken(), pytest.raises(TooManyCalls), slots.taken():
+    with slots.slot(), pytest.raises(TooManyCalls), slots.slot():
         pass
-    with slots.taken():
+    with slots.slot():
         pass

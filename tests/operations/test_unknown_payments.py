@@ -114,7 +114,8 @@ def test_a_restored_order_that_had_stored_no_payment_intent_is_reported(shopfron
         drain(shopfront)
     flask(shopfront, "reconcile")
     assert alert_kinds(shopfront) == ["unknown_payment"]
-    assert f"I2  order {order.code}: {pi} was created for it" in run_audit(shopfront)[1][0]
+    lines = "\n".join(run_audit(shopfront)[1])
+    assert f"I2  order {order.code}: {pi} was created for it, is succeeded at Stripe" in lines
 
 
 def test_what_a_webhook_alone_paid_is_looked_at_once(shopfront):

@@ -26,7 +26,7 @@ class CallSlots:
         self._changed = threading.Condition()
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
+    def slot(self) -> Iterator[None]:
         """A place, for one call; raises `TooManyCalls`."""
         with self._changed:
             while len(self._started) >= self._most:

@@ -167,8 +167,8 @@ def _required(source: Any, name: str, kind: type[T]) -> T:
     """A field that the object always has, if it is of this very kind."""
     value = getattr(source, name, None)
     if type(value) is not kind or value == "":
-        found = "missing" if value is None else f"a {type(value).__name__}"
-        raise _Unreadable(f"'{name}' is {found}")
+        problem = "missing" if value is None else f"a {type(value).__name__}"
+        raise _Unreadable(f"'{name}' is {problem}")
     return value
 
 

@@ -246,7 +246,7 @@ class Gateway:
         assert not transaction_is_open(), f"{operation} was called inside a transaction"
         started = time.perf_counter()
         try:
-            with self._slots.taken() if self._slots else nullcontext():
+            with self._slots.slot() if self._slots else nullcontext():
                 failpoints.reach(f"before {operation}")
                 result = _retry_conflicts(call)
                 failpoints.reach(f"after {operation}")

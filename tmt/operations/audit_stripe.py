@@ -224,7 +224,7 @@ def _check_without_row(
     if not is_unsettled or intent.status == PaymentIntentStatus.CANCELED:
         return
     if is_paid_for(intent, shop_id):
-        yield from _unknown_payment(gateway, intent, claim.order_code, known=order is not None)
+        yield from _unknown_payment(gateway, intent, claim.order_code, has_order=order is not None)
         return
     if order is None:
         return
@@ -239,7 +239,7 @@ def _check_without_row(
 
 
 def _unknown_payment(
-    gateway: Gateway, intent: PaymentIntent, order_code: str, *, known: bool
+    gateway: Gateway, intent: PaymentIntent, order_code: str, *, has_order: bool
 ) -> Iterator[Breach]:
     """A payment of this shop that no order has, unless its money has gone back."""
     left = left_at_stripe(gateway, intent)
@@ -247,7 +247,7 @@ def _unknown_payment(
         return
     money = format_money(left, intent.currency, "en")
     when = f"{from_unix(intent.created):%Y-%m-%d %H:%M} UTC"
-    if known:
+    if has_order:
         subject = f"order {order_code}"
         problem = f"{intent.id} was created for it, is succeeded at Stripe and not in the shop"
     else:

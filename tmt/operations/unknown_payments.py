@@ -56,11 +56,11 @@ def without_order(session: Session, intents: Sequence[PaymentIntent]) -> list[Pa
         OperatorAlert.key.in_([f"{_ALERT}-{intent_id}"[:120] for intent_id in ids]),
         OperatorAlert.resolved_at.is_not(None),
     )
-    known = set(
+    stored = set(
         session.scalars(select(Payment.payment_intent_id).where(Payment.payment_intent_id.in_(ids)))
     )
     keys = set(session.scalars(settled))
-    return [i for i in intents if i.id not in known and f"{_ALERT}-{i.id}"[:120] not in keys]
+    return [i for i in intents if i.id not in stored and f"{_ALERT}-{i.id}"[:120] not in keys]
 
 
 def alert_unknown(shop: Shop, intents: Sequence[PaymentIntent]) -> None:

@@ -104,7 +104,7 @@ KINDS: dict[str, tuple[str, str]] = {
         ),
     ),
     "stripe_not_permitted": (
-        "The shop's restricted key does not permit a call that the shop needs.",
+        "Stripe does not permit a call that the shop needs: its key is restricted.",
         "Give the key this right in Stripe's dashboard: Developers, API keys.",
     ),
     "stripe_request_refused": (
