@@ -131,3 +131,17 @@ def test_what_a_webhook_alone_paid_is_looked_at_once(shopfront):
     flask(shopfront, "reconcile")
     assert alert_kinds(shopfront) == ["payment_not_confirmed"]
     assert shopfront.payment(order).verified_at is None
+
+
+def test_what_an_earlier_version_created_for_an_order_is_found_again(shopfront):
+    order = shopfront.place_directly(1)
+    payment = shopfront.payment(order)
+    corrupt(shopfront, Payment, payment.id, params_hash="of the earlier version")
+    metadata = {"platform": "TMT", "order": order.code, "payment": str(payment.id)}
+    params = {"amount": order.total, "currency": order.currency}
+    create = shopfront.stripe.v1.payment_intents.create
+    # A program may write the same, but not without the time of its request.
+    create({**params, "metadata": metadata | {"timestamp": "2026-01-01"}})
+    pi = create({**params, "metadata": metadata})
+    create({**params, "metadata": metadata | {"payment": "9"}})
+    assert shopfront.buyer().open_pay_page(order) == pi.id
