@@ -32,12 +32,14 @@ from tmt.core.i18n import gettext as _
 from tmt.core.money import AmountOutOfRange
 from tmt.gateway.errors import GatewayError
 from tmt.gateway.types import DisputeStatus, PaymentIntent, PaymentIntentStatus, RefundStatus
-from tmt.payments.balances import get_disputes, get_refunds
+from tmt.payments.balances import get_disputes, get_payment, get_refunds
 from tmt.payments.card_testing import ended_by_declines
 from tmt.payments.expiry import end_hold
-from tmt.payments.intents import current_intent, excluded_payment_methods
+from tmt.payments.intents import current_intent
+from tmt.payments.methods import excluded_payment_methods
 from tmt.payments.models import Refund
 from tmt.payments.purchase import purchase
+from tmt.payments.slips import Slip, shown_slip
 from tmt.shop import Shop
 from tmt.tickets import qr
 from tmt.tickets.issue import get_tickets
@@ -85,10 +87,12 @@ def order(token: str) -> ResponseReturnValue:
     with shop.db.reading() as session:
         context = order_context(session, order)
         declined = ended_by_declines(session, order)
+        slip = _slip(shop, session, order)
     return render_template(
         "orders/show.html",
         **_common(shop, order),
         **context,
+        slip=slip,
         paid_at=order.paid_at,
         declined=declined,
         mail_link=url_for("tickets.mail", token=token) if mail_file(shop, order) else None,
@@ -99,7 +103,7 @@ def order(token: str) -> ResponseReturnValue:
 def pay(token: str) -> ResponseReturnValue:
     shop = web.shop()
     order = _find(shop, token)
-    if order.status != OrderStatus.HELD:
+    if not _can_pay(shop, order):
         return _to_order(token)
     _limit_stripe_calls(shop, order)
     now = shop.clock.now()
@@ -111,13 +115,20 @@ def pay(token: str) -> ResponseReturnValue:
         intent = current_intent(shop, web.gateway(), order, Trigger.PAGE)
     except GatewayError:
         problem = _("Our payment provider is not responding. Your tickets stay reserved.")
-        page = render_template("orders/pay.html", **_common(shop, order), pay=None, problem=problem)
+        page = render_template(
+            "orders/pay.html", **_common(shop, order), pay=None, slip=None, problem=problem
+        )
         return page, 503
     order = _find(shop, token)
-    if intent is None or order.status != OrderStatus.HELD:
+    if intent is None or not _can_pay(shop, order):
         return _to_order(token)
+    with shop.db.reading() as session:
+        slip = _slip(shop, session, order)
     return render_template(
-        "orders/pay.html", **_common(shop, order), pay=_payment_element(shop, order, intent)
+        "orders/pay.html",
+        **_common(shop, order),
+        pay=_payment_element(shop, order, intent),
+        slip=slip,
     )
 
 
@@ -163,7 +174,25 @@ def cancel(token: str) -> ResponseReturnValue:
         end_hold(shop, web.gateway(), order.id, Trigger.BUYER)
     except GatewayError:
         flash(_("We could not cancel your reservation. Please try again in a moment."), "bad")
+        return _to_order(token)
+    if _find(shop, token).status == OrderStatus.PROCESSING:
+        flash(_("Your payment is on its way and cannot be canceled any more."), "bad")
     return _to_order(token)
+
+
+def _slip(shop: Shop, session: Session, order: Order) -> Slip | None:
+    """What the buyer pays elsewhere, while the order waits for it."""
+    payment = get_payment(session, order.id) if order.status == OrderStatus.PROCESSING else None
+    return shown_slip(payment, shop.clock.now()) if payment else None
+
+
+def _can_pay(shop: Shop, order: Order) -> bool:
+    """Whether the pay page is open: the order is held, or its slip gives way to another method."""
+    if order.status == OrderStatus.HELD:
+        return True
+    with shop.db.reading() as session:
+        slip = _slip(shop, session, order)
+    return slip is not None and slip.is_open and slip.replaceable
 
 
 def order_context(session: Session, order: Order) -> dict[str, Any]:
