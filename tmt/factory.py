@@ -128,6 +128,7 @@ def _jobs(shop: Shop, gateway: Gateway, transport: Transport) -> dict[str, Job]:
         "refunded_late": partial(mails.send_refunded_late, shop, mailer),
         "refunded": partial(mails.send_refunded, shop, mailer),
         "payment_processing": partial(mails.send_payment_processing, shop, mailer),
+        "payment_slip": partial(mails.send_payment_slip, shop, mailer),
         "payment_failed": partial(mails.send_payment_failed, shop, mailer),
         "operator_alert": partial(alerts.send_alert, shop, mailer),
         "refund": partial(send_refund, shop, gateway),

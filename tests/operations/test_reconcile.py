@@ -168,7 +168,8 @@ def test_pay12_a_debit_that_no_webhook_reports_ends_as_the_bank_says(shopfront):
         change_at_stripe(shopfront, pi, status="processing")
     run(shopfront)
     assert statuses(shopfront) == ["processing"] * 2
-    change_at_stripe(shopfront, refused_pi, status="requires_payment_method")
+    refused = {"status": "requires_payment_method", "last_payment_error": {"code": "refused"}}
+    change_at_stripe(shopfront, refused_pi, **refused)
     change_at_stripe(shopfront, paid_pi, status="requires_payment_method")
     shopfront.confirm(paid_pi)
     run(shopfront)

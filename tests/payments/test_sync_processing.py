@@ -11,6 +11,9 @@ from tmt.payments.sync import Outcome, sync_payment_intent
 pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.databases("sqlite")]
 
 
+REFUSED = {"status": "requires_payment_method", "last_payment_error": {"code": "card_declined"}}
+
+
 def on_its_way(shopfront, buyer):
     order = buyer.reserve(2)
     pi = buyer.open_pay_page(order)
@@ -57,8 +60,8 @@ def test_pay12_then_it_fails_after_the_hold_and_the_places_are_free(shopfront):
     buyer = shopfront.buyer()
     order, pi = on_its_way(shopfront, buyer)
     shopfront.clock.move(days=5)
-    change_at_stripe(shopfront, pi, status="requires_payment_method")
-    buyer.get(f"/orders/{order.token}/return")
+    change_at_stripe(shopfront, pi, **REFUSED)
+    buyer.get(f"/orders/{order.token}/return", allow_redirects=False)
     assert shopfront.order(order.token).status == "held"
     shopfront.run_jobs()
     assert shopfront.order(order.token).status == "expired"
@@ -69,7 +72,7 @@ def test_pay12_then_it_fails_after_the_hold_and_the_places_are_free(shopfront):
 def test_pay12_then_it_fails_within_the_hold_and_can_be_tried_again(shopfront):
     buyer = shopfront.buyer()
     order, pi = on_its_way(shopfront, buyer)
-    change_at_stripe(shopfront, pi, status="requires_payment_method")
+    change_at_stripe(shopfront, pi, **REFUSED)
     buyer.get(f"/orders/{order.token}/return")
     assert buyer.open_pay_page(order) == pi
     shopfront.confirm(pi)

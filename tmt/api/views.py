@@ -20,7 +20,7 @@ from tmt.checkout.states import Trigger
 from tmt.core.money import UnknownCurrency, to_major
 from tmt.gateway.errors import GatewayError
 from tmt.gateway.types import PaymentIntent, PaymentIntentStatus
-from tmt.payments.sync import sync_payment_intent
+from tmt.payments.sync import sync_from_stripe
 from tmt.web import gateway
 
 api = Blueprint("api", __name__)
@@ -85,8 +85,7 @@ def confirm() -> ResponseReturnValue:
     settings, hit = web.shop().settings, web.limits().hit
     hit(settings.confirms_per_address, "confirms-address", web.client_address())
     hit(settings.confirms_per_order, "confirms-order", payment_intent_id)
-    intent = gateway().retrieve_payment_intent(payment_intent_id)
-    sync_payment_intent(web.shop(), intent, Trigger.API)
+    intent, _ = sync_from_stripe(web.shop(), gateway(), payment_intent_id, Trigger.API)
     fields = _intent_fields(intent) | {
         "created": intent.created,
         "payment_method": intent.payment_method,

@@ -7,12 +7,15 @@ an `UnreadableAnswer` of that.
 from __future__ import annotations
 
 import json
+import re
+from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 from tmt.gateway.errors import InvalidEvent
 from tmt.gateway.types import (
     CONNECTED_ACCOUNT,
     DisputeStatus,
+    NextAction,
     PaymentIntent,
     PaymentIntentStatus,
     RefundStatus,
@@ -31,6 +34,8 @@ ORDER_CODE = "tmt_order"
 _MISSING = object()
 
 _MAX_LENGTH, _MAX_TYPE_LENGTH, _MAX_CODE_LENGTH = 255, 120, 80
+_MAX_ACTION_LENGTH = 64
+_LINK = re.compile(r"https?://[!-~]{1,1990}")
 _MAX_NUMBER = 253_402_300_799  # The end of the year 9999, in Unix seconds.
 
 # The fields of an event's object that are stored: enough to act on and to retrieve it, nothing
@@ -63,7 +68,28 @@ def payment_intent(source: Any) -> PaymentIntent:
         metadata=_metadata(source),
         error_code=str(code)[:_MAX_CODE_LENGTH] if code else None,
         client_secret=getattr(source, "client_secret", None),
+        next_action=_next_action(source),
     )
+
+
+def _next_action(intent: Any) -> NextAction | None:
+    """What the SDK's PaymentIntent waits for; details that cannot be used are left out."""
+    source = getattr(intent, "next_action", None)
+    if source is None:
+        return None
+    action = NextAction(str(getattr(source, "type", ""))[:_MAX_ACTION_LENGTH])
+    kind, details = action.kind, getattr(source, action.type, None)
+    url = getattr(details, kind.url_field, None) if kind.url_field else None
+    # It becomes a link on the order's page.
+    if not isinstance(url, str) or not _LINK.fullmatch(url):
+        url = None
+    start = getattr(details, kind.expiry_field, None) if kind.expiry_field else intent.created
+    expires_at = None
+    if type(start) is int and (kind.expiry_field or kind.lapses_days):
+        expires_at = start + int(timedelta(days=kind.lapses_days).total_seconds())
+    if expires_at is not None and not 0 <= expires_at <= _MAX_NUMBER:
+        expires_at = None
+    return NextAction(action.type, url, expires_at)
 
 
 def refund(source: Any) -> StripeRefund:

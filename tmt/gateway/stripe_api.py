@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import stripe
@@ -101,10 +102,12 @@ class Gateway:
         metadata: Mapping[str, str],
         idempotency_key: str | None,
         excluded_methods: Sequence[str] = (),
+        method_options: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
     ) -> PaymentIntent:
         """A PaymentIntent over the amount (minor units), with the account's payment methods.
 
-        `excluded_methods` are types of methods that are not offered, such as "sepa_debit".
+        `excluded_methods` are types of methods that are not offered, such as "sepa_debit";
+        `method_options` are Stripe's `payment_method_options` by type.
         """
         params: dict[str, Any] = {
             "amount": amount,
@@ -115,6 +118,8 @@ class Gateway:
         }
         if excluded_methods:
             params["excluded_payment_method_types"] = list(excluded_methods)
+        if method_options:
+            params["payment_method_options"] = {k: dict(v) for k, v in method_options.items()}
         options: Any = {"idempotency_key": idempotency_key} if idempotency_key else {}
         create = self._client.v1.payment_intents.create
         return self._call(

@@ -162,12 +162,108 @@ LOST_DISPUTES = _dispute_statuses(DisputeMeaning.LOST)
 INQUIRIES = _dispute_statuses(DisputeMeaning.INQUIRY)
 
 
+class ActionPlace(StrEnum):
+    """Where the buyer does what a PaymentIntent in `requires_action` waits for."""
+
+    # In this browser or on the phone beside it, within minutes: who leaves it half-way is gone.
+    HERE = "here"
+    # In a shop, at a bank or days later: what the buyer was handed stays payable until it expires.
+    ELSEWHERE = "elsewhere"
+    # Stripe added it after this version: nobody here can say.
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class ActionKind:
+    """A kind of `next_action`: where it happens, and the fields of its details that are read.
+
+    `expiry_field` holds a time in Unix seconds; what the buyer was handed lapses `lapses_days`
+    later, or as long after the PaymentIntent was created where there is no such field. For
+    `reported_days` more, Stripe may still report a payment that was made in time.
+    """
+
+    place: ActionPlace
+    url_field: str = ""
+    expiry_field: str = ""
+    lapses_days: int = 0
+    reported_days: int = 0
+    # Whether Stripe takes it back before it has lapsed.
+    cancelable: bool = True
+    # Whether confirming with another method does so too.
+    replaceable: bool = False
+
+
+def _elsewhere(url_field: str = "", expiry_field: str = "", **more: Any) -> ActionKind:
+    return ActionKind(ActionPlace.ELSEWHERE, url_field, expiry_field, **more)
+
+
+_HERE = ActionKind(ActionPlace.HERE)
+_UNKNOWN = ActionKind(ActionPlace.UNKNOWN)
+_VOUCHER = "hosted_voucher_url"
+# Every kind of this version, and PayTo's, which its types leave out.
+# https://docs.stripe.com/api/payment_intents/object#payment_intent_object-next_action
+NEXT_ACTIONS: dict[str, ActionKind] = {
+    "alipay_handle_redirect": _HERE,
+    "blik_authorize": _HERE,
+    "cashapp_handle_redirect_or_display_qr_code": _HERE,
+    "klarna_display_qr_code": _HERE,
+    "paynow_display_qr_code": _HERE,
+    "pix_display_qr_code": _HERE,
+    "promptpay_display_qr_code": _HERE,
+    "redirect_to_url": _HERE,
+    "swish_handle_redirect_or_display_qr_code": _HERE,
+    "upi_handle_redirect_or_display_qr_code": _HERE,
+    "use_stripe_sdk": _HERE,
+    "wechat_pay_display_qr_code": _HERE,
+    "wechat_pay_redirect_to_android_app": _HERE,
+    "wechat_pay_redirect_to_ios_app": _HERE,
+    # Business days: a slip that is paid on the evening before a long weekend is reported after it.
+    "boleto_display_details": _elsewhere(_VOUCHER, "expires_at", reported_days=4, cancelable=False),
+    "multibanco_display_details": _elsewhere(_VOUCHER, "expires_at", reported_days=4),
+    "oxxo_display_details": _elsewhere(
+        _VOUCHER, "expires_after", reported_days=4, cancelable=False
+    ),
+    "konbini_display_details": _elsewhere(
+        _VOUCHER, "expires_at", reported_days=1, replaceable=True
+    ),
+    "display_bank_transfer_instructions": _elsewhere(
+        "hosted_instructions_url", lapses_days=7, reported_days=3
+    ),
+    # For ten days from their arrival, the buyer can confirm the deposits.
+    "verify_with_microdeposits": _elsewhere(
+        "hosted_verification_url", "arrival_date", lapses_days=10, replaceable=True
+    ),
+    "card_await_notification": _elsewhere("", "charge_attempt_at", reported_days=1),
+    "payto_await_authorization": _elsewhere(lapses_days=5, reported_days=1),
+}
+
+
+@dataclass(frozen=True)
+class NextAction:
+    """What a PaymentIntent in `requires_action` waits for.
+
+    `url` is Stripe's page with the slip or the instructions; `expires_at` (Unix seconds) is when
+    it can no longer be used. Both are None where Stripe names none.
+    """
+
+    type: str
+    url: str | None = field(default=None, repr=False)
+    expires_at: int | None = None
+
+    @property
+    def kind(self) -> ActionKind:
+        """What is known of its kind."""
+        return NEXT_ACTIONS.get(self.type, _UNKNOWN)
+
+
 @dataclass(frozen=True)
 class PaymentIntent:
     """A PaymentIntent. Amounts in minor units, `created` in Unix seconds.
 
     `from_event` says that it was taken from a webhook's event and not read from Stripe; then
     `client_secret` is None. The secret goes to the buyer's page, nowhere else.
+    `version` is that of the payment's row before this was read from Stripe: it shows whether
+    something else was applied in the meantime. None when nobody looked.
     """
 
     id: str
@@ -182,6 +278,20 @@ class PaymentIntent:
     error_code: str | None = None
     client_secret: str | None = field(default=None, repr=False)
     from_event: bool = False
+    next_action: NextAction | None = None
+    version: int | None = None
+
+    @property
+    def action_place(self) -> ActionPlace | None:
+        """Where the buyer has to act; None when nothing is required of them."""
+        if self.status != PaymentIntentStatus.REQUIRES_ACTION:
+            return None
+        return self.next_action.kind.place if self.next_action else ActionPlace.UNKNOWN
+
+    @property
+    def slip(self) -> NextAction | None:
+        """The voucher, transfer or other thing that the buyer pays or does elsewhere."""
+        return self.next_action if self.action_place == ActionPlace.ELSEWHERE else None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ not show is retrieved one by one. Each item is on its own: a bad one is reported
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, TypeVar
@@ -49,7 +49,7 @@ from tmt.payments.disputes import sync_dispute
 from tmt.payments.models import Dispute, Payment, Refund
 from tmt.payments.ownership import claim_of, get_identity
 from tmt.payments.refunds import record_refund
-from tmt.payments.sync import Outcome, sync_payment_intent
+from tmt.payments.sync import Outcome, sync_from_stripe, sync_payment_intent
 from tmt.payments.webhook_handlers import HANDLERS
 from tmt.shop import Shop
 
@@ -66,6 +66,7 @@ _EVENTS_RETENTION = timedelta(days=30)
 _FINAL = (PaymentIntentStatus.SUCCEEDED, PaymentIntentStatus.CANCELED)
 # Any other status of a refund, also one that Stripe adds later, is asked about again.
 _DECIDED_REFUNDS = (RefundStatus.SUCCEEDED, RefundStatus.FAILED, RefundStatus.CANCELED)
+_NOTHING_DONE = (Outcome.UNCHANGED, Outcome.UNKNOWN_INTENT, Outcome.STALE)
 # Stripe's lists come in pages of so many.
 _PAGE_SIZE = 100
 # After so many items in a row without an answer, Stripe is down.
@@ -135,8 +136,7 @@ def reconcile(shop: Shop, gateway: Gateway, since: datetime | None = None) -> Re
 
 def sync_with_stripe(shop: Shop, gateway: Gateway, payment_intent: str) -> None:
     """Brings one PaymentIntent with its refunds and disputes into line; raises `GatewayError`."""
-    intent = gateway.retrieve_payment_intent(payment_intent)
-    sync_payment_intent(shop, intent, Trigger.RECONCILER)
+    sync_from_stripe(shop, gateway, payment_intent, Trigger.RECONCILER)
     for refund in gateway.list_refunds(payment_intent=payment_intent):
         record_refund(shop, refund, Trigger.RECONCILER)
     for dispute in gateway.list_disputes(payment_intent=payment_intent):
@@ -169,6 +169,9 @@ class _OpenPayment:
     id: int
     status: str
     error_code: str | None
+    payment_method_id: str | None
+    next_action: str | None
+    version: int
     created_at: datetime
     verified_at: datetime | None
     order_id: int
@@ -300,10 +303,13 @@ class _Run:
 
     def _sync(self, row: _OpenPayment, intent: PaymentIntent) -> None:
         self.report.checked += 1
-        differs = (intent.status, intent.error_code) != (row.status, row.error_code)
-        if differs or row.is_unverified:
-            outcome = sync_payment_intent(self.shop, intent, Trigger.RECONCILER)
-            self.report.synced += outcome not in (Outcome.UNCHANGED, Outcome.UNKNOWN_INTENT)
+        action = intent.next_action.type if intent.next_action else None
+        at_stripe = (intent.status, intent.error_code, intent.payment_method, action)
+        stored = (row.status, row.error_code, row.payment_method_id, row.next_action)
+        if at_stripe != stored or row.is_unverified:
+            read = replace(intent, version=row.version)
+            outcome = sync_payment_intent(self.shop, read, Trigger.RECONCILER)
+            self.report.synced += outcome not in _NOTHING_DONE
 
     def _retrieve_and_sync(self, row: _OpenPayment) -> None:
         def alert(session: Session) -> None:
@@ -376,6 +382,9 @@ def _open_payments(session: Session, livemode: bool) -> dict[str, _OpenPayment]:
             Payment.id,
             Payment.status,
             Payment.error_code,
+            Payment.payment_method_id,
+            Payment.next_action,
+            Payment.version,
             Payment.created_at,
             Payment.verified_at,
             Payment.order_id,
@@ -394,7 +403,8 @@ def _open_payments(session: Session, livemode: bool) -> dict[str, _OpenPayment]:
         .where(Order.livemode == livemode)
         .order_by(Payment.id)
     )
-    return {str(row[0]): _OpenPayment(str(row[0]), *row[1:]) for row in session.execute(query)}
+    rows: Iterator[tuple[Any, ...]] = map(tuple, session.execute(query))
+    return {str(row[0]): _OpenPayment(*row) for row in rows}
 
 
 def _undecided(

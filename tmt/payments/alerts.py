@@ -119,6 +119,10 @@ KINDS: dict[str, tuple[str, str]] = {
         "Stripe reports a status that this version of the shop does not know.",
         "Look at the payment in Stripe's dashboard, and update the shop.",
     ),
+    "unknown_action": (
+        "Stripe asks a buyer for something that this version of the shop does not know.",
+        "Update the shop. To free the tickets, cancel the payment in Stripe's dashboard.",
+    ),
 }
 
 _INSERT = InsertIfAbsent(OperatorAlert, "key")

@@ -2,35 +2,51 @@
 
 A PaymentIntent that Stripe has confirmed as canceled ends the hold; one that succeeded meanwhile
 pays the order; one that is processing keeps the hold; no answer keeps it too, until the next try.
+So does a slip that the buyer can still pay, and what Stripe asks of them that is not known here.
 An order that has not stored a PaymentIntent ends without a call to Stripe.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+
 import structlog
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tmt.catalog import stock
 from tmt.checkout.holds import overdue
-from tmt.checkout.models import OrderStatus
+from tmt.checkout.models import Order, OrderStatus
 from tmt.checkout.states import Trigger, lock_order, transition
 from tmt.gateway.errors import InvalidState, StripeUnreachable
 from tmt.gateway.stripe_api import Gateway
-from tmt.gateway.types import PaymentIntentStatus
+from tmt.gateway.types import ActionPlace, PaymentIntent, PaymentIntentStatus
 from tmt.payments.balances import get_payment
-from tmt.payments.sync import sync_payment_intent
+from tmt.payments.models import Payment
+from tmt.payments.slips import waits_until
+from tmt.payments.sync import read_payment_intent, sync_payment_intent
 from tmt.shop import Shop
 
 log = structlog.get_logger(__name__)
 
 # After so many orders without an answer, Stripe is down and the next run is the next try.
 _MAX_UNREACHABLE = 3
+_MAX_SLIPS = 500
+# While a payment is in one of these, its order waits for a bank, or is about to end anyway.
+_NOT_THE_BUYERS = (
+    PaymentIntentStatus.PROCESSING,
+    PaymentIntentStatus.SUCCEEDED,
+    PaymentIntentStatus.CANCELED,
+)
 
 
 def end_overdue_holds(shop: Shop, gateway: Gateway) -> None:
     """Ends every hold whose time is up, each on its own; for the jobs, every minute."""
+    now, livemode = shop.clock.now(), shop.settings.livemode
     with shop.db.reading() as session:
-        orders = overdue(session, shop.clock.now(), shop.settings.livemode)
+        held = overdue(session, now, livemode)
+        orders = [*held, *_overdue_slips(session, now, livemode)]
     unreachable = 0
     for order_id in orders:
         try:
@@ -54,14 +70,41 @@ def end_hold(shop: Shop, gateway: Gateway, order_id: int, trigger: Trigger) -> N
     if payment_intent is None:
         return
     # Retrieved first: a bank debit that is processing can be canceled too, and must not be.
-    intent = gateway.retrieve_payment_intent(payment_intent)
-    waits = intent.status == PaymentIntentStatus.PROCESSING or not intent.status.is_known
-    if not waits and not intent.status.is_final:
+    intent = read_payment_intent(shop, gateway, payment_intent)
+    if not intent.status.is_final and not _must_wait(intent, trigger, shop.clock.now()):
         try:
             intent = gateway.cancel_payment_intent(payment_intent)
         except InvalidState:
-            intent = gateway.retrieve_payment_intent(payment_intent)
+            intent = read_payment_intent(shop, gateway, payment_intent)
     sync_payment_intent(shop, intent, trigger)
+
+
+def _must_wait(intent: PaymentIntent, trigger: Trigger, now: datetime) -> bool:
+    """Whether a PaymentIntent that is not final must not be canceled yet.
+
+    The buyer may give up what waits for them alone; Stripe refuses if it has been paid.
+    """
+    if intent.status == PaymentIntentStatus.PROCESSING or not intent.status.is_known:
+        return True
+    if trigger == Trigger.BUYER:
+        return False
+    deadline = waits_until(intent)
+    return intent.action_place == ActionPlace.UNKNOWN or (deadline is not None and now < deadline)
+
+
+def _overdue_slips(session: Session, now: datetime, livemode: bool) -> Sequence[int]:
+    """The ids of orders that waited for the buyer elsewhere until now, oldest first."""
+    query = (
+        select(Order.id)
+        .join(Payment, Payment.order_id == Order.id)
+        .where(
+            Order.status == OrderStatus.PROCESSING,
+            Order.expires_at <= now,
+            Order.livemode == livemode,
+            Payment.status.not_in(_NOT_THE_BUYERS),
+        )
+    )
+    return session.scalars(query.order_by(Order.expires_at).limit(_MAX_SLIPS)).all()
 
 
 def _end_without_stripe(
@@ -69,10 +112,16 @@ def _end_without_stripe(
 ) -> str | None:
     """Ends a hold that has no PaymentIntent; otherwise the id of the one to cancel first."""
     order, now = lock_order(session, order_id), shop.clock.now()
-    expired = trigger == Trigger.EXPIRY
-    if order.status != OrderStatus.HELD or (expired and order.expires_at > now):
-        return None
     payment = get_payment(session, order_id)
+    expired = trigger == Trigger.EXPIRY
+    waits_for_buyer = order.status == OrderStatus.HELD or (
+        order.status == OrderStatus.PROCESSING
+        and trigger in (Trigger.EXPIRY, Trigger.BUYER)
+        and payment is not None
+        and payment.status not in _NOT_THE_BUYERS
+    )
+    if not waits_for_buyer or (expired and order.expires_at > now):
+        return None
     if payment:
         if payment.payment_intent_id and payment.status != PaymentIntentStatus.CANCELED:
             return payment.payment_intent_id

@@ -1,8 +1,9 @@
-"""An order's PaymentIntent: its row with the order, its creation at Stripe, its methods."""
+"""An order's PaymentIntent: its row with the order, and its creation at Stripe."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -15,39 +16,16 @@ from tmt.gateway.stripe_api import Gateway
 from tmt.gateway.types import PaymentIntent, PaymentIntentStatus
 from tmt.payments.balances import get_payment
 from tmt.payments.idempotency import create_idempotently, new_call
+from tmt.payments.methods import excluded_payment_methods, payment_method_options
 from tmt.payments.models import Payment
 from tmt.payments.ownership import claim_of, get_identity, metadata_for
 from tmt.payments.refusals import report_refusal
-from tmt.payments.sync import sync_payment_intent
+from tmt.payments.sync import sync_from_stripe, sync_payment_intent
 from tmt.shop import Shop
 
 _INSERT = InsertIfAbsent(Payment, "idempotency_key")
 # Seconds by which Stripe's clock and ours may differ.
 _CLOCK_TOLERANCE = 600
-
-# How long until a payment by such a method has succeeded or failed, at the longest that Stripe
-# names: https://docs.stripe.com/payments/payment-methods/payment-method-support
-_METHOD_SETTLES_WITHIN: dict[str, timedelta] = {
-    "acss_debit": timedelta(days=7),
-    "au_becs_debit": timedelta(days=7),
-    "bacs_debit": timedelta(days=8),
-    "boleto": timedelta(days=5),
-    "customer_balance": timedelta(days=7),
-    "konbini": timedelta(days=5),
-    "multibanco": timedelta(days=7),
-    "oxxo": timedelta(days=4),
-    "sepa_debit": timedelta(days=20),
-    "us_bank_account": timedelta(days=6),
-}
-
-
-def excluded_payment_methods(order: Order) -> list[str]:
-    """The methods whose payments may not have settled when the order's event begins, by name.
-
-    Counted from when the order was placed, so that every attempt at the call says the same.
-    """
-    left = order.event.starts_at - order.created_at
-    return sorted(name for name, span in _METHOD_SETTLES_WITHIN.items() if left < span)
 
 
 def add_payment(session: Session, shop: Shop, order: Order, now: datetime) -> None:
@@ -60,6 +38,8 @@ def add_payment(session: Session, shop: Shop, order: Order, now: datetime) -> No
             "amount": order.total,
             "currency": order.currency,
             "amount_received": 0,
+            "version": 0,
+            "attempt": 0,
             "created_at": now,
             **new_call(f"order-{order.code}", _hashed_params(shop, order), now),
         },
@@ -79,16 +59,16 @@ def current_intent(
     if payment is None:
         return None
     if payment.payment_intent_id:
-        intent = gateway.retrieve_payment_intent(payment.payment_intent_id)
-    else:
-        if order.status != OrderStatus.HELD or order.expires_at <= shop.clock.now():
-            return None
-        intent = _create(shop, gateway, order, payment)
-        if not shop.db.transaction(lambda s: _store_id(s, payment.id, intent)):
-            # The order ended meanwhile. Nobody has its client secret, so nobody can have paid it.
-            gateway.cancel_payment_intent(intent.id)
-            return None
-    sync_payment_intent(shop, intent, trigger)
+        intent, _ = sync_from_stripe(shop, gateway, payment.payment_intent_id, trigger)
+        return intent
+    if order.status != OrderStatus.HELD or order.expires_at <= shop.clock.now():
+        return None
+    intent = _create(shop, gateway, order, payment)
+    if not shop.db.transaction(lambda s: _store_id(s, payment.id, intent)):
+        # The order ended meanwhile. Nobody has its client secret, so nobody can have paid it.
+        gateway.cancel_payment_intent(intent.id)
+        return None
+    sync_payment_intent(shop, replace(intent, version=payment.version), trigger)
     return intent
 
 
@@ -105,6 +85,7 @@ def _create(shop: Shop, gateway: Gateway, order: Order, payment: Payment) -> Pay
             metadata=metadata,
             idempotency_key=key,
             excluded_methods=excluded_payment_methods(order),
+            method_options=payment_method_options(order),
         )
 
     def look_up() -> PaymentIntent | None:
@@ -131,13 +112,15 @@ def _is_of(intent: PaymentIntent, payment: Payment, order: Order, shop_id: str) 
 
 def _hashed_params(shop: Shop, order: Order) -> dict[str, Any]:
     """The parameters whose change makes a repetition another call."""
-    return {
+    params = {
         "amount": order.total,
         "currency": order.currency,
         "shop": shop.settings.shop_name,
         "excluded": excluded_payment_methods(order),
         "metadata": "tmt_",
     }
+    options = payment_method_options(order)
+    return params | {"options": options} if options else params
 
 
 def _store_id(session: Session, payment_id: int, intent: PaymentIntent) -> bool:

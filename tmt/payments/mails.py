@@ -7,7 +7,9 @@ from typing import Any
 from tmt.checkout.models import OrderStatus
 from tmt.checkout.orders import get_order
 from tmt.core.mailer import Mailer
+from tmt.payments.balances import get_payment
 from tmt.payments.models import Payment, Refund
+from tmt.payments.slips import has_slip, shown_slip
 from tmt.shop import Shop
 from tmt.tickets.mails import mail_context
 
@@ -40,12 +42,26 @@ def send_payment_processing(shop: Shop, mailer: Mailer, key: str, payload: dict[
         mailer.send("payment_processing", key, order.email, order.locale, mail_context(shop, order))
 
 
+def send_payment_slip(shop: Shop, mailer: Mailer, key: str, payload: dict[str, Any]) -> None:
+    """What the buyer pays elsewhere, where to find it, and until when; once for each slip."""
+    with shop.db.reading() as session:
+        order = get_order(session, payload["order"])
+        payment = get_payment(session, order.id)
+    # Paid, lapsed or replaced meanwhile: then other mails say so.
+    if payment is None or payment.attempt != payload["attempt"]:
+        return
+    if order.status == OrderStatus.PROCESSING and has_slip(payment):
+        context = mail_context(shop, order) | {"slip": shown_slip(payment, shop.clock.now())}
+        mailer.send("payment_slip", key, order.email, order.locale, context)
+
+
 def send_payment_failed(shop: Shop, mailer: Mailer, key: str, payload: dict[str, Any]) -> None:
-    """The bank did not pay; whether there is time for another method."""
+    """The bank did not pay, or a slip lapsed; whether there is time for another method."""
     with shop.db.reading() as session:
         order = get_order(session, payload["order"])
     if order.status not in (OrderStatus.HELD, OrderStatus.EXPIRED):
         return
     still_held = order.status == OrderStatus.HELD and order.expires_at > shop.clock.now()
-    context = mail_context(shop, order) | {"still_held": still_held}
+    was_slip = bool(payload.get("slip"))
+    context = mail_context(shop, order) | {"still_held": still_held, "was_slip": was_slip}
     mailer.send("payment_failed", key, order.email, order.locale, context)

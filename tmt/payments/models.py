@@ -40,6 +40,11 @@ class Payment(IdempotentCall, Base):
     order costs, `amount_received` what Stripe says has come, in `received_currency`; they differ
     only when something is wrong. `verified_at` is when its success was read from Stripe itself; it
     is None as long as a webhook alone says so.
+
+    `version` counts what was applied to it, by which a read of Stripe that is older than the row
+    is told from a newer one. `attempt` counts how often a payment was on its way: mails are about
+    one attempt. The rest is about the one that is on its way now: the PaymentMethod's id, Stripe's
+    `next_action`, and the slip that the buyer pays elsewhere. No name, number or address.
     """
 
     __tablename__ = "payments"
@@ -59,6 +64,13 @@ class Payment(IdempotentCall, Base):
     created_at: Mapped[datetime]
     succeeded_at: Mapped[datetime | None]
     verified_at: Mapped[datetime | None]
+    version: Mapped[int] = mapped_column(default=0)
+    attempt: Mapped[int] = mapped_column(default=0)
+    payment_method_id: Mapped[str | None] = mapped_column(String(255))
+    next_action: Mapped[str | None] = mapped_column(String(64))
+    slip_type: Mapped[str | None] = mapped_column(String(64))
+    slip_url: Mapped[str | None] = mapped_column(String(2000))
+    slip_expires_at: Mapped[datetime | None]
 
 
 class Refund(IdempotentCall, Base):

@@ -36,13 +36,15 @@ from tmt.core.ids import new_token
 from tmt.core.money import AmountOutOfRange
 from tmt.gateway.errors import GatewayError
 from tmt.gateway.types import DisputeStatus, PaymentIntent, PaymentIntentStatus, RefundStatus
-from tmt.payments.balances import get_disputes, get_refunds
+from tmt.payments.balances import get_disputes, get_payment, get_refunds
 from tmt.payments.card_testing import ended_by_declines
 from tmt.payments.expiry import end_hold
-from tmt.payments.intents import current_intent, excluded_payment_methods
+from tmt.payments.intents import current_intent
+from tmt.payments.methods import excluded_payment_methods
 from tmt.payments.models import Refund
 from tmt.payments.purchase import purchase
 from tmt.payments.refusals import is_lasting
+from tmt.payments.slips import Slip, shown_slip
 from tmt.shop import Shop
 from tmt.tickets import qr
 from tmt.tickets.issue import get_tickets
@@ -98,7 +100,7 @@ def order(token: str) -> ResponseReturnValue:
 def pay(token: str) -> ResponseReturnValue:
     shop = web.shop()
     order = _find(shop, token)
-    if order.status != OrderStatus.HELD:
+    if not _can_pay(shop, order):
         return _to_order(token)
     _limit_stripe_calls(shop, order)
     now = shop.clock.now()
@@ -122,18 +124,22 @@ def pay(token: str) -> ResponseReturnValue:
             "orders/pay.html",
             **_common(shop, order),
             pay=None,
+            slip=None,
             problem=problem,
             email_form=EmailForm(),
         )
         return page, 503
     order = _find(shop, token)
-    if intent is None or order.status != OrderStatus.HELD:
+    if intent is None or not _can_pay(shop, order):
         return _to_order(token)
+    with shop.db.reading() as session:
+        slip = _slip(shop, session, order)
     return render_template(
         "orders/pay.html",
         **_common(shop, order),
         pay=_payment_element(shop, order, intent),
         email_form=EmailForm(),
+        slip=slip,
     )
 
 
@@ -196,6 +202,9 @@ def cancel(token: str) -> ResponseReturnValue:
             else _("We could not cancel your reservation. Please try again in a moment.")
         )
         flash(text, "bad")
+        return _to_order(token)
+    if _find(shop, token).status == OrderStatus.PROCESSING:
+        flash(_("Your payment is on its way and cannot be canceled any more."), "bad")
     return _to_order(token)
 
 
@@ -225,6 +234,21 @@ def change_email(token: str) -> ResponseReturnValue:
     flash(_("We will send your tickets to %(email)s.") % {"email": email}, "good")
     paid = order.status != OrderStatus.HELD
     return _to_order(token) if paid else redirect(url_for("payments.pay", token=token), 303)
+
+
+def _slip(shop: Shop, session: Session, order: Order) -> Slip | None:
+    """What the buyer pays elsewhere, while the order waits for it."""
+    payment = get_payment(session, order.id) if order.status == OrderStatus.PROCESSING else None
+    return shown_slip(payment, shop.clock.now()) if payment else None
+
+
+def _can_pay(shop: Shop, order: Order) -> bool:
+    """Whether the pay page is open: the order is held, or its slip gives way to another method."""
+    if order.status == OrderStatus.HELD:
+        return True
+    with shop.db.reading() as session:
+        slip = _slip(shop, session, order)
+    return slip is not None and slip.is_open and slip.replaceable
 
 
 def order_context(session: Session, order: Order) -> dict[str, Any]:
@@ -307,11 +331,13 @@ def _order_page(shop: Shop, order: Order, email_form: EmailForm) -> str:
     with shop.db.reading() as session:
         context = order_context(session, order)
         declined = ended_by_declines(session, order)
+        slip = _slip(shop, session, order)
     mail_link = url_for("tickets.mail", token=order.token) if mail_file(shop, order) else None
     return render_template(
         "orders/show.html",
         **_common(shop, order),
         **context,
+        slip=slip,
         paid_at=order.paid_at,
         declined=declined,
         mail_link=mail_link,

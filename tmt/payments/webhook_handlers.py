@@ -12,7 +12,13 @@ from tmt.payments.card_testing import FAILED_EVENT, end_after_declines
 from tmt.payments.disputes import sync_dispute
 from tmt.payments.refunds import record_refund
 from tmt.payments.refusals import report_refusal
-from tmt.payments.sync import expects_intent, is_known_intent, sync_payment_intent
+from tmt.payments.sync import (
+    Outcome,
+    expects_intent,
+    is_known_intent,
+    sync_from_stripe,
+    sync_payment_intent,
+)
 from tmt.shop import Shop
 
 _NOT_NAMED = object()
@@ -20,6 +26,10 @@ _NOT_NAMED = object()
 
 class NotStoredYet(DomainError):
     """Stripe was faster than our own transaction: the event is handled at its next try."""
+
+
+class Overtaken(DomainError):
+    """What Stripe said was overtaken by other news: the event is handled at its next try."""
 
 
 def payment_intent_changed(
@@ -30,11 +40,17 @@ def payment_intent_changed(
         raise _unreadable(shop, event)
     if not _is_stored(shop, event):
         return
-    intent = _final_intent(event) or gateway.retrieve_payment_intent(event.object_id)
     if event.type == FAILED_EVENT:
         # Before the event is marked, so that it is tried again if Stripe does not answer.
         end_after_declines(shop, gateway, event.object_id)
-    sync_payment_intent(shop, intent, Trigger.WEBHOOK, in_transaction=mark_handled)
+    if intent := _final_intent(event):
+        sync_payment_intent(shop, intent, Trigger.WEBHOOK, in_transaction=mark_handled)
+        return
+    _intent, outcome = sync_from_stripe(
+        shop, gateway, event.object_id, Trigger.WEBHOOK, in_transaction=mark_handled
+    )
+    if outcome == Outcome.STALE:
+        raise Overtaken(f"other news of {event.object_id} were faster each time that it was read")
 
 
 def refund_changed(
@@ -71,6 +87,7 @@ def dispute_changed(
 HANDLERS: dict[str, Handler] = {
     "payment_intent.succeeded": payment_intent_changed,
     "payment_intent.payment_failed": payment_intent_changed,
+    "payment_intent.requires_action": payment_intent_changed,
     "payment_intent.processing": payment_intent_changed,
     "payment_intent.canceled": payment_intent_changed,
     "refund.created": refund_changed,

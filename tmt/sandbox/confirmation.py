@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta, timezone
 
 from tmt.sandbox import balance, refunds_disputes
 from tmt.sandbox.errors import ApiError, api_error, card_error
@@ -29,6 +29,8 @@ from tmt.sandbox.request_context import RequestContext
 from tmt.sandbox.simulated_methods import SimulatedMethod, simulated_method
 
 HOLD_SECONDS = 7 * DAY
+# America/Mexico_City, which has no summer time.
+_MEXICO = timezone(timedelta(hours=-6))
 _REDIRECT_SECONDS = 3600
 _COPIED_TO_CHARGE = split_words("""
     amount application_fee_amount currency customer description metadata on_behalf_of
@@ -100,11 +102,14 @@ class Confirmation:
             raise api_error("card_descriptor")
         authenticated_method = intent.get("_authenticated")
         intent |= {"next_action": None, "_challenge": None, "_authenticated": None}
+        intent["_voucher"] = None
         intent |= {self._last_error: None, "_off_session": bool(params.get("off_session"))}
         if simulated.kind == "sepa_debit":
             self._accept_mandate(params)
         if authenticated_method == self.method["id"]:
             return self._finish("challenged")
+        if simulated.kind == "oxxo":
+            return self._hand_out_voucher()
         authentication = self._required_authentication()
         if authentication == "challenged":
             return self._require_action(params)
@@ -184,6 +189,29 @@ class Confirmation:
             context.schedule(_REDIRECT_SECONDS, "expire_redirect", intent["id"], secret)
         return context.save_and_emit(intent, f"{intent['object']}.requires_action")
 
+    def _hand_out_voucher(self) -> Json:
+        """The buyer has so many days to pay in a shop."""
+        context, intent, seconds = self.context, self.intent, self.simulated.voucher_seconds
+        if seconds is None:
+            days = intent["payment_method_options"]["oxxo"]["expires_after_days"]
+            today = datetime.fromtimestamp(context.now, _MEXICO).date()
+            end = datetime.combine(today + timedelta(days=days), time(23, 59, 59), _MEXICO)
+            seconds = int(end.timestamp()) - context.now
+        secret = token(24)
+        number = str(int(token(24), 36) % 10**32).zfill(32)
+        details = {
+            "expires_after": context.now + seconds,
+            "hosted_voucher_url": f"{context.root}/vouchers/{intent['id']}/{secret}",
+            "number": number,
+        }
+        action = {"type": "oxxo_display_details", "oxxo_display_details": details}
+        intent |= {"status": "requires_action", "next_action": action}
+        intent["_voucher"] = {"secret": secret, "number": number, "open": True}
+        context.schedule(seconds, "expire_voucher", intent["id"], secret)
+        if self.simulated.pays_after is not None:
+            context.schedule(self.simulated.pays_after, "pay_voucher", intent["id"], secret)
+        return context.save_and_emit(intent, "payment_intent.requires_action")
+
     def answer_challenge(self, passed: bool) -> None:
         """The buyer authenticated, or not. Never raises for a declined payment."""
         intent, redirect = self.intent, self.simulated.redirect
@@ -200,7 +228,7 @@ class Confirmation:
     def _finish(self, authentication: str | None) -> Json:
         """Have the bank decide about the payment, or about saving the method."""
         if self.intent["object"] == "payment_intent":
-            return self._charge(authentication)
+            return self.charge(authentication)
         context, intent, method, simulated = self.context, self.intent, self.method, self.simulated
         if not simulated.attachable:
             raise self.decline(card_error(simulated.code, simulated.decline_code))
@@ -210,7 +238,7 @@ class Confirmation:
         intent |= {"status": "succeeded", "mandate": method.get("_mandate")}
         return context.save_and_emit(intent, "setup_intent.succeeded")
 
-    def _charge(self, authentication: str | None) -> Json:
+    def charge(self, authentication: str | None) -> Json:
         """Create the charge: it is pending, fails, is held for capture, or succeeds."""
         context, intent, simulated = self.context, self.intent, self.simulated
         charge = self._new_charge(authentication)
@@ -264,6 +292,8 @@ class Confirmation:
             settled_on = datetime.fromtimestamp(settled_at, UTC).date()
             details["mandate"] = method["_mandate"]
             details["expected_debit_date"] = settled_on.isoformat()
+        elif kind == "oxxo":
+            details["number"] = intent["_voucher"]["number"]
         charge = new(
             "charge",
             context.now,

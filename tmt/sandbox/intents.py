@@ -85,6 +85,8 @@ def cancel_intent(context: RequestContext, params: Json, id: str, kind: str) -> 
     """Cancel an intent that has not succeeded."""
     intent = context.fetch(kind, id)
     cancelable = _CANCELABLE if kind == "payment_intent" else _OPEN
+    if intent.get("_voucher"):
+        raise context.intent_error("voucher_cannot_be_canceled", intent)
     _check_status(context, intent, cancelable, "cancel")
     return _cancel(context, intent, params.get("cancellation_reason"))
 
@@ -169,6 +171,8 @@ def _apply_params(
     for kind in intent["payment_method_types"]:
         defaults = kinds[kind]["options"]
         options[kind] = {**defaults, **options.get(kind, {}), **changes.get(kind, {})}
+    if "oxxo" in options:
+        options["oxxo"]["expires_after_days"] = _voucher_days(options["oxxo"])
     if "payment_method" in params and params["payment_method"] is None:
         intent |= {"payment_method": None, "status": "requires_payment_method", "next_action": None}
     method = payment_methods.from_params(context, params, intent["customer"])
@@ -179,6 +183,13 @@ def _apply_params(
         # With another method it has to be confirmed (again).
         intent |= {"payment_method": method["id"], "status": "requires_confirmation"}
         intent |= {"next_action": None, "_challenge": None, "_authenticated": None}
+
+
+def _voucher_days(options: Json) -> int:
+    days = str(options["expires_after_days"])
+    if days not in "1 2 3 4 5 6 7".split():
+        raise api_error("voucher_days", "payment_method_options[oxxo][expires_after_days]")
+    return int(days)
 
 
 def _choose_method_types(context: RequestContext, intent: Json, params: Json, is_new: bool) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
+from contextlib import suppress
+from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from babel import Locale
+from babel.dates import format_datetime
 from flask import (
     Blueprint,
     Response,
@@ -15,6 +18,7 @@ from flask import (
     render_template,
     request,
     send_from_directory,
+    url_for,
 )
 from werkzeug.wrappers import Response as WerkzeugResponse
 
@@ -24,6 +28,7 @@ from tmt.sandbox.errors import ApiError
 from tmt.sandbox.objects import Json, load_table, split_words, token
 from tmt.sandbox.request_context import RequestContext
 from tmt.sandbox.store import Store
+from tmt.sandbox.vouchers import expire_voucher, fetch_voucher, pay_voucher
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self';"
@@ -39,6 +44,7 @@ def pages(store: Store) -> Blueprint:
     """The views; those of the bank's page read and write the store."""
     views = Blueprint("pages", __name__)
     _add_challenge_views(views, store)
+    _add_voucher_views(views, store)
 
     @views.get("/stripe.js")
     def script() -> Response:
@@ -103,6 +109,33 @@ def _add_challenge_views(views: Blueprint, store: Store) -> None:
         response = Response(status=204)
         response.headers["Access-Control-Allow-Origin"] = "*"
         return response
+
+
+def _add_voucher_views(views: Blueprint, store: Store) -> None:
+    @views.get("/vouchers/<id>/<secret>")
+    def show_voucher(id: str, secret: str) -> Response:
+        try:
+            intent = fetch_voucher(_context(store), id, secret)
+        except ApiError:
+            return _page("voucher.html", voucher=None)
+        voucher = intent["_voucher"]
+        details = (intent["next_action"] or {}).get("oxxo_display_details", {})
+        expires = datetime.fromtimestamp(details.get("expires_after", 0), UTC)
+        return _page(
+            "voucher.html",
+            voucher=voucher,
+            amount=format_amount(intent["amount"], intent["currency"]),
+            expires=format_datetime(expires, "long", locale=_language()),
+        )
+
+    @views.post("/vouchers/<id>/<secret>")
+    def act_on_voucher(id: str, secret: str) -> WerkzeugResponse:
+        act = pay_voucher if request.form.get("outcome") == "pay" else expire_voucher
+        with suppress(ApiError), store.transaction():
+            act(_context(store), id, secret)
+        return redirect(
+            url_for("pages.show_voucher", id=id, secret=secret, locale=_language()), 303
+        )
 
 
 def _static_file(name: str) -> Response:

@@ -45,6 +45,11 @@ class SimulatedMethod:
     refund: str = "succeeded"
     settlement_days: int = 0
     iban_suffix: str = ""
+    # Of a voucher: after how many seconds it is paid, if at all; how long it is valid, instead of
+    # what the request says; and how long after its expiry it fails.
+    pays_after: int | None = None
+    voucher_seconds: int | None = None
+    decided_after: int = 0
     available_at_once: bool = False
 
 
@@ -117,6 +122,16 @@ def find_by_iban(iban: str, billing_details: Json) -> SimulatedMethod:
         if method.iban_suffix and iban.endswith(method.iban_suffix):
             return method
     return _all_by_key()["pm_sepa_debit_success"]
+
+
+def find_by_email(kind: str, billing_details: Json) -> SimulatedMethod:
+    """The one that the buyer's e-mail stands for. Raises ApiError (400) without name or e-mail."""
+    for name in ("name", "email"):
+        if not billing_details.get(name):
+            raise api_error("parameter_missing", f"billing_details[{name}]")
+    rows = [method for method in _all_by_key().values() if method.kind == kind]
+    email = billing_details["email"].partition("@")[0]
+    return next((method for method in rows[1:] if email.endswith(method.number)), rows[0])
 
 
 def _passes_luhn(number: str) -> bool:

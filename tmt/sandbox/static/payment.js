@@ -11,6 +11,7 @@ const inputs = [...form.querySelectorAll("input[type=text]")];
 const ADDRESS = { line1: "line1", city: "city", country: "country", postal: "postal_code" };
 const FIELDS = {
   card: () => ["number", "expiry", "cvc", "country", ...(american() ? ["postal"] : [])],
+  oxxo: () => ["name", "email"],
   sepa_debit: () => ["iban", "name", "email", ...(foreign.includes(iban().slice(0, 2) || "-") ? Object.keys(ADDRESS) : [])],
 };
 const method = () => form.elements.method.value;
@@ -40,7 +41,7 @@ function changed() {
   for (const { value, checked, parentElement } of radios) {
     const panel = place(`${value}-panel`);
     panel.hidden = !checked;
-    if (checked && !panel.contains(place("address"))) panel.querySelector(".note").before(place("address"));
+    if (checked && !panel.contains(place("address"))) panel.querySelector(".note").before(place("owner"), place("address"));
     parentElement.classList.toggle("Tab--selected", checked);
   }
   place("postal-label").textContent = american() ? texts.zip : texts.postal;
@@ -77,7 +78,7 @@ function fill({ layout = "tabs", defaultValues = {}, business }) {
 
 function details() {
   if (method() === "sepa_debit") return { sepa_debit: { iban: iban() } };
-  if (method() === "ideal") return {};
+  if (["ideal", "oxxo"].includes(method())) return {};
   const [month, year] = field.expiry.value.split(" / ");
   return { card: { number: digits("number"), exp_month: +month, exp_year: +year, cvc: field.cvc.value } };
 }

@@ -287,6 +287,10 @@
     async function proceed(result, secret) {
       const action = intentOf(result)?.next_action;
       if (action?.type === "redirect_to_url") return leave(action.redirect_to_url.url);
+      if (action?.type === "oxxo_display_details") {
+        await dialogPage(`${action.oxxo_display_details.hosted_voucher_url}?locale=${language(locale)}`, localized(locale, "OXXO voucher", "Vale de OXXO"));
+        return request(caller, secret);
+      }
       if (action?.type !== "use_stripe_sdk") return result;
       await authenticate(action.use_stripe_sdk.source, locale);
       const after = await request(caller, secret);

@@ -1,0 +1,81 @@
+"""Which payment methods an order is offered: those that are decided before its event begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tmt.checkout.models import Order
+
+# How long until a payment by such a method has succeeded or failed, at the longest that Stripe
+# names: https://docs.stripe.com/payments/payment-methods/payment-method-support
+# A bank account that is confirmed by small deposits takes ten days more, and a Multibanco slip can
+# be paid for a week.
+_DECIDED_WITHIN: dict[str, timedelta] = {
+    "acss_debit": timedelta(days=20),
+    "au_becs_debit": timedelta(days=7),
+    "bacs_debit": timedelta(days=8),
+    "customer_balance": timedelta(days=10),
+    "multibanco": timedelta(days=11),
+    "nz_bank_account": timedelta(days=7),
+    "pay_by_bank": timedelta(days=5),
+    "payto": timedelta(days=6),
+    "sepa_debit": timedelta(days=20),
+    "sofort": timedelta(days=20),
+    "us_bank_account": timedelta(days=20),
+}
+
+
+@dataclass(frozen=True)
+class _Voucher:
+    """A method by which the buyer gets a slip, which is valid as long as the shop says.
+
+    Its currency, the longest validity that the shop asks for, and how long after its expiry Stripe
+    may need to say that it was not paid; all in days. A slip is valid until the end of its last
+    day.
+    """
+
+    currency: str
+    longest: int
+    decided: int
+
+
+# https://docs.stripe.com/payments/vouchers; the validity is Stripe's default.
+_VOUCHERS: dict[str, _Voucher] = {
+    "boleto": _Voucher("brl", longest=3, decided=4),
+    "konbini": _Voucher("jpy", longest=3, decided=1),
+    "oxxo": _Voucher("mxn", longest=3, decided=10),
+}
+
+
+def excluded_payment_methods(order: Order) -> list[str]:
+    """The methods whose payments may not be decided when the order's event begins, by name.
+
+    Counted from when the order was placed, so that every attempt at the call says the same.
+    """
+    left = _time_left(order)
+    slow = [name for name, span in _DECIDED_WITHIN.items() if left < span]
+    return sorted(slow + [name for name in _VOUCHERS if _valid_days(name, left) < 1])
+
+
+def payment_method_options(order: Order) -> dict[str, dict[str, int]]:
+    """Stripe's `payment_method_options`: how many days a slip is valid, so that it is in time.
+
+    Only for the methods of the order's currency: Stripe knows the others for no such payment.
+    """
+    left = _time_left(order)
+    return {
+        name: {"expires_after_days": _valid_days(name, left)}
+        for name, voucher in _VOUCHERS.items()
+        if voucher.currency == order.currency and _valid_days(name, left) >= 1
+    }
+
+
+def _time_left(order: Order) -> timedelta:
+    return order.event.starts_at - order.created_at
+
+
+def _valid_days(name: str, left: timedelta) -> int:
+    """How many days a slip can be valid and still be decided in time; less than 1 for none."""
+    voucher = _VOUCHERS[name]
+    return min(voucher.longest, left.days - voucher.decided - 1)
