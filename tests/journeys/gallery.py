@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tests.journeys.steps import DECLINED, VISA_CHALLENGED, Visitor, eventually
+from tests.payments.flows import take_voucher
 from tests.shopfront import add_event
 from tmt.catalog.models import Event, EventStatus
 from tmt.checkout.models import Order, OrderStatus
@@ -198,6 +199,14 @@ def _bank_refused(visitor: Visitor) -> None:
     visitor.go(f"/orders/{order.token}")
 
 
+def _slip(visitor: Visitor) -> None:
+    visitor.front.event = add_event(visitor.front.shop.db, "pesos", currency="mxn")
+    buyer = visitor.front.buyer()
+    order = buyer.reserve(1)
+    take_voucher(visitor.front, buyer.open_pay_page(order))
+    visitor.go(f"/orders/{order.token}/return")
+
+
 def _moved(to: str, trigger: Trigger) -> Way:
     """An order in a state that takes days or bad luck, set as the shop's own rules set it."""
 
@@ -273,6 +282,7 @@ PAGES: dict[str, Way] = {
     "pay-silent": _silent,
     "order-held": _held,
     "order-processing": _moved(OrderStatus.PROCESSING, Trigger.WEBHOOK),
+    "order-slip": _slip,
     "order-paid": _paid,
     "order-event-canceled": _paid_and_canceled,
     "order-expired": _moved(OrderStatus.EXPIRED, Trigger.EXPIRY),

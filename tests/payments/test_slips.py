@@ -9,7 +9,13 @@ import stripe
 from sqlalchemy import select, update
 
 from tests.invariants import check_money
-from tests.payments.flows import alert_kinds, english_buyer, order_page, run_until_idle
+from tests.payments.flows import (
+    alert_kinds,
+    english_buyer,
+    order_page,
+    run_until_idle,
+    take_voucher,
+)
 from tests.sandbox_store import change_at_stripe
 from tmt.catalog.models import Event
 from tmt.checkout.holds import NoMoreTime, extend
@@ -31,13 +37,6 @@ def reserve(shopfront, currency="mxn", days=30):
     buyer = english_buyer(shopfront)
     order = buyer.reserve(2)
     return buyer, order, buyer.open_pay_page(order)
-
-
-def take_voucher(shopfront, pi, email="fill_never@example.com"):
-    """Confirms with OXXO as the buyer's browser does."""
-    method = {"type": "oxxo", "billing_details": {"name": "Ana Ejemplo", "email": email}}
-    params = {"payment_method_data": method, "return_url": f"{shopfront.url}/elsewhere"}
-    return shopfront.stripe.v1.payment_intents.confirm(pi, params)
 
 
 def with_voucher(shopfront, email="fill_never@example.com"):
