@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.shopfront import Shopfront
+
+if TYPE_CHECKING:
+    from tests.failpoints.crash_env import CrashEnv
 
 # What becomes of Stripe's answer: another status and body, or the body changed.
 Answer = tuple[int, dict[str, Any]] | Callable[[dict[str, Any]], Any]
@@ -15,7 +18,7 @@ Answer = tuple[int, dict[str, Any]] | Callable[[dict[str, Any]], Any]
 class StripeAnswers:
     """`rules` by the beginning of a call, as "POST /v1/refunds", decide on its answer."""
 
-    def __init__(self, front: Shopfront) -> None:
+    def __init__(self, front: Shopfront | CrashEnv) -> None:
         self.rules: dict[str, Answer] = {}
         self.calls: list[str] = []
         self._stripe = front.sandbox.wsgi.wsgi_app
