@@ -9,7 +9,7 @@ from enum import StrEnum
 from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
 
-from tmt.core.database import Base
+from tmt.core.database import Amount, Base
 
 # The last defence against overselling, behind the conditional UPDATEs of stock.py.
 _STOCK_CHECKS = (
@@ -91,7 +91,7 @@ class TicketType(Base):
     event_id: Mapped[int] = mapped_column(ForeignKey("events.id"))
     name: Mapped[str] = mapped_column(String(120))
     description: Mapped[str] = mapped_column(String(500), default="")
-    price: Mapped[int]
+    price: Mapped[Amount]
     capacity: Mapped[int | None]
     held: Mapped[int] = mapped_column(default=0)
     sold: Mapped[int] = mapped_column(default=0)

@@ -10,7 +10,7 @@ from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from tmt.catalog.models import Event
-from tmt.core.database import Base, EnumText
+from tmt.core.database import Amount, Base, EnumText
 
 
 class OrderStatus(StrEnum):
@@ -59,7 +59,7 @@ class Order(Base):
     email: Mapped[str] = mapped_column(String(254))
     email_key: Mapped[str] = mapped_column(String(254))
     locale: Mapped[str] = mapped_column(String(2))
-    total: Mapped[int]
+    total: Mapped[Amount]
     currency: Mapped[str] = mapped_column(String(3))
     livemode: Mapped[bool]
     created_at: Mapped[datetime]
@@ -87,7 +87,7 @@ class OrderLine(Base):
     order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), index=True)
     ticket_type_id: Mapped[int] = mapped_column(ForeignKey("ticket_types.id"))
     name: Mapped[str] = mapped_column(String(120))
-    unit_price: Mapped[int]
+    unit_price: Mapped[Amount]
     quantity: Mapped[int]
     holders: Mapped[list[Any]] = mapped_column(JSON)
 

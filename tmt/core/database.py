@@ -17,9 +17,10 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib import import_module
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 from sqlalchemy import (
+    BigInteger,
     CursorResult,
     DateTime,
     Dialect,
@@ -86,10 +87,14 @@ class EnumText(TypeDecorator[StrEnum]):
         return None if value is None else self.enum(value)
 
 
+# An amount in minor units. A few tickets cost more rupiah than 32 bits hold.
+Amount = Annotated[int, "amount"]
+
+
 class Base(DeclarativeBase):
     """The base class of all mapped classes."""
 
-    type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: UtcDateTime}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: UtcDateTime, Amount: BigInteger()}
 
 
 def table_of(mapped: type[Base]) -> Table:

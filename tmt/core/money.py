@@ -49,10 +49,21 @@ MINIMUM = {
     "mxn": 1000,
     "thb": 1000,
 }
-# Every payment method and every version of the API accepts eight digits.
-MAXIMUM = 99_999_999
+# Stripe's maximum charge has a number of digits. Eight suit every method of payment and every
+# currency; what these currencies say is by https://docs.stripe.com/currencies, for all methods.
+_DIGITS = {"idr": 12, "cop": 10, "inr": 9}
+# Where eight digits are only some thousand dollars or less, it is the twelve that cards take;
+# Stripe does not offer a method that takes less than the order's total.
+_DIGITS |= dict.fromkeys(
+    """
+    all amd aoa ars bdt bif cdf clp crc djf dzd gnf htg huf isk jmd kes khr kmf krw kzt lak lbp lkr
+    lrd mga mmk mnt mwk ngn npr pkr pyg rsd rub rwf sle sos std tzs ugx uzs vnd vuv xaf xof xpf yer
+    """.split(),
+    12,
+)
+_DEFAULT_DIGITS = 8
 
-_AMOUNT = re.compile(r"(0|[1-9][0-9]{0,9})(\.[0-9]{1,6})?")
+_AMOUNT = re.compile(r"(0|[1-9][0-9]{0,11})(\.[0-9]{1,6})?")
 
 
 class UnknownCurrency(DomainError):
@@ -114,16 +125,19 @@ def parse_amount(text: str, currency: str) -> int:
     return minor
 
 
+def maximum(currency: str) -> int:
+    """Stripe's largest charge in the currency, in minor units."""
+    return int(10 ** _DIGITS.get(currency, _DEFAULT_DIGITS)) - 1
+
+
 def check_chargeable(amount: int, currency: str) -> None:
     """`AmountOutOfRange` unless Stripe can charge the amount; 0 needs no charge and passes."""
     currency = known_currency(currency)
     if amount == 0:
         return
-    minimum = MINIMUM.get(currency, 1)
-    if not minimum <= amount <= MAXIMUM:
-        raise AmountOutOfRange(
-            f"{amount} {currency} is not between {minimum} and {MAXIMUM} minor units"
-        )
+    least, most = MINIMUM.get(currency, 1), maximum(currency)
+    if not least <= amount <= most:
+        raise AmountOutOfRange(f"{amount} {currency} is not between {least} and {most} minor units")
     if currency in WHOLE_UNITS_ONLY and amount % 100:
         raise AmountOutOfRange(f"{currency} has no decimals in use: {amount} must end in 00")
     if currency in THREE_DECIMAL and amount % 10:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import JSON, CheckConstraint, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tmt.core.database import Base, EnumText
+from tmt.core.database import Amount, Base, EnumText
 from tmt.gateway.types import DisputeStatus, PaymentIntentStatus, RefundStatus
 
 # A refund in one of these returned no money and never will. All others count as refunded, also
@@ -38,7 +38,8 @@ class Payment(IdempotentCall, Base):
 
     `status` is the PaymentIntent's own, or `new` before Stripe has answered. `amount` is what the
     order costs, `amount_received` what Stripe says has come, in `received_currency`; they differ
-    only when something is wrong.
+    only when something is wrong. `verified_at` is when its success was read from Stripe itself; it
+    is None as long as a webhook alone says so.
     """
 
     __tablename__ = "payments"
@@ -50,13 +51,14 @@ class Payment(IdempotentCall, Base):
     status: Mapped[PaymentIntentStatus] = mapped_column(
         EnumText(PaymentIntentStatus, STATUS_LENGTH), default=PaymentIntentStatus.NEW
     )
-    amount: Mapped[int]
+    amount: Mapped[Amount]
     currency: Mapped[str] = mapped_column(String(3))
-    amount_received: Mapped[int] = mapped_column(default=0)
+    amount_received: Mapped[Amount] = mapped_column(default=0)
     received_currency: Mapped[str | None] = mapped_column(String(3))
     error_code: Mapped[str | None] = mapped_column(String(80))
     created_at: Mapped[datetime]
     succeeded_at: Mapped[datetime | None]
+    verified_at: Mapped[datetime | None]
 
 
 class Refund(IdempotentCall, Base):
@@ -77,7 +79,7 @@ class Refund(IdempotentCall, Base):
     status: Mapped[RefundStatus] = mapped_column(EnumText(RefundStatus, STATUS_LENGTH))
     reason: Mapped[str] = mapped_column(String(30))
     failure_reason: Mapped[str | None] = mapped_column(String(80))
-    amount: Mapped[int]
+    amount: Mapped[Amount]
     currency: Mapped[str] = mapped_column(String(3))
     tickets: Mapped[list[Any]] = mapped_column(JSON)
     created_at: Mapped[datetime]
@@ -85,7 +87,10 @@ class Refund(IdempotentCall, Base):
 
 
 class Dispute(Base):
-    """A payment that the buyer's bank claims back; its status is Stripe's own."""
+    """A payment that the buyer's bank claims back; its status is Stripe's own.
+
+    `is_charge_refundable` is Stripe's word on whether it refunds the payment in spite of it.
+    """
 
     __tablename__ = "disputes"
 
@@ -93,22 +98,44 @@ class Dispute(Base):
     payment_id: Mapped[int] = mapped_column(ForeignKey("payments.id"), index=True)
     stripe_id: Mapped[str] = mapped_column(String(255), unique=True)
     status: Mapped[DisputeStatus] = mapped_column(EnumText(DisputeStatus, STATUS_LENGTH))
+    is_charge_refundable: Mapped[bool] = mapped_column(default=False)
     reason: Mapped[str] = mapped_column(String(80))
-    amount: Mapped[int]
+    amount: Mapped[Amount]
     currency: Mapped[str] = mapped_column(String(3))
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
+    @property
+    def blocks_refunds(self) -> bool:
+        """Whether Stripe refunds nothing of the payment until this dispute is decided."""
+        return not self.status.is_closed and not self.is_charge_refundable
+
+
+class ShopIdentity(Base):
+    """The one row that says who this shop is: its PaymentIntents at Stripe carry `shop_id`.
+
+    Two shops may use one Stripe account; and a database that was restored from a backup must still
+    recognise what its shop created after the backup was made.
+    """
+
+    __tablename__ = "shop_identity"
+
+    shop_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    created_at: Mapped[datetime]
+
 
 class OperatorAlert(Base):
-    """Something about an order that a person must see, until somebody marks it as resolved."""
+    """Something that a person must see, until somebody marks it as resolved.
+
+    It is about an order, or about the shop as a whole (`order_id` is None then).
+    """
 
     __tablename__ = "operator_alerts"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(String(120), unique=True)
     kind: Mapped[str] = mapped_column(String(40))
-    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), index=True)
+    order_id: Mapped[int | None] = mapped_column(ForeignKey("orders.id"), index=True)
     details: Mapped[dict[str, Any]] = mapped_column(JSON)
     created_at: Mapped[datetime]
     resolved_at: Mapped[datetime | None]

@@ -22,19 +22,23 @@ def format_amount(amount: int, currency: str) -> str:
     return f"${decimal}" if currency == "usd" else f"{decimal} {currency}"
 
 
+def _limit(limits: dict[str, int], currency: str, default: int) -> int:
+    """The limit of a currency in a table whose keys are lists of currencies."""
+    fitting = (limit for listed, limit in limits.items() if currency in split_words(listed))
+    return next(fitting, default)
+
+
 def check_amount(amount: int, currency: str) -> None:
     """Raises ApiError (400) for an amount (minor units) that cannot be charged."""
     table = load_table("currencies")
-    minimum = 1
-    for currencies, listed_minimum in table["minimum"].items():
-        if currency in split_words(currencies):
-            minimum = listed_minimum
+    minimum = _limit(table["minimum"], currency, 1)
+    maximum = _limit(table["maximum"], currency, table["default_maximum"])
     if amount < 1:
         raise api_error("too_low", "amount")
     if amount < minimum:
         raise api_error("amount_too_small", "amount", least=format_amount(minimum, currency))
-    if amount > table["maximum"]:
-        most = format_amount(table["maximum"], currency)
+    if amount > maximum:
+        most = format_amount(maximum, currency)
         raise api_error("amount_too_large", "amount", most=most)
     if currency in split_words(table["whole_units"]) and amount % 100:
         raise api_error("whole_units", "amount", currency=currency)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from sqlalchemy import ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tmt.core.database import Base, EnumText
+from tmt.core.database import Amount, Base, EnumText
 
 
 class TicketStatus(StrEnum):
@@ -33,7 +33,7 @@ class Ticket(Base):
     ticket_type_id: Mapped[int] = mapped_column(ForeignKey("ticket_types.id"))
     number: Mapped[int]
     type_name: Mapped[str] = mapped_column(String(120))
-    price: Mapped[int]
+    price: Mapped[Amount]
     holder: Mapped[str] = mapped_column(String(120))
     status: Mapped[TicketStatus] = mapped_column(
         EnumText(TicketStatus, 8), default=TicketStatus.VALID
