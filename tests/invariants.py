@@ -143,7 +143,7 @@ class Verifier:
         """No order's PaymentIntent is unknown here, other than here, or can still be paid."""
         known = {p.payment_intent_id: p for p in self._payments if p.payment_intent_id}
         for intent in objects_of(self.store, "payment_intent"):
-            if "order" not in intent["metadata"]:
+            if "tmt_order" not in intent["metadata"]:
                 continue
             payment, status = known.get(intent["id"]), intent["status"]
             if payment is None:

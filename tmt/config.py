@@ -97,6 +97,7 @@ class Settings(BaseSettings):
     trusted_proxies: int = Field(0, alias="TMT_TRUSTED_PROXIES", ge=0, le=10)
     stripe_timeout: float = Field(5.0, alias="TMT_STRIPE_TIMEOUT", gt=0, le=25)
     stripe_retries: int = Field(1, alias="TMT_STRIPE_RETRIES", ge=0, le=5)
+    stripe_calls: int = Field(6, alias="TMT_STRIPE_CALLS", ge=1, le=1000)
     sandbox_public: bool = Field(False, alias="TMT_SANDBOX_PUBLIC")
     metrics_token: str = Field("", alias="TMT_METRICS_TOKEN", repr=False)
     metrics_folder: str = Field("", alias="PROMETHEUS_MULTIPROC_DIR")

@@ -31,11 +31,12 @@ from tmt.core.mail_transport import (
 )
 from tmt.core.mailer import Mailer
 from tmt.gateway import inbox
+from tmt.gateway.errors import GatewayError
 from tmt.gateway.stripe_api import Gateway
 from tmt.gateway.views import webhook
 from tmt.operations import health
 from tmt.operations.reconcile import reconcile
-from tmt.payments import alerts, card_testing, mails, webhook_handlers
+from tmt.payments import alerts, card_testing, mails, refusals, webhook_handlers
 from tmt.payments.expiry import end_overdue_holds
 from tmt.payments.refunds import send_refund
 from tmt.payments.views import payments
@@ -80,13 +81,16 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
         Clock(lambda: timedelta(seconds=sandbox.ahead())) if sandbox else Clock(),
         Jobs(settings.jobs_url, settings.instance),
     )
-    gateway = Gateway(settings, _count_stripe_call)
+    noted = partial(_note_stripe_call, shop)
+    # Jobs have no page that waits behind them, and must not be kept out by pages.
+    job_gateway = Gateway(settings, noted)
+    page_gateway = Gateway(settings, noted, most_waiting=settings.stripe_calls)
     transport = _mail_transport(settings)
-    shop.jobs.define(_jobs(shop, gateway, transport), minutes={"reconcile": _RECONCILE_MINUTES})
+    shop.jobs.define(_jobs(shop, job_gateway, transport), minutes={"reconcile": _RECONCILE_MINUTES})
 
     app = Flask("tmt", root_path=str(ROOT), static_folder="static", template_folder="templates")
     limits = Limits(settings.limits_url, settings.instance)
-    web.init_app(app, web.AppState(shop, gateway, transport, limits))
+    web.init_app(app, web.AppState(shop, page_gateway, transport, limits))
     for blueprint in (catalog, checkout, payments, tickets, webhook, health.health):
         app.register_blueprint(blueprint)
     api.init_app(app)
@@ -170,5 +174,6 @@ def _open_sandbox(settings: Settings) -> Sandbox:
     )
 
 
-def _count_stripe_call(operation: str, outcome: str) -> None:
-    metrics.stripe_calls.labels(operation, outcome).inc()
+def _note_stripe_call(shop: Shop, operation: str, error: GatewayError | None) -> None:
+    metrics.stripe_calls.labels(operation, error.name if error else "ok").inc()
+    refusals.observe(shop, operation, error)

@@ -45,7 +45,7 @@ def _compared(env: BenchEnv, kind: str) -> Row:
     shop.jobs.define({"outbox": lambda: None})
     buyers, bare = BareShop(plain_url, SLUG), BareInbox(plain_url)
     place = partial(buyers.place, two_types(shop)[0])
-    gateway = Gateway(shop.settings, lambda _operation, _outcome: None)
+    gateway = Gateway(shop.settings, lambda _operation, _error: None)
     turns = Turns(), Turns()
     try:
         _take_turns(shop, place, partial(inbox.run_due, shop, gateway, HANDLERS), bare.drain, turns)

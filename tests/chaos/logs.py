@@ -76,7 +76,8 @@ def unexpected_errors(paths: Sequence[Path]) -> Iterator[str]:
 # What is tried again: Stripe does not answer, or is faster than the shop; a dispute is undecided.
 _NAMED = re.compile(r"\w+(\.\w+)+(:|$)")
 _CAUSED_OUTSIDE = re.compile(
-    r"StripeUnreachable|StripeServerError|NotStoredYet|WaitsForDispute|TicketsBlocked"
+    r"StripeUnreachable|StripeServerError|TooManyCalls|NotStoredYet|WaitsForDispute"
+    r"|OutdatedAnswer|TicketsBlocked"
 )
 
 

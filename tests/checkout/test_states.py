@@ -41,6 +41,7 @@ ALLOWED = {
     (OrderStatus.CANCELED, OrderStatus.PAID): STRIPE_READERS,
     (OrderStatus.CANCELED, OrderStatus.REFUNDED): STRIPE_READERS,
     (OrderStatus.PAID, OrderStatus.REFUNDED): STRIPE_READERS | {Trigger.STAFF},
+    (OrderStatus.REFUNDED, OrderStatus.PAID): {Trigger.WEBHOOK, Trigger.RECONCILER},
 }
 COMBINATIONS = list(itertools.product(OrderStatus, OrderStatus, Trigger))
 

@@ -15,10 +15,12 @@ from tests.failpoints.corrupt import corrupt
 from tests.failpoints.crash_env import CrashEnv
 from tests.sandbox.driver import Driver
 from tests.sandbox_store import change_at_stripe, forget_at_stripe
+from tests.stripe_answers import StripeAnswers
 from tmt.checkout.models import Order
 from tmt.core.outbox import OutboxRow
 from tmt.payments.balances import get_refunds
 from tmt.payments.models import OperatorAlert
+from tmt.payments.ownership import get_identity
 
 Scenario = Callable[[CrashEnv], None]
 SCENARIOS: dict[str, Scenario] = {}
@@ -241,6 +243,44 @@ def stripe_is_away(env: CrashEnv) -> None:
     for _ in range(3):
         env.run_jobs()
         env.clock.move(minutes=5)
+    env.excused = False
+
+
+@scenario
+def stripe_refuses(env: CrashEnv) -> None:
+    """What Stripe refuses for good is reported, and resolved when it accepts again."""
+    answers, buyer = StripeAnswers(env), env.buyer()
+    order = buyer.reserve(1)
+    answers.refuse("POST /v1/payment_intents", 400, "No valid payment method types.")
+    for _ in range(2):
+        assert buyer.get(f"/orders/{order.token}/pay").status_code == 503
+    answers.rules.clear()
+    env.confirm(buyer.open_pay_page(order))
+    buyer.get(f"/orders/{order.token}/return")
+    env.run_jobs()
+    env.excused = True
+    answers.refuse("POST /v1/refunds", 404, "No such payment_intent", "resource_missing")
+    _refund(env, order)
+    answers.rules.clear()
+    env.move(hours=1)
+    env.run_jobs()
+    env.excused = False
+
+
+@scenario
+def paid_and_lost(env: CrashEnv) -> None:
+    """A payment whose order is in no backup: a person hears of it, and has it refunded."""
+    _paid(env, 1)
+    with env.shop.db.reading() as session:
+        shop_id = get_identity(session).shop_id
+    metadata = {"platform": "TMT", "tmt_shop": shop_id}
+    lost = env.stripe.v1.payment_intents.create(
+        {"amount": 700, "currency": "usd", "metadata": metadata}
+    )
+    env.confirm(lost.id)
+    env.run_jobs()
+    env.excused = True
+    env.look("audit", "--repair", "--refund-unknown")
     env.excused = False
 
 

@@ -95,6 +95,10 @@ def test_neither_the_past_nor_the_future_is_taken(shopfront, client, seconds):
 
 def test_what_is_signed_is_kept_once_and_lies_move_nothing(shopfront, client, intent):
     """An event is a hint: one about our order is read again, whatever shape it has."""
+    # What cannot be read raises one alert.
+    unreadable = rendered_event(shopfront, "refund.updated", {}).encode()
+    deliver(client, unreadable, signed(unreadable))
+    shopfront.shop.jobs.run("inbox")
     names = IDS | TEXTS | st.just(intent)
     things = nearly(
         {

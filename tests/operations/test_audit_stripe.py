@@ -193,7 +193,7 @@ def test_a_payment_that_cannot_be_read_hides_no_other(shopfront):
     change_at_stripe(shopfront, broken_pi, metadata="no object")
     _code, lines = run_audit(shopfront)
     text = "\n".join(lines)
-    assert f"order {broken.code}: {broken_pi} cannot be read: AttributeError" in text
+    assert f"order {broken.code}: {broken_pi} cannot be read: UnreadableAnswer" in text
     assert f"order {unheard.code}: {pi}: is succeeded at Stripe" in text
 
 

@@ -40,7 +40,7 @@ def break_answers(shopfront) -> Callable[[], None]:
 
 def intents(shopfront, order):
     listed_intents = shopfront.stripe.v1.payment_intents.list({"limit": 100}).data
-    return [pi.id for pi in listed_intents if pi.metadata.to_dict().get("order") == order.code]
+    return [pi.id for pi in listed_intents if pi.metadata.to_dict().get("tmt_order") == order.code]
 
 
 @pytest.mark.case("PAY-13")

@@ -1,7 +1,8 @@
 """The states of an order, and the one function that changes them.
 
 held ──▶ paid, processing, expired, canceled; processing ──▶ paid, held, expired, canceled;
-expired and canceled ──▶ paid when a late payment finds tickets left; each of them ──▶ refunded.
+expired and canceled ──▶ paid when a late payment finds tickets left; each of them ──▶ refunded;
+refunded ──▶ paid when a lost dispute is won after all.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ TRANSITIONS: dict[tuple[OrderStatus, OrderStatus], set[Trigger]] = {
     (EXPIRED, REFUNDED): _STRIPE,
     (CANCELED, REFUNDED): _STRIPE,
     (PAID, REFUNDED): _STRIPE | {Trigger.STAFF},
+    # A lost dispute that is won after an appeal.
+    (REFUNDED, PAID): {Trigger.WEBHOOK, Trigger.RECONCILER},
 }
 
 
@@ -87,6 +90,6 @@ def transition(
     )
     order.status = to
     if to == PAID:
-        order.paid_at, order.ended_at = now, None
+        order.paid_at, order.ended_at = order.paid_at or now, None
     elif to.is_closed:
         order.ended_at = now

@@ -6,13 +6,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from tmt.gateway import parsing, types
 
 T = TypeVar("T")
-# Makes a call to Stripe under a name, as `Gateway` does.
-Caller = Callable[[str, Callable[[], Any]], Any]
+
+
+class Caller(Protocol):
+    """Makes a call to Stripe under a name and reads its answer, as `Gateway` does."""
+
+    def __call__(self, operation: str, call: Callable[[], Any], parse: Callable[[Any], T]) -> T: ...
+
 
 ALL_EVENTS = "*"
 _PAGE = 100
@@ -53,8 +58,8 @@ class Account:
 
     def status(self) -> AccountStatus:
         """Whether the account may charge."""
-        account = parsing.to_json(
-            self._call("account.retrieve", self._v1.accounts.retrieve_current)
+        account = self._call(
+            "account.retrieve", self._v1.accounts.retrieve_current, parsing.to_json
         )
         requirements = account.get("requirements") or {}
         due = {*(requirements.get("currently_due") or ()), *(requirements.get("past_due") or ())}
@@ -68,16 +73,21 @@ class Account:
     def clock_ahead(self) -> float:
         """By how many seconds this machine's clock is ahead of Stripe's; negative when behind."""
         started = time.time()
-        page = self._call("webhook_endpoints.list", self._listing(self._v1.webhook_endpoints, 1))
+        stripes = self._call(
+            "webhook_endpoints.list",
+            self._listing(self._v1.webhook_endpoints, 1),
+            lambda page: parsedate_to_datetime(page.last_response.headers["Date"]).timestamp(),
+        )
         local = (started + time.time()) / 2
-        header = page.last_response.headers["Date"]
         # The header has whole seconds, cut off.
-        return local - (parsedate_to_datetime(header).timestamp() + 0.5)
+        return local - (stripes + 0.5)
 
     def endpoints(self) -> list[WebhookEndpoint]:
         """Every webhook endpoint of the account; it may have no more than fit on a page."""
         listing = self._listing(self._v1.webhook_endpoints, _PAGE)
-        return [_endpoint(item) for item in self._call("webhook_endpoints.list", listing).data]
+        return self._call(
+            "webhook_endpoints.list", listing, lambda page: [_endpoint(one) for one in page.data]
+        )
 
     def create_endpoint(
         self, url: str, events: Sequence[str], description: str
@@ -90,22 +100,27 @@ class Account:
             "description": description,
         }
         create = self._v1.webhook_endpoints.create
-        created = self._call("webhook_endpoints.create", lambda: create(params))
-        return _endpoint(created), created.secret
+        return self._call(
+            "webhook_endpoints.create",
+            lambda: create(params),
+            lambda created: (_endpoint(created), str(created.secret)),
+        )
 
     def update_endpoint(self, endpoint: str, events: Sequence[str]) -> WebhookEndpoint:
         """Enables the endpoint and subscribes it to these events."""
         params = {"enabled_events": list(events), "disabled": False}
         update = self._v1.webhook_endpoints.update
-        return _endpoint(self._call("webhook_endpoints.update", lambda: update(endpoint, params)))
+        return self._call("webhook_endpoints.update", lambda: update(endpoint, params), _endpoint)
 
     def payment_methods(self) -> list[str]:
         """The payment methods that are switched on for the account's own payments, by name."""
         listing = self._listing(self._v1.payment_method_configurations, _PAGE)
-        pages = self._call("payment_method_configurations.list", listing).data
-        configurations = [
-            c for c in map(parsing.to_json, pages) if c.get("active") and not c.get("application")
-        ]
+        listed = self._call(
+            "payment_method_configurations.list",
+            listing,
+            lambda page: [parsing.to_json(one) for one in page.data],
+        )
+        configurations = [c for c in listed if c.get("active") and not c.get("application")]
         used = [c for c in configurations if c.get("is_default")] or configurations[:1]
         return sorted({name for c in used for name, method in c.items() if _is_on(method)})
 
@@ -113,8 +128,11 @@ class Account:
         """How many payments since then (Unix seconds) a bank warns of; refunded ones left out."""
         listing = self._v1.radar.early_fraud_warnings.list
         params = {"created": {"gte": since}, "limit": _PAGE}
-        warnings = self._call("radar.early_fraud_warnings.list", lambda: listing(params)).data
-        return sum(bool(warning.actionable) for warning in warnings)
+        return self._call(
+            "radar.early_fraud_warnings.list",
+            lambda: listing(params),
+            lambda page: sum(bool(warning.actionable) for warning in page.data),
+        )
 
     def _listing(self, service: Any, limit: int) -> Callable[[], Any]:
         return lambda: service.list({"limit": limit})

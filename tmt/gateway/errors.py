@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tmt.core.errors import DomainError, Unavailable
+from tmt.core.errors import DomainError, PermanentFailure, Unavailable
 
 
 class GatewayError(DomainError):
@@ -53,9 +53,24 @@ class StripeServerError(StripeUnreachable):
     """
 
 
+class TooManyCalls(StripeUnreachable):
+    """As many pages as may wait for Stripe are waiting already: this call was not made."""
+
+
+class UnreadableAnswer(GatewayError, Unavailable):
+    """Stripe's answer lacks a field, or has another kind of value in it.
+
+    The call may have taken effect. Repeating it will not help before somebody has looked at it.
+    """
+
+
 class InvalidSignature(DomainError):
     """A webhook's signature is missing, malformed, wrong or too old."""
 
 
 class InvalidEvent(DomainError):
     """The signed body is not a Stripe event."""
+
+
+class UnreadableEvent(DomainError, PermanentFailure):
+    """A stored event lacks what its handler needs: it is parked, for a person to look at."""

@@ -21,7 +21,8 @@ from tmt.gateway.stripe_api import Gateway
 from tmt.gateway.types import StripeEvent
 from tmt.shop import Shop
 
-# `unhandled`: no handler for this type. `ignored`: of the mode whose keys are not in use.
+# `unhandled`: no handler for this type. `ignored`: of the mode whose keys are not in use, or of
+# another account that is connected to ours.
 HANDLED, UNHANDLED, IGNORED = "handled", "unhandled", "ignored"
 _BATCH = 20
 
@@ -84,13 +85,14 @@ def run_due(shop: Shop, gateway: Gateway, handlers: Mapping[str, Handler]) -> in
 
     def handle(row: InboxRow, mark_done: queued_rows.MarkDone) -> None:
         handler = handlers.get(row.type)
-        if row.livemode != shop.settings.livemode:
+        event = row.as_event()
+        if row.livemode != shop.settings.livemode or event.connected_account is not None:
             mark_done.outcome = IGNORED
         elif handler is None:
             mark_done.outcome = UNHANDLED
         else:
             mark_done.outcome = HANDLED
-            handler(shop, gateway, row.as_event(), mark_done)
+            handler(shop, gateway, event, mark_done)
 
     return queued_rows.run_due(shop.db, shop.clock, InboxRow, handle, _BATCH)
 

@@ -1,12 +1,17 @@
-"""Stripe's answers and events as the types of `types.py`; personal data is dropped here."""
+"""Stripe's answers and events as the types of `types.py`; personal data is dropped here.
+
+What an answer always has and this one lacks, or has of another kind, raises; `stripe_api.py` makes
+an `UnreadableAnswer` of that.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from tmt.gateway.errors import InvalidEvent
 from tmt.gateway.types import (
+    CONNECTED_ACCOUNT,
     DisputeStatus,
     PaymentIntent,
     PaymentIntentStatus,
@@ -16,8 +21,14 @@ from tmt.gateway.types import (
     StripeRefund,
 )
 
+T = TypeVar("T")
+
 # The entry of a refund's metadata that names the row in our table.
 REFUND_REFERENCE = "tmt_refund"
+# The entry of a PaymentIntent's metadata that names the order that it was created for.
+ORDER_CODE = "tmt_order"
+
+_MISSING = object()
 
 _MAX_LENGTH, _MAX_TYPE_LENGTH, _MAX_CODE_LENGTH = 255, 120, 80
 _MAX_NUMBER = 253_402_300_799  # The end of the year 9999, in Unix seconds.
@@ -32,36 +43,39 @@ _STORED_FIELDS = frozenset(
 )
 
 
+class _Unreadable(ValueError):
+    """An object of Stripe's lacks a field, or has a value of another kind in it."""
+
+
 def payment_intent(source: Any) -> PaymentIntent:
     """The SDK's PaymentIntent."""
-    error = source.last_payment_error
+    error = getattr(source, "last_payment_error", None)
     code = getattr(error, "decline_code", None) or getattr(error, "code", None)
     return PaymentIntent(
-        id=source.id,
-        status=PaymentIntentStatus(source.status),
-        amount=source.amount,
-        amount_received=source.amount_received,
-        currency=source.currency,
-        created=source.created,
-        livemode=source.livemode,
-        payment_method=_id(source.payment_method),
-        metadata=source.metadata.to_dict() if source.metadata else {},
-        error_code=code[:_MAX_CODE_LENGTH] if code else None,
-        client_secret=source.client_secret,
+        id=_required(source, "id", str),
+        status=PaymentIntentStatus(_required(source, "status", str)),
+        amount=_required(source, "amount", int),
+        amount_received=_required(source, "amount_received", int),
+        currency=_required(source, "currency", str),
+        created=_required(source, "created", int),
+        livemode=_required(source, "livemode", bool),
+        payment_method=_id(source, "payment_method"),
+        metadata=_metadata(source),
+        error_code=str(code)[:_MAX_CODE_LENGTH] if code else None,
+        client_secret=getattr(source, "client_secret", None),
     )
 
 
 def refund(source: Any) -> StripeRefund:
     """The SDK's Refund; one without a status, which its annotations allow, is pending."""
-    metadata = source.metadata.to_dict() if source.metadata else {}
     return StripeRefund(
-        id=source.id,
-        status=RefundStatus(source.status or "pending"),
-        amount=source.amount,
-        currency=source.currency,
-        created=source.created,
-        payment_intent=_id(source.payment_intent),
-        reference=metadata.get(REFUND_REFERENCE),
+        id=_required(source, "id", str),
+        status=RefundStatus(getattr(source, "status", None) or "pending"),
+        amount=_required(source, "amount", int),
+        currency=_required(source, "currency", str),
+        created=_required(source, "created", int),
+        payment_intent=_id(source, "payment_intent"),
+        reference=_metadata(source).get(REFUND_REFERENCE),
         failure_reason=getattr(source, "failure_reason", None),
     )
 
@@ -69,13 +83,14 @@ def refund(source: Any) -> StripeRefund:
 def dispute(source: Any) -> StripeDispute:
     """The SDK's Dispute."""
     return StripeDispute(
-        id=source.id,
-        status=DisputeStatus(source.status),
-        reason=source.reason,
-        amount=source.amount,
-        currency=source.currency,
-        created=source.created,
-        payment_intent=_id(source.payment_intent),
+        id=_required(source, "id", str),
+        status=DisputeStatus(_required(source, "status", str)),
+        reason=str(getattr(source, "reason", None) or ""),
+        amount=_required(source, "amount", int),
+        currency=_required(source, "currency", str),
+        created=_required(source, "created", int),
+        is_charge_refundable=_required(source, "is_charge_refundable", bool),
+        payment_intent=_id(source, "payment_intent"),
     )
 
 
@@ -109,23 +124,31 @@ def event(body: Any) -> StripeEvent:
         created=body["created"],
         livemode=body["livemode"],
         api_version=version if isinstance(version, str) and len(version) <= 60 else None,
-        object=_stored_fields(body["data"].get("object")),
+        object=_stored_fields(body["data"].get("object"), body.get("account")),
     )
 
 
-def _stored_fields(source: Any) -> dict[str, Any]:
-    """What is stored of an event's object, whatever shape that has."""
+def _stored_fields(source: Any, account: Any) -> dict[str, Any]:
+    """What is stored of an event's object, whatever shape that has, and of the event's account.
+
+    Of an object that Stripe has expanded into it, that is its id.
+    """
     if not isinstance(source, dict):
-        return {}
-    fields = {
-        name: value
-        for name, value in source.items()
-        if name in _STORED_FIELDS and not isinstance(value, dict | list)
-    }
+        source = {}
+    fields: dict[str, Any] = {}
+    for name in _STORED_FIELDS & source.keys():
+        value = source[name].get("id") if isinstance(source[name], dict) else source[name]
+        if not isinstance(value, dict | list):
+            fields[name] = value
     metadata = source.get("metadata")
-    if isinstance(metadata, dict) and isinstance(metadata.get("order"), str):
+    if isinstance(metadata, dict):
         # Decides nothing; it only tells an event that is early from one that is not ours.
-        fields["order"] = metadata["order"]
+        order = metadata.get(ORDER_CODE, metadata.get("order"))
+        if isinstance(order, str):
+            fields["order"] = order
+    if account is not None:
+        is_id = isinstance(account, str) and _fits_column(account)
+        fields[CONNECTED_ACCOUNT] = account if is_id else "unreadable"
     return {name: value for name, value in fields.items() if _fits_column(value)}
 
 
@@ -140,6 +163,24 @@ def _reject_constant(text: str) -> Any:
     raise ValueError(f"{text} is not JSON")
 
 
-def _id(field: Any) -> str | None:
-    """The id in a field that Stripe may have expanded."""
-    return field if isinstance(field, str) or field is None else cast(str, field.id)
+def _required(source: Any, name: str, kind: type[T]) -> T:
+    """A field that the object always has, if it is of this very kind."""
+    value = getattr(source, name, None)
+    if type(value) is not kind or value == "":
+        problem = "missing" if value is None else f"a {type(value).__name__}"
+        raise _Unreadable(f"'{name}' is {problem}")
+    return value
+
+
+def _id(source: Any, name: str) -> str | None:
+    """The id in a field that the object always has, and that Stripe may have expanded."""
+    value = getattr(source, name, _MISSING)
+    value = getattr(value, "id", value)
+    if value is not None and (not isinstance(value, str) or not value):
+        raise _Unreadable(f"'{name}' is no id")
+    return value
+
+
+def _metadata(source: Any) -> dict[str, str]:
+    metadata = getattr(source, "metadata", None)
+    return cast(dict[str, str], metadata.to_dict()) if metadata else {}

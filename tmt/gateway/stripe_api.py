@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import stripe
@@ -15,6 +16,7 @@ from tmt.core import failpoints
 from tmt.core.database import transaction_is_open
 from tmt.gateway import parsing, types
 from tmt.gateway.account import Account
+from tmt.gateway.call_slots import CallSlots
 from tmt.gateway.errors import (
     AuthenticationFailed,
     CardDeclined,
@@ -26,6 +28,8 @@ from tmt.gateway.errors import (
     StripeNotFound,
     StripeServerError,
     StripeUnreachable,
+    TooManyCalls,
+    UnreadableAnswer,
 )
 from tmt.gateway.types import PaymentIntent, StripeDispute, StripeEvent, StripeRefund
 
@@ -59,9 +63,19 @@ class Gateway:
     not hide the others.
     """
 
-    def __init__(self, settings: Settings, observe: Callable[[str, str], None]) -> None:
-        """`observe(operation, outcome)` is called after every call, for the metrics."""
+    def __init__(
+        self,
+        settings: Settings,
+        observe: Callable[[str, GatewayError | None], None],
+        most_waiting: int | None = None,
+    ) -> None:
+        """`observe(operation, error)` is called after every call, with None when it succeeded.
+
+        Not more than `most_waiting` threads wait for Stripe through it at once; while Stripe hangs,
+        a further call raises `TooManyCalls`.
+        """
         stripe.enable_telemetry = False
+        self._slots = CallSlots(most_waiting) if most_waiting else None
         self._secrets = settings.stripe_webhook_secrets
         self._observe = observe
         base = {"api": settings.stripe_api_base} if settings.stripe_api_base else {}
@@ -103,8 +117,11 @@ class Gateway:
             params["excluded_payment_method_types"] = list(excluded_methods)
         options: Any = {"idempotency_key": idempotency_key} if idempotency_key else {}
         create = self._client.v1.payment_intents.create
-        intent = self._call("payment_intents.create", lambda: create(params, options))  # type: ignore[arg-type]
-        return parsing.payment_intent(intent)
+        return self._call(
+            "payment_intents.create",
+            lambda: create(params, options),  # type: ignore[arg-type]
+            parsing.payment_intent,
+        )
 
     def retrieve_payment_intent(self, payment_intent: str) -> PaymentIntent:
         """The PaymentIntent as it is now; raises `StripeNotFound`."""
@@ -113,8 +130,9 @@ class Gateway:
             text = f"No such payment_intent: '{payment_intent}'"
             raise StripeNotFound(text, user_message=text, code="resource_missing")
         retrieve = self._client.v1.payment_intents.retrieve
-        intent = self._call("payment_intents.retrieve", lambda: retrieve(payment_intent))
-        return parsing.payment_intent(intent)
+        return self._call(
+            "payment_intents.retrieve", lambda: retrieve(payment_intent), parsing.payment_intent
+        )
 
     def cancel_payment_intent(self, payment_intent: str) -> PaymentIntent:
         """Cancels it, so that nobody can pay it any more; raises `InvalidState`.
@@ -124,8 +142,9 @@ class Gateway:
         """
         cancel = self._client.v1.payment_intents.cancel
         params: Any = {"cancellation_reason": "abandoned"}
-        intent = self._call("payment_intents.cancel", lambda: cancel(payment_intent, params))
-        return parsing.payment_intent(intent)
+        return self._call(
+            "payment_intents.cancel", lambda: cancel(payment_intent, params), parsing.payment_intent
+        )
 
     def list_payment_intents(self, since: int) -> Iterator[PaymentIntent]:
         """Every PaymentIntent of the account created since then (Unix seconds)."""
@@ -162,12 +181,12 @@ class Gateway:
         if reason:
             params["reason"] = reason
         options: Any = {"idempotency_key": idempotency_key}
-        return parsing.refund(self._call("refunds.create", lambda: create(params, options)))
+        return self._call("refunds.create", lambda: create(params, options), parsing.refund)
 
     def retrieve_refund(self, refund: str) -> StripeRefund:
         """The refund as it is now; raises `StripeNotFound`."""
         retrieve = self._client.v1.refunds.retrieve
-        return parsing.refund(self._call("refunds.retrieve", lambda: retrieve(refund)))
+        return self._call("refunds.retrieve", lambda: retrieve(refund), parsing.refund)
 
     def list_refunds(
         self, *, payment_intent: str | None = None, since: int | None = None
@@ -179,7 +198,7 @@ class Gateway:
     def retrieve_dispute(self, dispute: str) -> StripeDispute:
         """The dispute as it is now; raises `StripeNotFound`."""
         retrieve = self._client.v1.disputes.retrieve
-        return parsing.dispute(self._call("disputes.retrieve", lambda: retrieve(dispute)))
+        return self._call("disputes.retrieve", lambda: retrieve(dispute), parsing.dispute)
 
     def list_disputes(
         self, *, payment_intent: str | None = None, since: int | None = None
@@ -208,35 +227,60 @@ class Gateway:
         """Every item of a list, page after page."""
         query: dict[str, Any] = {**params, "limit": _PAGE_SIZE}
         while True:
-            page = self._call(operation, lambda: listing(dict(query)))
-            for item in page.data:
+            items, last = self._call(operation, lambda: listing(dict(query)), _read_page)
+            for item in items:
                 try:
                     parsed = parse(item)
                 except Exception as error:  # noqa: BLE001 - one bad item must not hide the others
-                    name = type(error).__name__
-                    log.error("stripe.unparsable", operation=operation, object=item.id, error=name)
+                    name, item_id = type(error).__name__, getattr(item, "id", None)
+                    log.error("stripe.unparsable", operation=operation, object=item_id, error=name)
+                    self._observe(operation, UnreadableAnswer(f"an item of {operation}"))
                     continue
                 yield parsed
-            if not page.has_more or not page.data:
+            if last is None:
                 return
-            query["starting_after"] = page.data[-1].id
+            query["starting_after"] = last
 
-    def _call(self, operation: str, call: Callable[[], T]) -> T:
-        """Makes the call, logs it in one line, and turns Stripe's errors into ours."""
+    def _call(self, operation: str, call: Callable[[], Any], parse: Callable[[Any], T]) -> T:
+        """Makes the call and reads its answer; logs it in one line, turns errors into ours."""
         assert not transaction_is_open(), f"{operation} was called inside a transaction"
         started = time.perf_counter()
-        failpoints.reach(f"before {operation}")
         try:
-            result = _retry_conflicts(call)
+            with self._slots.slot() if self._slots else nullcontext():
+                failpoints.reach(f"before {operation}")
+                result = _retry_conflicts(call)
+                failpoints.reach(f"after {operation}")
+            parsed = parse(result)
+        except TooManyCalls as busy:
+            raise self._failed(operation, started, busy) from None
         except stripe.StripeError as error:
-            translated = _translate(error)
-            self._observe(operation, translated.name)
-            _log_call(operation, started, translated.name, error.request_id, error.code)
-            raise translated from error
-        failpoints.reach(f"after {operation}")
-        self._observe(operation, "ok")
+            raise self._failed(operation, started, _translate(error), error) from error
+        except Exception as error:
+            # Nothing but reading the answer raises anything else.
+            unreadable = UnreadableAnswer(f"{operation}: {error}")
+            raise self._failed(operation, started, unreadable) from error
+        self._observe(operation, None)
         _log_call(operation, started, "ok", _request_id(result), None, result)
-        return result
+        return parsed
+
+    def _failed(
+        self,
+        operation: str,
+        started: float,
+        failure: GatewayError,
+        error: stripe.StripeError | None = None,
+    ) -> GatewayError:
+        """Logs the failed call; the error to raise."""
+        self._observe(operation, failure)
+        request = (error.request_id, error.code) if error else (None, None)
+        _log_call(operation, started, failure.name, *request)
+        return failure
+
+
+def _read_page(page: Any) -> tuple[Sequence[Any], str | None]:
+    """The items of a list's page, and the last one's id when there are more pages."""
+    items: Sequence[Any] = page.data
+    return items, str(items[-1].id) if page.has_more and items else None
 
 
 def _retry_conflicts(call: Callable[[], T]) -> T:

@@ -13,6 +13,9 @@ from typing import Any, Self
 
 API_VERSION = "2026-10-28.endive"
 
+# The name under which an event's account is stored with its object. No object of Stripe's has it.
+CONNECTED_ACCOUNT = "connected_account"
+
 
 class StripeStatus(StrEnum):
     """A status of one of Stripe's objects; accepts values that are not listed."""
@@ -90,41 +93,81 @@ _REFUND_ORDER: dict[RefundStatus, int] = {
 
 
 class DisputeStatus(StripeStatus):
-    """https://docs.stripe.com/api/disputes/object#dispute_object-status"""
+    """https://docs.stripe.com/api/disputes/object#dispute_object-status
+
+    `_DISPUTE_MEANINGS` says what each means. No status is the last one: a lost dispute may be
+    appealed, and an inquiry that was closed may still become a dispute.
+    """
 
     WARNING_NEEDS_RESPONSE = "warning_needs_response"
     WARNING_UNDER_REVIEW = "warning_under_review"
     WARNING_CLOSED = "warning_closed"
     NEEDS_RESPONSE = "needs_response"
     UNDER_REVIEW = "under_review"
+    APPEAL_NEEDS_RESPONSE = "appeal_needs_response"
+    APPEAL_UNDER_REVIEW = "appeal_under_review"
     WON = "won"
     LOST = "lost"
     PREVENTED = "prevented"
 
     @property
+    def meaning(self) -> DisputeMeaning:
+        """What it means for money and tickets; an unlisted status is undecided."""
+        return _DISPUTE_MEANINGS.get(self, DisputeMeaning.UNDECIDED)
+
+    @property
     def is_closed(self) -> bool:
-        """Whether it is decided; while it is not, nothing of the payment is refunded."""
+        """Whether it is decided, as far as anybody knows now."""
         return self in CLOSED_DISPUTES
 
     @property
     def is_inquiry(self) -> bool:
-        """Whether it only asks: an inquiry has not taken any money."""
-        return self.startswith("warning_")
+        """Whether the bank only asks: an inquiry has not taken any money."""
+        return self.meaning == DisputeMeaning.INQUIRY
 
 
-CLOSED_DISPUTES = (
-    DisputeStatus.WON,
-    DisputeStatus.LOST,
-    DisputeStatus.WARNING_CLOSED,
-    DisputeStatus.PREVENTED,
-)
+class DisputeMeaning(StrEnum):
+    """What a dispute's status means for the money and the tickets of its order."""
+
+    # The bank asks. No money has moved, the tickets stay valid.
+    INQUIRY = "inquiry"
+    # The bank withholds the money until it is decided; the tickets are blocked.
+    UNDECIDED = "undecided"
+    # The money is the shop's, the tickets are valid.
+    SETTLED = "settled"
+    # The money is the buyer's; an order that has none left ends.
+    LOST = "lost"
+
+
+_DISPUTE_MEANINGS: dict[DisputeStatus, DisputeMeaning] = {
+    DisputeStatus.WARNING_NEEDS_RESPONSE: DisputeMeaning.INQUIRY,
+    DisputeStatus.WARNING_UNDER_REVIEW: DisputeMeaning.INQUIRY,
+    DisputeStatus.WARNING_CLOSED: DisputeMeaning.SETTLED,
+    DisputeStatus.NEEDS_RESPONSE: DisputeMeaning.UNDECIDED,
+    DisputeStatus.UNDER_REVIEW: DisputeMeaning.UNDECIDED,
+    DisputeStatus.APPEAL_NEEDS_RESPONSE: DisputeMeaning.UNDECIDED,
+    DisputeStatus.APPEAL_UNDER_REVIEW: DisputeMeaning.UNDECIDED,
+    DisputeStatus.WON: DisputeMeaning.SETTLED,
+    DisputeStatus.LOST: DisputeMeaning.LOST,
+    DisputeStatus.PREVENTED: DisputeMeaning.SETTLED,
+}
+
+
+def _dispute_statuses(*meanings: DisputeMeaning) -> tuple[DisputeStatus, ...]:
+    return tuple(status for status, meaning in _DISPUTE_MEANINGS.items() if meaning in meanings)
+
+
+CLOSED_DISPUTES = _dispute_statuses(DisputeMeaning.SETTLED, DisputeMeaning.LOST)
+LOST_DISPUTES = _dispute_statuses(DisputeMeaning.LOST)
+INQUIRIES = _dispute_statuses(DisputeMeaning.INQUIRY)
 
 
 @dataclass(frozen=True)
 class PaymentIntent:
     """A PaymentIntent. Amounts in minor units, `created` in Unix seconds.
 
-    `client_secret` is None when it comes from an event; it goes to the buyer's page, nowhere else.
+    `from_event` says that it was taken from a webhook's event and not read from Stripe; then
+    `client_secret` is None. The secret goes to the buyer's page, nowhere else.
     """
 
     id: str
@@ -138,6 +181,7 @@ class PaymentIntent:
     metadata: Mapping[str, str] = field(default_factory=dict)
     error_code: str | None = None
     client_secret: str | None = field(default=None, repr=False)
+    from_event: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,7 +204,10 @@ class StripeRefund:
 
 @dataclass(frozen=True)
 class StripeDispute:
-    """A dispute; the amount (minor units) is what the bank claims."""
+    """A dispute; the amount (minor units) is what the bank claims.
+
+    `is_charge_refundable` says whether Stripe still refunds the payment while it is undecided.
+    """
 
     id: str
     status: DisputeStatus
@@ -168,6 +215,7 @@ class StripeDispute:
     amount: int
     currency: str
     created: int
+    is_charge_refundable: bool
     payment_intent: str | None = None
 
 
@@ -187,3 +235,9 @@ class StripeEvent:
         """The id of the object that the event is about; empty when it names none."""
         value = self.object.get("id")
         return value if isinstance(value, str) else ""
+
+    @property
+    def connected_account(self) -> str | None:
+        """The account that it is about when that is not the shop's own (Stripe Connect)."""
+        value = self.object.get(CONNECTED_ACCOUNT)
+        return value if isinstance(value, str) else None

@@ -31,17 +31,22 @@ def audit(shop: Shop, gateway: Gateway | None) -> Iterator[Breach]:
         yield from stripe_breaches(shop, gateway)
 
 
-def repair(shop: Shop, gateway: Gateway, breaches: Sequence[Breach]) -> list[str]:
+def repair(
+    shop: Shop, gateway: Gateway, breaches: Sequence[Breach], *, refund_unknown: bool = False
+) -> list[str]:
     """Repairs each breach that has a repair, then runs the inbox and the outbox once.
 
-    Returns a line for each repair that failed.
+    With `refund_unknown` payments that no order has are refunded too. Returns a line for each
+    repair that failed.
     """
     failed = []
     for breach in breaches:
-        if breach.repair is None:
+        repairs = [breach.repair, breach.refund if refund_unknown else None]
+        if not any(repairs):
             continue
         try:
-            breach.repair(shop, gateway)
+            for act in filter(None, repairs):
+                act(shop, gateway)
         except Exception as error:  # noqa: BLE001 - one failed repair must not stop the others
             failed.append(f"{breach.subject}: {type(error).__name__}: {error}")
             log.warning("audit.repair_failed", subject=breach.subject, error=type(error).__name__)

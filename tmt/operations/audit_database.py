@@ -32,6 +32,8 @@ from tmt.core.queued_rows import QueuedRow
 from tmt.gateway.inbox import UNHANDLED, InboxRow
 from tmt.gateway.types import (
     CLOSED_DISPUTES,
+    INQUIRIES,
+    LOST_DISPUTES,
     DisputeStatus,
     PaymentIntentStatus,
     RefundStatus,
@@ -96,7 +98,7 @@ def stock_breaches(session: Session) -> Iterator[Breach]:
 def money_breaches(session: Session) -> Iterator[Breach]:
     """I2 by the rows: a paid order has been paid in full, and no money of any other is left."""
     refunded = _sum_by_payment(Refund, Refund.status.not_in(FAILED_REFUNDS))
-    lost = _sum_by_payment(Dispute, Dispute.status == DisputeStatus.LOST)
+    lost = _sum_by_payment(Dispute, Dispute.status.in_(LOST_DISPUTES))
     received = func.coalesce(Payment.amount_received, 0)
     refunded_total = func.coalesce(refunded.c.total, 0)
     left = received - refunded_total - func.coalesce(lost.c.total, 0)
@@ -111,6 +113,10 @@ def money_breaches(session: Session) -> Iterator[Breach]:
     is_refunded_by_hand = and_(
         exists().where(*failed_refund, OperatorAlert.resolved_at.is_not(None)),
         ~exists().where(*failed_refund, OperatorAlert.resolved_at.is_(None)),
+    )
+    # A lost one that is appealed: nobody can refund the money until that is decided.
+    is_disputed = exists().where(
+        Dispute.payment_id == Payment.id, Dispute.status.not_in(CLOSED_DISPUTES)
     )
     query = (
         select(
@@ -131,7 +137,7 @@ def money_breaches(session: Session) -> Iterator[Breach]:
             or_(
                 and_(is_paid, Order.total > 0, ~is_paid_in_full),
                 and_(is_paid, Order.total > 0, left <= 0),
-                and_(~is_paid, left > 0, ~is_refunded_by_hand),
+                and_(~is_paid, left > 0, ~is_refunded_by_hand, ~is_disputed),
                 refunded_total > received,
             )
         )
@@ -213,7 +219,7 @@ def ticket_breaches(session: Session, block_disputed: bool | None = None) -> Ite
     ]
     if block_disputed:
         # An inquiry ("warning_…") has taken no money, and blocks nothing.
-        blocking = disputed.where(~Dispute.status.startswith("warning_", autoescape=True))
+        blocking = disputed.where(Dispute.status.not_in(INQUIRIES))
         checks.append(
             (
                 with_tickets.where(Ticket.status == TicketStatus.VALID, Order.id.in_(blocking)),

@@ -19,8 +19,9 @@ from tmt.core import outbox, queued_rows
 from tmt.core.errors import DomainError
 from tmt.gateway import inbox
 from tmt.gateway.stripe_api import Gateway
-from tmt.gateway.types import RefundStatus
+from tmt.gateway.types import PaymentIntent, RefundStatus
 from tmt.operations.reconcile import sync_with_stripe
+from tmt.operations.unknown_payments import alert_unknown, refund_unknown
 from tmt.payments.balances import (
     close_if_fully_refunded,
     get_payment,
@@ -46,7 +47,8 @@ class NeedsManualRepair(DomainError):
 class Breach:
     """A broken promise: which one (I1 to I7), of what, the problem, and how to fix it.
 
-    `repair` fixes it where that is safe; None where a person has to.
+    `repair` fixes it where that is safe; None where a person has to. `refund` is for money that no
+    order has, and only for an organiser who asks for it.
     """
 
     invariant: str
@@ -54,6 +56,7 @@ class Breach:
     problem: str
     how_to_fix: str
     repair: Repair | None = field(default=None, repr=False, compare=False)
+    refund: Repair | None = field(default=None, repr=False, compare=False)
 
 
 def count_stock(
@@ -225,6 +228,16 @@ def cancel_payment_intent(payment_intent: str) -> Repair:
         gateway.cancel_payment_intent(payment_intent)
 
     return repair
+
+
+def report_unknown_payment(intent: PaymentIntent) -> Repair:
+    """Raises the alert about a payment that no order has."""
+    return lambda shop, _gateway: alert_unknown(shop, [intent])
+
+
+def refund_unknown_payment(intent: PaymentIntent) -> Repair:
+    """Refunds what is left of a payment that no order has."""
+    return lambda _shop, gateway: refund_unknown(gateway, intent)
 
 
 def _in_transaction(unit: Callable[[Session, Shop], None]) -> Repair:

@@ -13,11 +13,12 @@ from typing import Any
 from sqlalchemy import func, select
 
 from tmt.checkout.models import Order, OrderStatus
+from tmt.core.clock import from_unix
 from tmt.core.money import format_money
 from tmt.gateway.errors import StripeNotFound, StripeUnreachable
 from tmt.gateway.stripe_api import Gateway
 from tmt.gateway.types import (
-    DisputeStatus,
+    LOST_DISPUTES,
     PaymentIntent,
     PaymentIntentStatus,
     StripeDispute,
@@ -25,8 +26,10 @@ from tmt.gateway.types import (
 )
 from tmt.operations import audit_repair
 from tmt.operations.audit_repair import Breach
-from tmt.operations.reconcile import first_payment_at, in_batches, payment_in_metadata
+from tmt.operations.reconcile import first_payment_at, in_batches
+from tmt.operations.unknown_payments import is_paid_for, left_at_stripe, without_order
 from tmt.payments.models import Dispute, Payment, Refund
+from tmt.payments.ownership import claim_of, get_identity
 from tmt.shop import Shop
 
 _CLOCK_TOLERANCE = timedelta(hours=1)
@@ -48,10 +51,10 @@ def stripe_breaches(shop: Shop, gateway: Gateway) -> Iterator[Breach]:
     Raises `GatewayError` when Stripe does not answer.
     """
     with shop.db.reading() as session:
-        first = first_payment_at(session, shop.settings.livemode)
-    if first is None:
-        return
-    since = int((first - _CLOCK_TOLERANCE).timestamp())
+        identity = get_identity(session)
+        # Without any payment too: they may have been lost.
+        first = first_payment_at(session, shop.settings.livemode) or identity.created_at
+    since = int((min(first, identity.created_at) - _CLOCK_TOLERANCE).timestamp())
     differing: set[str] = set()
     without_row: list[PaymentIntent] = []
     lists: tuple[tuple[ListedTable, Iterable[Listed]], ...] = (
@@ -64,7 +67,7 @@ def stripe_breaches(shop: Shop, gateway: Gateway) -> Iterator[Breach]:
     for payment_intent in sorted(differing):
         yield from _compare(shop, gateway, payment_intent)
     for intent in without_row:
-        yield from _check_without_row(shop, intent)
+        yield from _check_without_row(shop, gateway, intent, identity.shop_id)
 
 
 def _differing_payments(
@@ -94,7 +97,7 @@ def _differing_payments(
             for item in batch:
                 row = rows.get(item.id)
                 if isinstance(item, PaymentIntent):
-                    if row is None and item.metadata.get("platform") == "TMT":
+                    if row is None and claim_of(item):
                         without_row.append(item)
                     elif row is not None and _payment_differs(item, row):
                         candidates.add(item.id)
@@ -178,7 +181,7 @@ def _compare(shop: Shop, gateway: Gateway, payment_intent: str) -> Iterator[Brea
 def _balance(received: int, refunds: Iterable[Any], disputes: Iterable[Any]) -> int:
     """What was received less what was refunded or lost; all of it, or all rows, from one side."""
     refunded = sum(refund.amount for refund in refunds if not refund.status.is_failed)
-    lost = sum(dispute.amount for dispute in disputes if dispute.status == DisputeStatus.LOST)
+    lost = sum(dispute.amount for dispute in disputes if dispute.status in LOST_DISPUTES)
     return int(received - refunded - lost)
 
 
@@ -193,6 +196,8 @@ def _differences(name: str, objects: Iterable[Any], rows: Iterable[Any]) -> Iter
             yield f"{name} {stripe_id} exists only {owner}"
         elif item.status != row.status:
             yield f"{name} {stripe_id} is {item.status} at Stripe and {row.status} in the shop"
+        elif name == "dispute" and item.is_charge_refundable != row.is_charge_refundable:
+            yield f"{name} {stripe_id} differs in whether its payment can be refunded"
         elif item.amount != row.amount:
             stripe_amount = format_money(item.amount, item.currency, "en")
             shop_amount = format_money(row.amount, row.currency, "en")
@@ -200,19 +205,28 @@ def _differences(name: str, objects: Iterable[Any], rows: Iterable[Any]) -> Iter
             yield f"{name} {stripe_id} is {amounts}"
 
 
-def _check_without_row(shop: Shop, intent: PaymentIntent) -> Iterator[Breach]:
+def _check_without_row(
+    shop: Shop, gateway: Gateway, intent: PaymentIntent, shop_id: str
+) -> Iterator[Breach]:
     """A PaymentIntent that was created for an order of the shop's and is stored on none."""
+    claim = claim_of(intent)
+    if claim is None or claim.shop_id not in (None, shop_id):
+        return
     query = (
         select(Order.code, Order.status, Payment.payment_intent_id)
         .join(Payment, Payment.order_id == Order.id)
-        .where(Order.code == intent.metadata.get("order"))
-        .where(Payment.id == payment_in_metadata(intent))
+        .where(Order.code == claim.order_code)
+        .where(Payment.id == claim.payment_id)
     )
     with shop.db.reading() as session:
-        stored = select(Payment.id).where(Payment.payment_intent_id == intent.id)
-        is_stored_by_now = session.scalar(stored) is not None
+        is_unsettled = bool(without_order(session, [intent]))
         order = session.execute(query).first()
-    if order is None or is_stored_by_now or intent.status == PaymentIntentStatus.CANCELED:
+    if not is_unsettled or intent.status == PaymentIntentStatus.CANCELED:
+        return
+    if is_paid_for(intent, shop_id):
+        yield from _unknown_payment(gateway, intent, claim.order_code, has_order=order is not None)
+        return
+    if order is None:
         return
     problem = f"{intent.id} was created for it, is {intent.status} at Stripe and not in the shop"
     subject = f"order {order.code}"
@@ -222,3 +236,28 @@ def _check_without_row(shop: Shop, intent: PaymentIntent) -> Iterator[Breach]:
         # The pay page finds that of a held order by the key that it was created with.
         repair = audit_repair.cancel_payment_intent(intent.id)
         yield Breach("I2", subject, problem, _SYNC, repair)
+
+
+def _unknown_payment(
+    gateway: Gateway, intent: PaymentIntent, order_code: str, *, has_order: bool
+) -> Iterator[Breach]:
+    """A payment of this shop that no order has, unless its money has gone back."""
+    left = left_at_stripe(gateway, intent)
+    if not left:
+        return
+    money = format_money(left, intent.currency, "en")
+    when = f"{from_unix(intent.created):%Y-%m-%d %H:%M} UTC"
+    if has_order:
+        subject = f"order {order_code}"
+        problem = f"{intent.id} was created for it, is succeeded at Stripe and not in the shop"
+    else:
+        subject = intent.id
+        problem = f"was paid for order {order_code}, which the database does not know"
+    problem += f" ({money}, {when})"
+    how_to_fix = (
+        "flask audit --repair writes an alert; with --refund-unknown it refunds the money;"
+        " settled otherwise: flask alerts resolve"
+    )
+    repair = audit_repair.report_unknown_payment(intent)
+    refund = audit_repair.refund_unknown_payment(intent)
+    yield Breach("I2", subject, problem, how_to_fix, repair, refund)

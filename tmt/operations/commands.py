@@ -35,28 +35,38 @@ def reconcile_command(since: str | None) -> None:
         f"{report.checked} open at Stripe, {report.synced} payments synced, "
         f"{report.recorded} refunds and disputes recorded, {report.events} events found"
     )
+    if report.unknown:
+        click.echo(f"{report.unknown} payments at Stripe belong to no order: flask alerts list")
     for text in report.failed:
         click.echo(f"failed: {text}", err=True)
     if not report.complete:
-        click.echo("not complete: Stripe is not responding; run it again", err=True)
+        text = "not complete: Stripe does not respond, or refuses; run it again, or flask doctor"
+        click.echo(text, err=True)
     if report.failed or not report.complete:
         sys.exit(1)
 
 
 @click.command("audit")
 @click.option("--repair", is_flag=True, help="Repair what is safe to repair, then check again.")
+@click.option(
+    "--refund-unknown",
+    is_flag=True,
+    help="With --repair: refund payments of this shop at Stripe that no order has.",
+)
 @click.option("--offline", is_flag=True, help="Check the database only.")
 @with_appcontext
-def audit_command(repair: bool, offline: bool) -> None:
+def audit_command(repair: bool, refund_unknown: bool, offline: bool) -> None:
     """Checks orders, money, tickets and stock against each other and against Stripe.
 
     Prints each breach with what would fix it. Exit code 0: sound; 1: there are breaches; 2: Stripe
     could not be reached.
     """
+    if refund_unknown and (offline or not repair):
+        raise click.ClickException("--refund-unknown takes --repair, and no --offline")
     shop, failed = web.shop(), []
     breaches = _print_breaches(shop, offline)
     if repair and any(breach.repair for breach in breaches):
-        failed = audit.repair(shop, web.gateway(), breaches)
+        failed = audit.repair(shop, web.gateway(), breaches, refund_unknown=refund_unknown)
         click.echo("\nRepaired what is safe to repair. What is left:\n")
         breaches = _print_breaches(shop, offline)
     for text in failed:
@@ -96,7 +106,7 @@ def _print_breaches(shop: Shop, offline: bool) -> list[audit.Breach]:
             click.echo(f"    to fix: {breach.how_to_fix}")
             breaches.append(breach)
     except GatewayError as error:
-        raise _StripeNotReached(f"Stripe could not be reached: {error.name}: {error}") from None
+        raise _StripeNotReached(f"Stripe could not be read: {error.name}: {error}") from None
     return breaches
 
 

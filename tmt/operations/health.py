@@ -16,7 +16,7 @@ from tmt.core import cursors, metrics, queued_rows, schema
 from tmt.core.errors import NotFound
 from tmt.core.outbox import OutboxRow
 from tmt.gateway.inbox import InboxRow
-from tmt.payments import card_testing
+from tmt.payments import alerts, card_testing, refusals
 from tmt.shop import Shop
 
 health = Blueprint("health", __name__)
@@ -38,8 +38,8 @@ def healthz() -> ResponseReturnValue:
 def readyz() -> ResponseReturnValue:
     """Whether the shop can sell; each check is "ok" or says what is wrong.
 
-    503 if it cannot. Rows that keep failing and jobs that have stopped do not end the sale: then
-    the status is "degraded".
+    503 if it cannot. Rows that keep failing, jobs that have stopped, and calls that Stripe refuses
+    are nothing that another process would do better: then the status is "degraded".
     """
     shop = web.shop()
     checks = {"disk": disk_status(shop)}
@@ -49,6 +49,7 @@ def readyz() -> ResponseReturnValue:
         if checks["database"] == "ok":
             for name, table in QUEUES.items():
                 checks[name], warnings[name] = _queue_status(shop, table)
+            warnings["stripe"] = stripe_status(shop)
             last = last_heartbeat(shop)
             if last and shop.clock.now() - last >= STALE_AFTER:
                 text = f"no sign of life since {last:%Y-%m-%d %H:%M} UTC: is flask jobs running?"
@@ -94,6 +95,13 @@ def database_status(shop: Shop) -> str:
     revision = schema.current_revision(shop.db)
     newest = schema.newest_revision()
     return "ok" if revision == newest else f"is at revision {revision}: run flask db upgrade"
+
+
+def stripe_status(shop: Shop) -> str:
+    """What Stripe refuses at present, by the last calls, or nothing."""
+    with shop.db.reading() as session:
+        refused = {alerts.KINDS[alert.kind][0] for alert in refusals.open_refusals(session)}
+    return " ".join(sorted(refused))
 
 
 def disk_status(shop: Shop) -> str:

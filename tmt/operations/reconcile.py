@@ -1,8 +1,11 @@
 """The reconciler: asks Stripe about everything that is open, in case webhooks never arrived.
 
-Every open payment, pending refund and undecided dispute is compared with Stripe, and the inbox
-gets the events that were never received. What differs goes through the same functions as
-everything else that Stripe reports. Lists are read first, a hundred objects a call; what they do
+Every open payment, pending refund and undecided dispute is compared with Stripe, and so is, once,
+every payment that a webhook alone has reported. The inbox gets the events that were never received.
+What differs goes through the same functions as everything else that Stripe reports. A payment of
+this shop that no order has, as after a restored backup, raises an alert.
+
+ Lists are read first, a hundred objects a call; what they do
 not show is retrieved one by one. Each item is on its own: a bad one is reported and stops nothing.
 """
 
@@ -15,15 +18,21 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from tmt.checkout.models import Order, OrderStatus
+from tmt.checkout.models import Order
 from tmt.checkout.states import Trigger
 from tmt.core import cursors
 from tmt.core.clock import from_unix
 from tmt.gateway import inbox
-from tmt.gateway.errors import GatewayError, StripeNotFound, StripeUnreachable
+from tmt.gateway.errors import (
+    AuthenticationFailed,
+    GatewayError,
+    PermissionDenied,
+    StripeNotFound,
+    StripeUnreachable,
+)
 from tmt.gateway.inbox import InboxRow
 from tmt.gateway.stripe_api import Gateway
 from tmt.gateway.types import (
@@ -34,9 +43,11 @@ from tmt.gateway.types import (
     StripeDispute,
     StripeRefund,
 )
+from tmt.operations.unknown_payments import alert_unknown, is_orphan, is_paid_for, without_order
 from tmt.payments.alerts import raise_alert
-from tmt.payments.disputes import record_dispute
+from tmt.payments.disputes import sync_dispute
 from tmt.payments.models import Dispute, Payment, Refund
+from tmt.payments.ownership import claim_of, get_identity
 from tmt.payments.refunds import record_refund
 from tmt.payments.sync import Outcome, sync_payment_intent
 from tmt.payments.webhook_handlers import HANDLERS
@@ -66,14 +77,16 @@ class Report:
     """What a run did; `failed` says of each item that could not be reconciled which and why.
 
     `checked` are open payments, refunds and disputes that were compared; `synced` payments and
-    `recorded` refunds and disputes had changed; `events` had never been received. A run is not
-    complete when Stripe stopped answering: the next one does the rest.
+    `recorded` refunds and disputes had changed; `events` had never been received; `unknown` were
+    paid at Stripe for this shop and belong to no order. A run is not complete when Stripe stopped
+    answering: the next one does the rest.
     """
 
     checked: int = 0
     synced: int = 0
     recorded: int = 0
     events: int = 0
+    unknown: int = 0
     failed: list[str] = field(default_factory=list)
     complete: bool = True
 
@@ -84,15 +97,17 @@ def reconcile(shop: Shop, gateway: Gateway, since: datetime | None = None) -> Re
     Lists are read from where the last complete run ended, or from `since`. Stripe keeps events for
     30 days. Never raises for what a single item or Stripe does.
     """
-    run = _Run(shop, gateway)
     with shop.db.reading() as session:
         first = first_payment_at(session, shop.settings.livemode)
+        identity = get_identity(session)
         events_read = cursors.read(session, _EVENTS_CURSOR)
         last_full_run = cursors.read(session, _FULL_RUN_CURSOR)
+    run = _Run(shop, gateway, identity.shop_id)
     if first is None:
         return run.report
     now = shop.clock.now()
-    earliest = max(first - _OVERLAP, now - _LOOKBACK)
+    # What was paid before the first payment may have been lost with its row.
+    earliest = max(min(first, identity.created_at) - _OVERLAP, now - _LOOKBACK)
     start = since or (max(events_read - _OVERLAP, earliest) if events_read else earliest)
     is_full_run = since is None and not (last_full_run and now - last_full_run < _FULL_RUN_INTERVAL)
     refunds_start = earliest if is_full_run else start
@@ -125,25 +140,7 @@ def sync_with_stripe(shop: Shop, gateway: Gateway, payment_intent: str) -> None:
     for refund in gateway.list_refunds(payment_intent=payment_intent):
         record_refund(shop, refund, Trigger.RECONCILER)
     for dispute in gateway.list_disputes(payment_intent=payment_intent):
-        record_dispute(shop, dispute, Trigger.RECONCILER)
-
-
-def is_orphan(session: Session, intent: PaymentIntent) -> bool:
-    """Whether it was created for an order that has ended without storing its id."""
-    query = (
-        select(Payment.id)
-        .join(Order, Order.id == Payment.order_id)
-        .where(Order.code == intent.metadata.get("order"), Order.status != OrderStatus.HELD)
-        .where(Payment.id == payment_in_metadata(intent))
-        .where(Payment.payment_intent_id.is_(None))
-    )
-    return session.scalar(query) is not None
-
-
-def payment_in_metadata(intent: PaymentIntent) -> int:
-    """The id of the payment that its metadata names; 0 if it names none."""
-    number = intent.metadata.get("payment", "")
-    return int(number) if number.isdecimal() and len(number) < 18 else 0
+        sync_dispute(shop, gateway, dispute.id, Trigger.RECONCILER)
 
 
 def first_payment_at(session: Session, livemode: bool) -> datetime | None:
@@ -161,7 +158,7 @@ def in_batches(items: Iterable[T], size: int = _PAGE_SIZE) -> Iterator[list[T]]:
 
 
 class _StripeDown(Exception):
-    """Stripe has not answered several times in a row."""
+    """Stripe has not answered several times in a row, or rejects the keys."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +170,7 @@ class _OpenPayment:
     status: str
     error_code: str | None
     created_at: datetime
+    verified_at: datetime | None
     order_id: int
     order_code: str
 
@@ -181,17 +179,22 @@ class _OpenPayment:
         """What names it in reports and logs."""
         return f"order {self.order_code}, {self.payment_intent}"
 
+    @property
+    def is_unverified(self) -> bool:
+        """Whether a webhook alone has said that it is paid."""
+        return self.status == PaymentIntentStatus.SUCCEEDED and self.verified_at is None
+
 
 class _Run:
     """One run, with its report."""
 
-    def __init__(self, shop: Shop, gateway: Gateway) -> None:
-        self.shop, self.gateway = shop, gateway
+    def __init__(self, shop: Shop, gateway: Gateway, shop_id: str) -> None:
+        self.shop, self.gateway, self._shop_id = shop, gateway, shop_id
         self.report = Report()
         self._unreachable = 0
 
     def payments(self, start: datetime) -> None:
-        """Syncs open payments, and cancels PaymentIntents that no order has stored."""
+        """Syncs open payments; what no order has is canceled or, if it was paid, reported."""
         settings = self.shop.settings
         with self.shop.db.reading() as session:
             waiting = _open_payments(session, settings.livemode)
@@ -200,16 +203,21 @@ class _Run:
         orphans_since = start - longest_hold
         since = min([orphans_since, *(row.created_at - _OVERLAP for row in waiting.values())])
         intents = self.gateway.list_payment_intents(int(since.timestamp()))
+        paid: list[PaymentIntent] = []
         for number, intent in enumerate(self._read("the list of payments", intents)):
             is_old = intent.created < int(orphans_since.timestamp())
             if is_old and number // _PAGE_SIZE > len(waiting):
                 break  # Retrieving the rest one by one takes fewer calls.
             if row := waiting.pop(intent.id, None):
                 self._each(row.label, self._sync, row, intent)
-            elif not intent.status.is_final and intent.metadata.get("platform") == "TMT":
+            elif claim_of(intent) and not intent.status.is_final:
                 self._each(intent.id, self._cancel_orphan, intent)
+            elif is_paid_for(intent, self._shop_id):
+                paid.append(intent)
         for row in waiting.values():
             self._each(row.label, self._retrieve_and_sync, row)
+        for batch in in_batches(paid):
+            self._each("payments without an order", self._alert_unknown, batch)
 
     def refunds(self, start: datetime) -> None:
         """Records refunds that are new or differ from their rows."""
@@ -230,7 +238,8 @@ class _Run:
             Dispute.status.not_in(CLOSED_DISPUTES),
             self.gateway.list_disputes(since=int(start.timestamp())),
             self.gateway.retrieve_dispute,
-            lambda dispute: record_dispute(self.shop, dispute, Trigger.RECONCILER),
+            # Read again: by now the list may say what it was, and no status of it is the last one.
+            lambda dispute: sync_dispute(self.shop, self.gateway, dispute.id, Trigger.RECONCILER),
         )
 
     def events(self, start: datetime) -> datetime | None:
@@ -261,15 +270,15 @@ class _Run:
     ) -> None:
         """Compares a list of Stripe's with its rows, and retrieves undecided ones it lacks."""
         with self.shop.db.reading() as session:
-            waiting = _statuses(session, table, undecided, self.shop.settings.livemode)
+            waiting = _undecided(session, table, undecided, self.shop.settings.livemode)
 
         def record_counted(item: StripeRefund | StripeDispute) -> None:
             self.report.recorded += record(item)
 
-        def retrieve_and_record(stripe_id: str, status: str) -> None:
+        def retrieve_and_record(stripe_id: str, state: tuple[Any, ...]) -> None:
             item = retrieve(stripe_id)
             self.report.checked += 1
-            if item.status != status:
+            if _state(item) != state:
                 record_counted(item)
 
         for batch in in_batches(self._read(f"the list of {name}", listed)):
@@ -277,22 +286,22 @@ class _Run:
             our_intents = select(Payment.payment_intent_id).where(
                 Payment.payment_intent_id.in_(intents)
             )
-            rows = select(table.stripe_id, table.status).where(
-                table.stripe_id.in_([item.id for item in batch])
-            )
+            rows = select(table).where(table.stripe_id.in_([item.id for item in batch]))
             with self.shop.db.reading() as session:
                 ours = set(session.scalars(our_intents))
-                statuses = {row[0]: row[1] for row in session.execute(rows)}
+                stored_rows: Iterator[Any] = iter(session.scalars(rows))
+                states = {row.stripe_id: _state(row) for row in stored_rows}
             for item in batch:
                 self.report.checked += waiting.pop(item.id, None) is not None
-                if item.payment_intent in ours and statuses.get(item.id) != item.status:
+                if item.payment_intent in ours and states.get(item.id) != _state(item):
                     self._each(item.id, record_counted, item)
-        for stripe_id, status in waiting.items():
-            self._each(stripe_id, retrieve_and_record, stripe_id, status)
+        for stripe_id, state in waiting.items():
+            self._each(stripe_id, retrieve_and_record, stripe_id, state)
 
     def _sync(self, row: _OpenPayment, intent: PaymentIntent) -> None:
         self.report.checked += 1
-        if (intent.status, intent.error_code) != (row.status, row.error_code):
+        differs = (intent.status, intent.error_code) != (row.status, row.error_code)
+        if differs or row.is_unverified:
             outcome = sync_payment_intent(self.shop, intent, Trigger.RECONCILER)
             self.report.synced += outcome not in (Outcome.UNCHANGED, Outcome.UNKNOWN_INTENT)
 
@@ -300,7 +309,8 @@ class _Run:
         def alert(session: Session) -> None:
             order, now = session.get_one(Order, row.order_id), self.shop.clock.now()
             details = {"payment_intent": row.payment_intent}
-            raise_alert(session, "missing_at_stripe", str(row.id), order, now, **details)
+            kind = "payment_not_confirmed" if row.is_unverified else "missing_at_stripe"
+            raise_alert(session, kind, str(row.id), order, now, **details)
 
         try:
             intent = self.gateway.retrieve_payment_intent(row.payment_intent)
@@ -312,10 +322,18 @@ class _Run:
     def _cancel_orphan(self, intent: PaymentIntent) -> None:
         """Cancels an orphan; nobody has its client secret, so nobody can be paying it."""
         with self.shop.db.reading() as session:
-            orphan = is_orphan(session, intent)
+            orphan = is_orphan(session, intent, self._shop_id)
         if orphan:
             self.gateway.cancel_payment_intent(intent.id)
             log.warning("reconcile.orphan_canceled", payment_intent=intent.id)
+
+    def _alert_unknown(self, intents: list[PaymentIntent]) -> None:
+        """Raises an alert for each of these payments that no order has."""
+        with self.shop.db.reading() as session:
+            unknown = without_order(session, intents)
+        if unknown:
+            self.report.unknown += len(unknown)
+            alert_unknown(self.shop, unknown)
 
     def _receive(self, event: Any) -> None:
         self.report.events += inbox.receive(self.shop, event)
@@ -343,12 +361,15 @@ class _Run:
         unexpected = None if isinstance(error, GatewayError) else error
         log.error("reconcile.failed", item=label, error=name, exc_info=unexpected)
         self._unreachable = self._unreachable + 1 if isinstance(error, StripeUnreachable) else 0
-        if self._unreachable == _MAX_UNREACHABLE:
+        keys_refused = isinstance(error, AuthenticationFailed) and not isinstance(
+            error, PermissionDenied
+        )
+        if keys_refused or self._unreachable == _MAX_UNREACHABLE:
             raise _StripeDown
 
 
 def _open_payments(session: Session, livemode: bool) -> dict[str, _OpenPayment]:
-    """The open payments of this mode, by PaymentIntent."""
+    """The open payments of this mode, and those that a webhook alone reported as paid."""
     query = (
         select(
             Payment.payment_intent_id,
@@ -356,26 +377,43 @@ def _open_payments(session: Session, livemode: bool) -> dict[str, _OpenPayment]:
             Payment.status,
             Payment.error_code,
             Payment.created_at,
+            Payment.verified_at,
             Payment.order_id,
             Order.code,
         )
         .join(Order, Order.id == Payment.order_id)
-        .where(Payment.payment_intent_id.is_not(None), Payment.status.not_in(_FINAL))
+        .where(
+            Payment.payment_intent_id.is_not(None),
+            or_(
+                Payment.status.not_in(_FINAL),
+                and_(
+                    Payment.status == PaymentIntentStatus.SUCCEEDED, Payment.verified_at.is_(None)
+                ),
+            ),
+        )
         .where(Order.livemode == livemode)
         .order_by(Payment.id)
     )
     return {str(row[0]): _OpenPayment(str(row[0]), *row[1:]) for row in session.execute(query)}
 
 
-def _statuses(
+def _undecided(
     session: Session, table: type[Refund] | type[Dispute], undecided: Any, livemode: bool
-) -> dict[str, str]:
-    """The statuses of undecided rows of this mode, by Stripe's id."""
+) -> dict[str, tuple[Any, ...]]:
+    """The states of undecided rows of this mode, by Stripe's id."""
     query = (
-        select(table.stripe_id, table.status)
+        select(table)
         .join(Payment, Payment.id == table.payment_id)
         .join(Order, Order.id == Payment.order_id)
         .where(undecided, table.stripe_id.is_not(None))
         .where(Order.livemode == livemode)
     )
-    return {str(row[0]): row[1] for row in session.execute(query)}
+    rows: Iterator[Any] = iter(session.scalars(query))
+    return {str(row.stripe_id): _state(row) for row in rows}
+
+
+def _state(item: Any) -> tuple[Any, ...]:
+    """What can change of a refund or a dispute, be it Stripe's or its row."""
+    if isinstance(item, Refund | StripeRefund):
+        return (item.status,)
+    return item.status, item.amount, item.is_charge_refundable

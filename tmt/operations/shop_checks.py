@@ -20,7 +20,7 @@ from tmt.core.mail_transport import MailUnavailable, Transport
 from tmt.gateway.inbox import InboxRow
 from tmt.operations import health
 from tmt.operations.doctor import Finding, Level, green, red, run_checks, yellow
-from tmt.payments import alerts, card_testing
+from tmt.payments import alerts, card_testing, refusals
 from tmt.payments.models import Payment
 from tmt.shop import Shop
 
@@ -58,6 +58,7 @@ def run_shop_checks(
             [
                 ("jobs", partial(_jobs, shop)),
                 *((name, partial(_queue, shop, name)) for name in health.QUEUES),
+                ("refusals", partial(_refusals, shop)),
                 ("alerts", partial(_alerts, shop)),
                 ("declines", partial(_declines, shop)),
                 ("deliveries", partial(_deliveries, shop)),
@@ -185,6 +186,18 @@ def _queue(shop: Shop, name: str) -> Finding:
     if backlog.failing:
         return yellow(f"{backlog.failing} rows fail and will be retried", look)
     return green("nothing is waiting")
+
+
+def _refusals(shop: Shop) -> Finding:
+    with shop.db.reading() as session:
+        refused = refusals.open_refusals(session)
+    if not refused:
+        return green("Stripe accepts the shop's calls")
+    newest = refused[-1]
+    text, to_do = alerts.KINDS[newest.kind]
+    if reason := newest.details.get("reason"):
+        text += f" It says: {reason}"
+    return red(text, to_do)
 
 
 def _alerts(shop: Shop) -> Finding:

@@ -47,7 +47,10 @@ KINDS: dict[str, tuple[str, str]] = {
         "A buyer has disputed a payment with their bank.",
         "Respond in Stripe's dashboard before the deadline. Until then nothing is refunded.",
     ),
-    "dispute_won": ("A dispute was won; the tickets are valid.", "Nothing."),
+    "dispute_won": (
+        "A dispute was won: the shop keeps the money, the tickets are valid.",
+        "Nothing.",
+    ),
     "dispute_lost": (
         "A dispute was lost: the buyer keeps the money, the tickets are void.",
         "Nothing.",
@@ -60,6 +63,58 @@ KINDS: dict[str, tuple[str, str]] = {
         "Too many payment attempts were declined for one order, so it was closed.",
         "Look at the payment in Stripe's dashboard: someone may be testing stolen cards.",
     ),
+    "dispute_reopened": (
+        "A dispute that was decided is open again, by an appeal of yours or of the buyer's bank.",
+        "Look at it in Stripe's dashboard. Until it is decided nothing is refunded.",
+    ),
+    "dispute_won_late": (
+        "A dispute that was lost before is won, but its tickets cannot be made valid again.",
+        "The shop has the money: refund the buyer (flask refund ORDER), or agree on other tickets.",
+    ),
+    "refund_withdrawn": (
+        "A refund was not sent, because the buyer's bank has decided a dispute for the buyer.",
+        (
+            "Compare what the buyer was promised with what the bank took. If something is still"
+            " due: flask refund ORDER --amount, or pay it another way."
+        ),
+    ),
+    "refund_not_sent": (
+        "Stripe does not know the payment that is to be refunded; the refund is tried again.",
+        "Check that the keys belong to the account that the order was paid on.",
+    ),
+    "unknown_payment": (
+        "Stripe has a payment of this shop that the database does not know: its order was lost.",
+        (
+            "Find the buyer in Stripe's dashboard. flask audit --repair --refund-unknown refunds"
+            " it; if you settled it otherwise: flask alerts resolve."
+        ),
+    ),
+    "payment_not_confirmed": (
+        "A webhook reported a payment that Stripe itself does not confirm; its order is paid here.",
+        (
+            "Look at the payment in Stripe's dashboard. If it is not there, roll the webhook's"
+            " secret and make the tickets void: flask refund ORDER --tickets 1,2 --amount 0"
+        ),
+    ),
+    "stripe_keys_refused": (
+        "Stripe rejects the shop's API keys: nobody can pay, and nothing is refunded.",
+        (
+            "Set STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY to keys that are not revoked, and run"
+            " flask doctor."
+        ),
+    ),
+    "stripe_not_permitted": (
+        "Stripe does not permit a call that the shop needs: its key is restricted.",
+        "Give the key this right in Stripe's dashboard: Developers, API keys.",
+    ),
+    "stripe_request_refused": (
+        "Stripe refuses a request of the shop: whoever needs it cannot pay.",
+        "Stripe's reason is below. flask doctor looks at the account and its payment methods.",
+    ),
+    "stripe_unreadable": (
+        "An answer of Stripe's could not be read.",
+        "Update the shop, and look at Stripe's dashboard for what may be missing here.",
+    ),
     "unknown_status": (
         "Stripe reports a status that this version of the shop does not know.",
         "Look at the payment in Stripe's dashboard, and update the shop.",
@@ -70,21 +125,24 @@ _INSERT = InsertIfAbsent(OperatorAlert, "key")
 
 
 def raise_alert(
-    session: Session, kind: str, key: str, order: Order, now: datetime, **details: Any
+    session: Session, kind: str, key: str, order: Order | None, now: datetime, **details: Any
 ) -> None:
-    """Stores the alert, once for each kind and key; the jobs mail it to the organiser."""
+    """Stores the alert, once for each kind and key; the jobs mail it to the organiser.
+
+    `order` is None when it is about the shop as a whole.
+    """
     assert kind in KINDS, kind
     row = {
         "key": f"{kind}-{key}"[:120],
         "kind": kind,
-        "order_id": order.id,
+        "order_id": order.id if order else None,
         "details": details,
         "created_at": now,
     }
     if _INSERT.run(session, row):
         outbox_key = f"operator_alert-{row['key']}"[:120]
         outbox.put(session, "operator_alert", outbox_key, {"key": row["key"]}, now)
-        log.warning(f"alert.{kind}", order=order.code, **details)
+        log.warning(f"alert.{kind}", order=order.code if order else None, **details)
 
 
 def open_alerts(session: Session) -> Sequence[OperatorAlert]:
@@ -112,7 +170,7 @@ def send_alert(shop: Shop, mailer: Mailer, key: str, payload: dict[str, Any]) ->
     with shop.db.reading() as session:
         query = select(OperatorAlert).where(OperatorAlert.key == payload["key"])
         alert = session.scalars(query).one()
-        order = get_order(session, alert.order_id)
+        order = get_order(session, alert.order_id) if alert.order_id else None
     what, to_do = KINDS[alert.kind]
     context = {"order": order, "what": what, "to_do": to_do, "details": alert.details}
     mailer.send("operator_alert", key, shop.settings.organiser_email, "en", context)

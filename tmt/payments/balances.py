@@ -12,7 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from tmt.catalog import stock
 from tmt.checkout.models import Order, OrderStatus
 from tmt.checkout.states import Trigger, lock_order, transition
-from tmt.gateway.types import DisputeStatus, PaymentIntentStatus
+from tmt.gateway.types import LOST_DISPUTES, PaymentIntentStatus
 from tmt.payments.models import FAILED_REFUNDS, Dispute, Payment, Refund
 from tmt.shop import Shop
 from tmt.tickets.issue import void
@@ -72,8 +72,8 @@ def get_disputes(session: Session, order_id: int) -> Sequence[Dispute]:
 
 
 def is_disputed(session: Session, order_id: int) -> bool:
-    """Whether a dispute over the order's money is undecided."""
-    return any(not dispute.status.is_closed for dispute in get_disputes(session, order_id))
+    """Whether nothing of the order can be refunded, because a dispute over it is undecided."""
+    return any(dispute.blocks_refunds for dispute in get_disputes(session, order_id))
 
 
 def remaining(session: Session, payment: Payment) -> int:
@@ -135,6 +135,6 @@ _REFUNDED_OR_LOST = select(
     + _sum(
         Dispute.amount,
         Dispute.payment_id == bindparam("payment"),
-        Dispute.status == DisputeStatus.LOST,
+        Dispute.status.in_(LOST_DISPUTES),
     )
 )

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from tmt.checkout.models import Order, OrderStatus, OrderTransition
 from tmt.checkout.states import Trigger, lock_order
 from tmt.core import metrics
-from tmt.gateway.inbox import InboxRow
+from tmt.gateway.inbox import IGNORED, InboxRow
 from tmt.gateway.stripe_api import Gateway
 from tmt.payments.alerts import raise_alert
 from tmt.payments.expiry import end_hold
@@ -89,6 +89,7 @@ def outcomes_last_hour(session: Session, now: datetime) -> Outcomes:
     """The outcomes of the last hour."""
     newest = (
         select(InboxRow.type, InboxRow.created_at)
+        .where(func.coalesce(InboxRow.outcome, "") != IGNORED)
         .order_by(InboxRow.id.desc())
         .limit(_MAX_EVENTS)
         .subquery()

@@ -12,6 +12,7 @@ from tmt.checkout.orders import get_order
 from tmt.core.errors import DomainError
 from tmt.core.money import format_money, parse_amount
 from tmt.payments import alerts
+from tmt.payments.balances import get_payment
 from tmt.payments.models import Refund
 from tmt.payments.refunds import STRIPE_REASONS, issue_refund
 
@@ -40,10 +41,13 @@ def refund_command(code: str, amount: str | None, tickets: str | None, reason: s
         raise click.ClickException(f"'{tickets}' are not ticket numbers such as 1,3") from None
     with shop.db.reading() as session:
         order = session.scalar(select(Order).where(Order.code == code.upper()))
+        payment = get_payment(session, order.id) if order else None
     if order is None:
         raise click.ClickException(f"no order {code[:20]}")
+    # What was received is refunded, also in a currency that was not the order's.
+    currency = (payment.received_currency if payment else None) or order.currency
     try:
-        minor = None if amount is None else parse_amount(amount, order.currency)
+        minor = None if amount is None else parse_amount(amount, currency)
         refund = issue_refund(shop, order.code, amount=minor, tickets=numbers, reason=reason)
     except DomainError as error:
         raise click.ClickException(str(error)) from None
@@ -66,11 +70,14 @@ def alerts_list() -> None:
     """Alerts that nobody has resolved, oldest first, with what to do."""
     with web.shop().db.reading() as session:
         open_alerts = alerts.open_alerts(session)
-        codes = {alert.id: session.get_one(Order, alert.order_id).code for alert in open_alerts}
+        codes = {
+            alert.id: session.get_one(Order, alert.order_id).code if alert.order_id else "-"
+            for alert in open_alerts
+        }
     for alert in open_alerts:
         what, to_do = alerts.KINDS[alert.kind]
         when = f"{alert.created_at:%Y-%m-%d %H:%M}"
-        click.echo(f"{alert.id:>5}  {when}  {codes[alert.id]}  {what}")
+        click.echo(f"{alert.id:>5}  {when}  {codes[alert.id]:<8}  {what}")
         click.echo(f"       {to_do}")
     if not open_alerts:
         click.echo("no alerts")

@@ -10,11 +10,14 @@ from sqlalchemy.orm import Session
 from tmt.checkout.models import Order, OrderStatus
 from tmt.checkout.states import Trigger, lock_order
 from tmt.core.database import InsertIfAbsent
+from tmt.gateway.errors import InvalidRequest
 from tmt.gateway.stripe_api import Gateway
 from tmt.gateway.types import PaymentIntent, PaymentIntentStatus
 from tmt.payments.balances import get_payment
 from tmt.payments.idempotency import create_idempotently, new_call
 from tmt.payments.models import Payment
+from tmt.payments.ownership import claim_of, get_identity, metadata_for
+from tmt.payments.refusals import report_refusal
 from tmt.payments.sync import sync_payment_intent
 from tmt.shop import Shop
 
@@ -90,7 +93,9 @@ def current_intent(
 
 
 def _create(shop: Shop, gateway: Gateway, order: Order, payment: Payment) -> PaymentIntent:
-    metadata = {"platform": "TMT", "order": order.code, "payment": str(payment.id)}
+    with shop.db.reading() as session:
+        shop_id = get_identity(session).shop_id
+    metadata = metadata_for(shop_id, order.code, payment)
 
     def create(key: str) -> PaymentIntent:
         return gateway.create_payment_intent(
@@ -105,9 +110,23 @@ def _create(shop: Shop, gateway: Gateway, order: Order, payment: Payment) -> Pay
     def look_up() -> PaymentIntent | None:
         since = int(payment.created_at.timestamp()) - _CLOCK_TOLERANCE
         intents = gateway.list_payment_intents(since)
-        return next((pi for pi in intents if dict(pi.metadata) == metadata), None)
+        return next((pi for pi in intents if _is_of(pi, payment, order, shop_id)), None)
 
-    return create_idempotently(shop, payment, _hashed_params(shop, order), create, look_up)
+    try:
+        return create_idempotently(shop, payment, _hashed_params(shop, order), create, look_up)
+    except InvalidRequest as error:
+        report_refusal(shop, "payment_intents.create", error, order.id)
+        raise
+
+
+def _is_of(intent: PaymentIntent, payment: Payment, order: Order, shop_id: str) -> bool:
+    """Whether an earlier try of the call created it, also one of an earlier version."""
+    claim = claim_of(intent)
+    return (
+        claim is not None
+        and claim.shop_id in (None, shop_id)
+        and (claim.order_code, claim.payment_id) == (order.code, payment.id)
+    )
 
 
 def _hashed_params(shop: Shop, order: Order) -> dict[str, Any]:
@@ -117,6 +136,7 @@ def _hashed_params(shop: Shop, order: Order) -> dict[str, Any]:
         "currency": order.currency,
         "shop": shop.settings.shop_name,
         "excluded": excluded_payment_methods(order),
+        "metadata": "tmt_",
     }
 
 

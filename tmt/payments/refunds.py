@@ -19,7 +19,12 @@ from tmt.checkout.models import Order, OrderStatus
 from tmt.checkout.states import Trigger, lock_order, transition
 from tmt.core import outbox
 from tmt.core.errors import DomainError, NotFound, RetryLater
-from tmt.gateway.errors import AuthenticationFailed, InvalidRequest, InvalidState
+from tmt.gateway.errors import (
+    AuthenticationFailed,
+    InvalidRequest,
+    InvalidState,
+    StripeNotFound,
+)
 from tmt.gateway.stripe_api import Gateway
 from tmt.gateway.types import RefundStatus, StripeRefund
 from tmt.payments.alerts import raise_alert
@@ -97,7 +102,9 @@ def issue_refund(
             if number not in valid:
                 raise NoSuchTicket(f"order {order.code} has no valid ticket {number}")
         is_everything = amount is None and not numbers
-        left = net_paid(session, order)
+        payment = get_payment(session, order.id)
+        # Of a payment in another currency than the order's too, whose own refund has failed.
+        left = remaining(session, payment) if payment else 0
         total = amount
         if total is None:
             # What was refunded of a ticket's price before cannot be refunded again.
@@ -109,7 +116,6 @@ def issue_refund(
             raise NotRefundable(f"order {order.code} is refunded already")
 
         refund = None
-        payment = get_payment(session, order.id)
         if payment and (total or numbers):
             refund = request_refund(session, payment, total, reason, now, numbers)
         if numbers:
@@ -189,6 +195,9 @@ def send_refund(shop: Shop, gateway: Gateway, _key: str, payload: dict[str, Any]
     try:
         created = create_idempotently(shop, refund, params, create, look_up)
     except AuthenticationFailed:
+        raise
+    except StripeNotFound:
+        shop.db.transaction(lambda s: _alert_not_sent(s, shop, refund, payment))
         raise
     except (InvalidState, InvalidRequest) as error:
         # The payment was refunded in Stripe's dashboard or disputed meanwhile. Refunds that exist
@@ -305,6 +314,16 @@ def _record(
     if not refund.status.is_known:
         details = {"refund": refund.id, "status": str(refund.status)}
         raise_alert(session, "unknown_status", refund.id, order, now, **details)
+
+
+def _alert_not_sent(session: Session, shop: Shop, refund: Refund, payment: Payment) -> None:
+    order = lock_order(session, payment.order_id)
+    details = {
+        "amount": refund.amount,
+        "currency": refund.currency,
+        "payment_intent": payment.payment_intent_id,
+    }
+    raise_alert(session, "refund_not_sent", str(refund.id), order, shop.clock.now(), **details)
 
 
 def _alert_failed(session: Session, order: Order, row: Refund, now: datetime) -> None:

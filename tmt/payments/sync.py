@@ -136,6 +136,8 @@ def expects_intent(shop: Shop, code: object) -> bool:
 def _apply(context: SyncContext) -> Outcome:
     order, payment, intent = context.order, context.payment, context.intent
     if payment.status == PaymentIntentStatus.SUCCEEDED:
+        if payment.verified_at is None and not intent.from_event:
+            _verify(context)
         return Outcome.UNCHANGED
     if intent.status == PaymentIntentStatus.SUCCEEDED:
         return _succeeded(context)
@@ -162,11 +164,25 @@ def _apply(context: SyncContext) -> Outcome:
     return Outcome.UNCHANGED
 
 
+def _verify(context: SyncContext) -> None:
+    """Compares a payment that a webhook reported with what Stripe itself says of it."""
+    payment, intent = context.payment, context.intent
+    at_stripe = (intent.status, intent.amount_received, intent.currency)
+    if at_stripe == (payment.status, payment.amount_received, payment.received_currency):
+        payment.verified_at = context.now
+        return
+    details = {"payment_intent": intent.id, "status": str(intent.status)}
+    raise_alert(
+        context.session, "payment_not_confirmed", intent.id, context.order, context.now, **details
+    )
+
+
 def _succeeded(context: SyncContext) -> Outcome:
     session, order = context.session, context.order
     payment, intent = context.payment, context.intent
     payment.status, payment.succeeded_at, payment.error_code = intent.status, context.now, None
     payment.amount_received, payment.received_currency = intent.amount_received, intent.currency
+    payment.verified_at = None if intent.from_event else context.now
     session.flush()
     if (intent.amount_received, intent.currency) != (payment.amount, payment.currency):
         return _close_and_refund(context, "mismatch")

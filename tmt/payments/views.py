@@ -38,6 +38,7 @@ from tmt.payments.expiry import end_hold
 from tmt.payments.intents import current_intent, excluded_payment_methods
 from tmt.payments.models import Refund
 from tmt.payments.purchase import purchase
+from tmt.payments.refusals import is_lasting
 from tmt.shop import Shop
 from tmt.tickets import qr
 from tmt.tickets.issue import get_tickets
@@ -109,8 +110,16 @@ def pay(token: str) -> ResponseReturnValue:
             end_hold(shop, web.gateway(), order.id, trigger)
             return _to_order(token)
         intent = current_intent(shop, web.gateway(), order, Trigger.PAGE)
-    except GatewayError:
-        problem = _("Our payment provider is not responding. Your tickets stay reserved.")
+    except GatewayError as error:
+        problem = (
+            _(
+                "We cannot take payments at the moment, because our payment provider refuses our"
+                " requests. The organizer has been notified. Your tickets stay reserved until the"
+                " time above."
+            )
+            if is_lasting(error)
+            else _("Our payment provider is not responding. Your tickets stay reserved.")
+        )
         page = render_template("orders/pay.html", **_common(shop, order), pay=None, problem=problem)
         return page, 503
     order = _find(shop, token)
@@ -129,8 +138,17 @@ def return_from_stripe(token: str) -> ResponseReturnValue:
     _limit_stripe_calls(shop, order)
     try:
         intent = current_intent(shop, web.gateway(), order, Trigger.RETURN_PAGE)
-    except GatewayError:
-        flash(_("We could not confirm your payment yet. This page will update shortly."), "bad")
+    except GatewayError as error:
+        text = (
+            _(
+                "We cannot ask our payment provider about your payment at the moment. Please do not"
+                " pay again. The organizer has been notified, and this page shows the result as"
+                " soon as we have it."
+            )
+            if is_lasting(error)
+            else _("We could not confirm your payment yet. This page will update shortly.")
+        )
+        flash(text, "bad")
         return _to_order(token)
     failed = intent and intent.status == PaymentIntentStatus.REQUIRES_PAYMENT_METHOD
     if failed and intent and intent.error_code:
@@ -161,8 +179,16 @@ def cancel(token: str) -> ResponseReturnValue:
     order = _find(shop, token)
     try:
         end_hold(shop, web.gateway(), order.id, Trigger.BUYER)
-    except GatewayError:
-        flash(_("We could not cancel your reservation. Please try again in a moment."), "bad")
+    except GatewayError as error:
+        text = (
+            _(
+                "We could not cancel your reservation, because our payment provider refuses our"
+                " requests. The organizer has been notified."
+            )
+            if is_lasting(error)
+            else _("We could not cancel your reservation. Please try again in a moment.")
+        )
+        flash(text, "bad")
     return _to_order(token)
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from tmt.checkout.states import Trigger
 from tmt.core.errors import DomainError
+from tmt.gateway.errors import UnreadableAnswer, UnreadableEvent
 from tmt.gateway.inbox import Handler, MarkHandled
 from tmt.gateway.stripe_api import Gateway
 from tmt.gateway.types import API_VERSION, PaymentIntent, PaymentIntentStatus, StripeEvent
 from tmt.payments.card_testing import FAILED_EVENT, end_after_declines
-from tmt.payments.disputes import record_dispute
+from tmt.payments.disputes import sync_dispute
 from tmt.payments.refunds import record_refund
+from tmt.payments.refusals import report_refusal
 from tmt.payments.sync import expects_intent, is_known_intent, sync_payment_intent
 from tmt.shop import Shop
+
+_NOT_NAMED = object()
 
 
 class NotStoredYet(DomainError):
@@ -22,6 +26,8 @@ def payment_intent_changed(
     shop: Shop, gateway: Gateway, event: StripeEvent, mark_handled: MarkHandled
 ) -> None:
     """Syncs the event's PaymentIntent; those of other systems on the account are left alone."""
+    if not event.object_id:
+        raise _unreadable(shop, event)
     if not _is_stored(shop, event):
         return
     intent = _final_intent(event) or gateway.retrieve_payment_intent(event.object_id)
@@ -35,7 +41,7 @@ def refund_changed(
     shop: Shop, gateway: Gateway, event: StripeEvent, mark_handled: MarkHandled
 ) -> None:
     """Records the event's refund as Stripe has it now."""
-    if _has_known_intent(shop, event):
+    if _may_be_ours(shop, event):
         refund = gateway.retrieve_refund(event.object_id)
         record_refund(shop, refund, Trigger.WEBHOOK, in_transaction=mark_handled)
 
@@ -44,8 +50,11 @@ def charge_refunded(
     shop: Shop, gateway: Gateway, event: StripeEvent, _mark_handled: MarkHandled
 ) -> None:
     """Records every refund of the charge's PaymentIntent: the event does not say which is new."""
-    if _has_known_intent(shop, event):
-        for refund in gateway.list_refunds(payment_intent=str(event.object["payment_intent"])):
+    if _may_be_ours(shop, event):
+        payment_intent = event.object.get("payment_intent")
+        if not isinstance(payment_intent, str):
+            raise _unreadable(shop, event)
+        for refund in gateway.list_refunds(payment_intent=payment_intent):
             record_refund(shop, refund, Trigger.WEBHOOK)
 
 
@@ -53,9 +62,8 @@ def dispute_changed(
     shop: Shop, gateway: Gateway, event: StripeEvent, mark_handled: MarkHandled
 ) -> None:
     """Records the event's dispute as Stripe has it now."""
-    if _has_known_intent(shop, event):
-        dispute = gateway.retrieve_dispute(event.object_id)
-        record_dispute(shop, dispute, Trigger.WEBHOOK, in_transaction=mark_handled)
+    if _may_be_ours(shop, event):
+        sync_dispute(shop, gateway, event.object_id, Trigger.WEBHOOK, in_transaction=mark_handled)
 
 
 # Doctor, `flask stripe register-webhook` and the reconciler derive from this table which events
@@ -94,10 +102,25 @@ def _is_stored(shop: Shop, event: StripeEvent) -> bool:
     return False
 
 
-def _has_known_intent(shop: Shop, event: StripeEvent) -> bool:
-    """Whether the PaymentIntent of the event's charge, refund or dispute is ours."""
-    payment_intent = event.object.get("payment_intent")
-    return isinstance(payment_intent, str) and is_known_intent(shop, payment_intent)
+def _may_be_ours(shop: Shop, event: StripeEvent) -> bool:
+    """Whether the PaymentIntent of the event's charge, refund or dispute is ours.
+
+    Also when the event does not say which that is: then the object itself does. An object that
+    was paid without a PaymentIntent says so, and is not ours.
+    """
+    if not event.object_id:
+        raise _unreadable(shop, event)
+    payment_intent = event.object.get("payment_intent", _NOT_NAMED)
+    if isinstance(payment_intent, str) and payment_intent:
+        return is_known_intent(shop, payment_intent)
+    return payment_intent is not None
+
+
+def _unreadable(shop: Shop, event: StripeEvent) -> UnreadableEvent:
+    """The error that parks the event; its alert is raised."""
+    text = f"the {event.type} event lacks what the shop needs of it"
+    report_refusal(shop, "event", UnreadableAnswer(text))
+    return UnreadableEvent(text)
 
 
 def _final_intent(event: StripeEvent) -> PaymentIntent | None:
@@ -121,4 +144,5 @@ def _final_intent(event: StripeEvent) -> PaymentIntent | None:
         currency=str(fields["currency"]),
         created=int(fields["created"]),
         livemode=event.livemode,
+        from_event=True,
     )

@@ -74,6 +74,15 @@ def unblock(session: Session, order_id: int) -> None:
     _change_status(session, order_id, TicketStatus.BLOCKED, TicketStatus.VALID)
 
 
+def make_valid(session: Session, order_id: int, numbers: Sequence[int]) -> None:
+    """Makes void tickets of the order valid again; the caller has taken them out of the sale."""
+    session.execute(
+        update(Ticket)
+        .where(Ticket.order_id == order_id, Ticket.number.in_(numbers))
+        .values(status=TicketStatus.VALID)
+    )
+
+
 def _change_status(
     session: Session, order_id: int, before: TicketStatus, after: TicketStatus
 ) -> None:
