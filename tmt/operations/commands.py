@@ -18,6 +18,7 @@ from tmt.gateway.errors import GatewayError
 from tmt.operations import audit
 from tmt.operations.reconcile import reconcile
 from tmt.payments.alerts import open_alerts
+from tmt.payments.refusals import is_lasting
 from tmt.shop import Shop
 
 
@@ -106,7 +107,8 @@ def _print_breaches(shop: Shop, offline: bool) -> list[audit.Breach]:
             click.echo(f"    to fix: {breach.how_to_fix}")
             breaches.append(breach)
     except GatewayError as error:
-        raise _StripeNotReached(f"Stripe could not be read: {error.name}: {error}") from None
+        what = "refuses" if is_lasting(error) else "could not be reached"
+        raise _StripeNotReached(f"Stripe {what}: {error.name}: {error}") from None
     return breaches
 
 
