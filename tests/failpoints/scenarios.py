@@ -277,9 +277,9 @@ def paid_and_lost(env: CrashEnv) -> None:
     lost = env.stripe.v1.payment_intents.create(
         {"amount": 700, "currency": "usd", "metadata": metadata}
     )
+    env.excused = True
     env.confirm(lost.id)
     env.run_jobs()
-    env.excused = True
     env.look("audit", "--repair", "--refund-unknown")
     env.excused = False
 
