@@ -52,6 +52,7 @@ def test_sec01_every_route_is_classified(shopfront):
         assert ("token" in rule.arguments) == (rule.endpoint in BY_TOKEN), rule
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 @pytest.mark.case("SEC-01")
 def test_sec01_no_route_opens_to_anything_but_the_token(shopfront):
     buyer, order = paid_order(shopfront)

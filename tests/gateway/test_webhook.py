@@ -50,6 +50,7 @@ def test_a_verified_event_is_received_new_or_seen_before(shopfront, event):
     assert [row.event_id for row in stored(shopfront)] == [json.loads(event)["id"]]
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 @pytest.mark.case("WH-08")
 def test_wh08_what_stripe_did_not_sign_leaves_no_trace(shopfront, event):
     good = signed(event)

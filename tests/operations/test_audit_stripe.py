@@ -217,6 +217,16 @@ def test_a_payment_intent_that_is_stored_on_no_order(shopfront):
 
 
 @sqlite_only
+def test_a_paid_payment_intent_that_a_held_order_has_not_stored(shopfront):
+    shopfront.silence_stripe()
+    order, pi = begin_payment(shopfront, 1)
+    shopfront.confirm(pi)
+    corrupt(shopfront, Payment, payment_intent_id=None, status="new")
+    problem = f"{pi} was created for it, is succeeded at Stripe and not in the shop"
+    assert_breaches(shopfront, f"I2 order {order.code}: {problem}")
+
+
+@sqlite_only
 def test_stripe_is_asked_by_lists(shopfront):
     remove_capacity(shopfront)
     for _ in range(12):

@@ -7,9 +7,11 @@ import stripe
 from sqlalchemy import update
 
 from tests.invariants import check_money
+from tests.operations.auditing import corrupt
 from tests.sandbox_store import change_at_stripe
 from tests.stripe_proxy import StripeProxy
 from tmt.catalog.models import Event
+from tmt.checkout.models import Order
 from tmt.sandbox import intents
 
 pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.databases("sqlite")]
@@ -256,3 +258,11 @@ def test_pay12_a_debit_that_the_bank_refused_after_the_hold_frees_the_places(
     assert shopfront.order(order.token).status == "expired"
     assert shopfront.stock() == (0, 0)
     assert status_at_stripe(shopfront, pi) == "canceled"
+
+
+def test_a_hold_of_the_other_mode_is_left_alone(shopfront):
+    order = shopfront.buyer().reserve(1)
+    corrupt(shopfront, Order, livemode=True)
+    shopfront.clock.move(minutes=16)
+    shopfront.run_jobs()
+    assert shopfront.order(order.token).status == "held"

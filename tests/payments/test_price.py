@@ -83,6 +83,7 @@ def mail_text(shopfront, subject):
     return " ".join(body.get_content().replace("\xa0", " ").split())
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 @pytest.mark.case("MON-01")
 @pytest.mark.parametrize("currency", CLASSES)
 def test_mon01_the_same_from_the_price_list_to_the_refund(shopfront, currency):

@@ -38,6 +38,7 @@ def test_pay08_another_amount_or_currency_is_no_payment(shopfront, received, cur
     assert owed(shopfront) == [(received, currency, "mismatch", "requested")]
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 @pytest.mark.case("PAY-08")
 @pytest.mark.parametrize("amount", [7499, 7501, 50])
 def test_pay08_an_amount_changed_at_stripe_goes_back_whole(shopfront, amount):
@@ -74,6 +75,7 @@ def test_pay08_a_payment_of_the_exact_amount_is_one(shopfront):
     assert sync_payment_intent(shopfront.shop, succeeded, Trigger.WEBHOOK) == Outcome.PAID
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 @pytest.mark.case("PAY-09")
 def test_pay09_a_payment_intent_that_is_not_stored_pays_nothing(shopfront):
     buyer = shopfront.buyer()

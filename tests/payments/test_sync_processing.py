@@ -23,6 +23,7 @@ def on_its_way(shopfront, buyer):
     return order, pi
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 @pytest.mark.case("PAY-12")
 def test_pay12_for_a_fortnight_the_places_stay_and_nobody_pays_again(shopfront):
     buyer = shopfront.buyer()
