@@ -103,7 +103,7 @@ def _nearly_over(visitor: Visitor) -> None:
 def _more_time(visitor: Visitor) -> None:
     visitor.reserve(1)
     visitor.page.locator(".hold-more button").click()
-    visitor.page.locator(".flash").wait_for()
+    visitor.page.get_by_text(visitor.says("Your reservation has been extended.")).wait_for()
 
 
 def _silent(visitor: Visitor) -> None:

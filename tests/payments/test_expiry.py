@@ -32,6 +32,7 @@ def status_at_stripe(shopfront, pi):
     return shopfront.stripe.v1.payment_intents.retrieve(pi).status
 
 
+@pytest.mark.parametrize("settings", [{"hold_extensions": 3}])
 def test_more_time_three_times_and_no_more(shopfront):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
