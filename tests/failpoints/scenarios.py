@@ -347,7 +347,7 @@ def _refund(env: CrashEnv, order: Order, *options: str) -> None:
             reasons = {refund.reason for refund in get_refunds(session, order.id)}
         return "requested_by_customer" in reasons or env.order(order.token).status == "refunded"
 
-    env.flask("refund", order.code, *options, unless=decided)
+    env.flask("refund", "--yes", order.code, *options, unless=decided)
 
 
 def _disputed(env: CrashEnv, evidence: str) -> None:
