@@ -31,6 +31,7 @@ class Trigger(StrEnum):
     EXPIRY = "expiry"
     RECONCILER = "reconciler"
     DECLINES = "declines"
+    EVENT = "event"
     FREE = "free"
     STAFF = "staff"
 
