@@ -9,7 +9,6 @@ from flask import Flask
 from flask.cli import AppGroup, FlaskGroup, with_appcontext
 from werkzeug.serving import is_running_from_reloader
 
-from tmt.catalog.commands import catalog_commands
 from tmt.catalog.import_export import seed_demo
 from tmt.checkout.commands import order_commands
 from tmt.cli_sandbox import sandbox_command
@@ -22,6 +21,7 @@ from tmt.operations.commands import (
 )
 from tmt.operations.doctor_commands import doctor_command, stripe_commands
 from tmt.payments.commands import alerts_commands, notices_commands, refund_command
+from tmt.payments.event_commands import catalog_commands, event_commands
 from tmt.shop import Shop
 from tmt.web import shop as current_shop
 
@@ -76,6 +76,7 @@ def init_app(app: Flask) -> None:
     """Registers the commands."""
     for command in (
         catalog_commands,
+        event_commands,
         inbox_commands,
         outbox_commands,
         db_commands,

@@ -38,7 +38,7 @@ from tmt.gateway.stripe_api import Gateway
 from tmt.gateway.views import webhook
 from tmt.operations import health
 from tmt.operations.reconcile import reconcile
-from tmt.payments import alerts, card_testing, mails, refusals, webhook_handlers
+from tmt.payments import alerts, card_testing, event_changes, mails, refusals, webhook_handlers
 from tmt.payments.expiry import end_overdue_holds
 from tmt.payments.refunds import send_refund
 from tmt.payments.views import payments
@@ -132,6 +132,9 @@ def _jobs(shop: Shop, gateway: Gateway, transport: Transport) -> dict[str, Job]:
         "payment_failed": partial(mails.send_payment_failed, shop, mailer),
         "operator_alert": partial(alerts.send_alert, shop, mailer),
         "refund": partial(send_refund, shop, gateway),
+        "event_change": partial(event_changes.queue_orders, shop),
+        "event_order": partial(event_changes.cancel_order, shop, gateway),
+        "event_mail": partial(event_changes.send_event_mail, shop, mailer),
     }
     return {
         # First, as the others handle what it finds.

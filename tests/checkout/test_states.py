@@ -24,6 +24,7 @@ STRIPE_READERS = {
     Trigger.BUYER,
     Trigger.RECONCILER,
     Trigger.DECLINES,
+    Trigger.EVENT,
 }
 # Every other combination is refused.
 ALLOWED = {

@@ -346,6 +346,19 @@ def repaired(env: CrashEnv) -> None:
 
 
 @scenario
+def event_canceled(env: CrashEnv) -> None:
+    """An event is canceled: one order is paid and refunded, another only has a reservation."""
+    _paid(env, 1)
+    buyer = env.buyer()
+    buyer.open_pay_page(buyer.reserve(1))
+    env.ready()
+    env.flask("event", "cancel", env.event.slug, "--yes")
+    env.run_jobs()
+    env.deliver_events()
+    env.run_jobs()
+
+
+@scenario
 def missing_at_stripe(env: CrashEnv) -> None:
     """Stripe does not know a PaymentIntent any more: a person is told, the places are kept."""
     buyer = env.buyer()
@@ -387,7 +400,7 @@ def _refund(env: CrashEnv, order: Order, *options: str) -> None:
             reasons = {refund.reason for refund in get_refunds(session, order.id)}
         return "requested_by_customer" in reasons or env.order(order.token).status == "refunded"
 
-    env.flask("refund", order.code, *options, unless=decided)
+    env.flask("refund", "--yes", order.code, *options, unless=decided)
 
 
 def _disputed(env: CrashEnv, evidence: str) -> None:

@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 from tests.journeys.steps import DECLINED, VISA_CHALLENGED, Visitor, eventually
 from tests.payments.flows import take_voucher
 from tests.shopfront import add_event
-from tmt.catalog.models import Event, EventStatus
+from tmt.catalog.changes import Appointment, record_change
+from tmt.catalog.models import ChangeKind, Event, EventStatus
 from tmt.checkout.models import Order, OrderStatus
 from tmt.checkout.states import Trigger, lock_order, transition
 from tmt.payments.models import Dispute, Refund
@@ -139,6 +140,28 @@ def _paid_and_canceled(visitor: Visitor) -> None:
         lambda session: setattr(session.get_one(Event, event_id), "status", EventStatus.CANCELED)
     )
     visitor.go(f"/orders/{order.token}")
+
+
+def _changed_event(kind: ChangeKind, **changed: Any) -> Way:
+    """A paid order whose event was moved or canceled afterwards, with all that follows."""
+
+    def way(visitor: Visitor) -> None:
+        order, shop = _paid_order(visitor), visitor.front.shop
+
+        def unit(session: Session) -> None:
+            event = session.get_one(Event, visitor.front.event.id)
+            before = Appointment.of(event)
+            for name, value in changed.items():
+                setattr(event, name, value)
+            record_change(session, event, kind, _now(), before=before, message=LONG)
+
+        shop.db.transaction(unit)
+        if kind == ChangeKind.CANCELED:
+            shop.jobs.trigger("outbox")
+            eventually(lambda: visitor.front.order(order.token).status == OrderStatus.REFUNDED)
+        visitor.go(f"/orders/{order.token}")
+
+    return way
 
 
 def _given_back(**wanted: Any) -> Way:
@@ -285,6 +308,8 @@ PAGES: dict[str, Way] = {
     "order-slip": _slip,
     "order-paid": _paid,
     "order-event-canceled": _paid_and_canceled,
+    "order-event-refunded": _changed_event(ChangeKind.CANCELED, status=EventStatus.CANCELED),
+    "order-event-moved": _changed_event(ChangeKind.MOVED, venue="Teatro Nuevo", city=""),
     "order-expired": _moved(OrderStatus.EXPIRED, Trigger.EXPIRY),
     "order-canceled": _given_up,
     "order-declined": _moved(OrderStatus.CANCELED, Trigger.DECLINES),

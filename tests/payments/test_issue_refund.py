@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.databases("sqlite")]
 @pytest.mark.databases("sqlite", "postgresql")
 def test_everything_goes_back_and_the_order_ends(shopfront):
     order, pi = paid(shopfront)
-    done = flask(shopfront, "refund", order.code.lower())
+    done = flask(shopfront, "refund", "--yes", order.code.lower())
     assert done.exit_code == 0, done.output
     assert "225.00" in done.output
     assert f"Order {order.code} is refunded." in done.output
@@ -50,7 +50,7 @@ def test_everything_goes_back_and_the_order_ends(shopfront):
 @pytest.mark.databases("sqlite", "postgresql")
 def test_a_ticket_goes_back_and_its_place_is_for_sale_again(shopfront):
     order, pi = paid(shopfront, 3)
-    assert flask(shopfront, "refund", order.code, "--tickets", "2").exit_code == 0
+    assert flask(shopfront, "refund", "--yes", order.code, "--tickets", "2").exit_code == 0
     run_until_idle(shopfront)
     assert ticket_statuses(shopfront, order) == ["valid", "void", "valid"]
     assert shopfront.order(order.token).status == "paid"
@@ -73,7 +73,7 @@ def test_ticket_after_ticket_until_the_order_has_ended(shopfront):
 
 def test_an_amount_leaves_the_tickets_valid(shopfront):
     order, _pi = paid(shopfront, 2)
-    assert flask(shopfront, "refund", order.code, "--amount", "12.50").exit_code == 0
+    assert flask(shopfront, "refund", "--yes", order.code, "--amount", "12.50").exit_code == 0
     run_until_idle(shopfront)
     assert ticket_statuses(shopfront, order) == ["valid", "valid"]
     assert refunds(shopfront)[0].amount == 1250
@@ -110,11 +110,14 @@ def test_what_cannot_be_is_refused_with_nothing_done(shopfront, arguments, error
 
 def test_an_order_that_nobody_paid_is_refused(shopfront):
     order = shopfront.buyer().reserve(1)
-    refused = flask(shopfront, "refund", order.code)
+    refused = flask(shopfront, "refund", "--yes", order.code)
     assert refused.exit_code == 1
     assert "held: nothing was paid" in refused.output
-    assert flask(shopfront, "refund", "NOSUCH").exit_code == 1
-    assert "is not an amount" in flask(shopfront, "refund", order.code, "--amount", "x").output
+    assert flask(shopfront, "refund", "--yes", "NOSUCH").exit_code == 1
+    assert (
+        "is not an amount"
+        in flask(shopfront, "refund", "--yes", order.code, "--amount", "x").output
+    )
 
 
 def test_a_refunded_order_is_refused(shopfront):

@@ -81,7 +81,9 @@ def test_the_same_entry_gives_the_same_bytes() -> None:
 
 def test_a_canceled_entry_replaces_the_one_before() -> None:
     _, before = parse(render_calendar(ENTRY))
-    _, after = parse(render_calendar(ENTRY, canceled=True))
+    calendar, after = parse(render_calendar(replace(ENTRY, canceled=True, sequence=1)))
+    assert calendar["METHOD"] == "CANCEL"
+    assert str(after["ORGANIZER"]) == "invalid:nomail"
     assert after["STATUS"] == "CANCELLED"
     assert after["UID"] == before["UID"]
     assert after["SEQUENCE"] > before["SEQUENCE"]

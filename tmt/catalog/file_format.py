@@ -47,6 +47,13 @@ _MAX_ERRORS_SHOWN = 50
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,8})")
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _URL_CHARACTERS = re.compile(r"[!-\[\]-~]+")
+# Elements and entities that editors write; "a < b" and "<3" are text.
+_HTML = re.compile(
+    r"</?(?:a|abbr|b|big|blockquote|body|br|center|code|div|em|font|h[1-6]|head|hr|html|i|iframe|img"
+    r"|li|link|meta|ol|p|pre|s|script|section|small|span|strong|style|su[bp]|svg|t[dhr]|table|tbody"
+    r"|thead|u|ul|video)(?:\s[^<>]{0,500})?/?>|&(?:[a-z]{2,8}|#[0-9]{1,6}|#x[0-9a-f]{1,5});",
+    re.IGNORECASE,
+)
 
 
 class CatalogueError(Exception):
@@ -66,15 +73,14 @@ class CatalogueError(Exception):
 class ParseContext:
     """What the meaning of a value depends on besides itself; pydantic hands it to each validator.
 
-    `zone` is that of the event that is being read; `event` has its valid fields, and `names` the
-    names of its ticket types, while these are read.
+    `zone` is that of the event that is being read; `event` has its valid fields while its ticket
+    types are read. `used` has the values, by field, that may come only once.
     """
 
     now: datetime
     zone: ZoneInfo | None = None
     event: dict[str, Any] = field(default_factory=dict)
-    slugs: set[str] = field(default_factory=set)
-    names: set[str] = field(default_factory=set)
+    used: dict[str, set[str]] = field(default_factory=dict)
 
 
 def _context(info: ValidationInfo) -> ParseContext:
@@ -92,7 +98,11 @@ def _written(value: Any) -> str:
 
 
 def _text(max_length: int, *, required: bool = True, multiline: bool = False) -> PlainValidator:
-    """Text of 1 to `max_length` characters; line breaks only with `multiline`."""
+    """Text of 1 to `max_length` characters; line breaks only with `multiline`.
+
+    A text that may be left out is one that people format, so HTML in it is refused: pages show
+    it as it is written.
+    """
 
     def validate(value: Any) -> str:
         if value is None and not required:
@@ -108,9 +118,34 @@ def _text(max_length: int, *, required: bool = True, multiline: bool = False) ->
         plain = clean.replace("\n", "").replace("\t", "") if multiline else clean
         if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in plain):
             raise ValueError("must not contain control characters or line breaks")
+        if not required and (markup := _HTML.search(clean)):
+            raise ValueError(
+                f"must be plain text, without HTML such as {markup[0][:40]}: pages show it as it is"
+                " written"
+            )
         return clean
 
     return PlainValidator(validate)
+
+
+def _place(max_length: int) -> PlainValidator:
+    """Text that says where people go; an online event may leave it out."""
+    validate = _text(max_length).func
+
+    def validate_place(value: Any, info: ValidationInfo) -> str:
+        if value in (None, "") and info.data.get("online", True):
+            return ""
+        if value == "":
+            raise ValueError("is missing")
+        return str(validate(value))  # type: ignore[call-arg]  # it is one of ours
+
+    return PlainValidator(validate_place)
+
+
+def _yes_or_no(value: Any) -> bool:
+    if _written(value) not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return _written(value) == "true"
 
 
 def _one_of(choices: Collection[str]) -> PlainValidator:
@@ -128,22 +163,22 @@ def _whole_number(least: int, most: int) -> PlainValidator:
     """A whole number from `least` to `most`."""
 
     def validate(value: Any) -> int:
-        if isinstance(value, Scalar) and value.kind == "int" and _WHOLE.fullmatch(value.text):
-            number = int(value.text)
-            if least <= number <= most:
-                return number
+        if _WHOLE.fullmatch(_written(value)) and least <= int(_written(value)) <= most:
+            return int(_written(value))
         raise ValueError(f"must be a whole number from {least} to {most}")
 
     return PlainValidator(validate)
 
 
-def _slug(value: str, info: ValidationInfo) -> str:
+def _slug(value: str) -> str:
     if not _SLUG.fullmatch(value):
         raise ValueError("must be small letters a-z, digits and single hyphens, as 'noche-de-luna'")
-    return _unique(value, _context(info).slugs)
+    return value
 
 
-def _unique(value: str, earlier: set[str]) -> str:
+def _unique(value: str, info: ValidationInfo) -> str:
+    """Once in the file (a slug), or once in its event (name and key of a ticket type)."""
+    earlier = _context(info).used.setdefault(info.field_name or "", set())
     if value in earlier:
         raise ValueError(f"'{value[:80]}' is used above already")
     earlier.add(value)
@@ -183,16 +218,12 @@ def _currency(value: Any) -> str:
 
 def _price(value: Any, info: ValidationInfo) -> int:
     written, currency = _written(value), _context(info).event.get("currency")
-    if not isinstance(value, Scalar) or value.kind not in ("int", "float"):
-        raise ValueError(
-            "must be an amount in major units, with a decimal point and without quotes: 45.00"
-        )
-    if currency is None:
-        # The currency has an error of its own; without it an amount means nothing.
-        return 0
     try:
-        minor = parse_amount(written, currency)
-        check_chargeable(minor, currency)
+        # A wrong currency has an error of its own; without one only the form can be checked, with
+        # as many decimals as any currency has.
+        minor = parse_amount(written, currency or "kwd")
+        if currency:
+            check_chargeable(minor, currency)
     except InvalidAmount as error:
         raise ValueError(str(error)) from None
     except AmountOutOfRange as error:
@@ -241,9 +272,8 @@ class _Row(BaseModel):
 class TicketTypeData(_Row):
     """A ticket type of a file: price in minor units, times in UTC."""
 
-    name: Annotated[
-        str, _text(120), AfterValidator(lambda name, info: _unique(name, _context(info).names))
-    ]
+    name: Annotated[str, _text(120), AfterValidator(_unique)]
+    key: Annotated[str, _text(80), AfterValidator(_slug), AfterValidator(_unique)] | None = None
     price: Annotated[int, PlainValidator(_price)]
     description: Annotated[str, _text(500, required=False)] = ""
     capacity: Capacity | None = None
@@ -254,16 +284,17 @@ class TicketTypeData(_Row):
 class EventData(_Row):
     """An event of a file, its ticket types in order; times in UTC, currency in lower case."""
 
-    slug: Annotated[str, _text(80), AfterValidator(_slug)]
+    slug: Annotated[str, _text(80), AfterValidator(_slug), AfterValidator(_unique)]
     title: Annotated[str, _text(200)]
     status: Annotated[str, _one_of(tuple(EventStatus))]
     language: Annotated[str, _one_of(LOCALES)]
     starts_at: Moment
     ends_at: Moment
     time_zone: Annotated[str, PlainValidator(_time_zone)]
-    venue: Annotated[str, _text(200)]
-    address: Annotated[str, _text(300)]
-    city: Annotated[str, _text(120)]
+    online: Annotated[bool, PlainValidator(_yes_or_no)] = False
+    venue: Annotated[str, _place(200), Field(validate_default=True)] = ""
+    address: Annotated[str, _place(300), Field(validate_default=True)] = ""
+    city: Annotated[str, _place(120), Field(validate_default=True)] = ""
     currency: Annotated[str, PlainValidator(_currency)]
     max_per_order: Annotated[int, _whole_number(1, 50)]
     capacity: Capacity | None = None
@@ -295,7 +326,8 @@ class EventData(_Row):
     def _begin_ticket_types(cls, rows: Any, info: ValidationInfo) -> Any:
         """They are checked with what they have from their event."""
         context = _context(info)
-        context.event, context.names = info.data, set()
+        context.event = info.data
+        context.used |= {"name": set(), "key": set()}
         return rows
 
 

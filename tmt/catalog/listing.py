@@ -106,6 +106,7 @@ def upcoming(
 def cities(session: Session, now: datetime) -> Sequence[str]:
     """The cities of upcoming events, for the search's list."""
     query = select(Event.city).where(Event.status.in_(_LISTED), Event.ends_at > now)
+    query = query.where(Event.city != "")
     return session.scalars(query.distinct().order_by(Event.city)).all()
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import unicodedata
 from datetime import datetime
 from enum import StrEnum
+from secrets import token_hex
+from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
 
 from tmt.core.database import Amount, Base
@@ -41,8 +43,19 @@ def folded(text: str) -> str:
     return " ".join(plain.casefold().translate(_STROKES).split())
 
 
+class ChangeKind(StrEnum):
+    """What happened to an event that people have tickets for."""
+
+    CANCELED = "canceled"
+    MOVED = "moved"
+
+
 class Event(Base):
-    """A concert or the like. Times are UTC; `time_zone` is only for showing them."""
+    """A concert or the like. Times are UTC; `time_zone` is only for showing them.
+
+    An online event needs no venue, address and city: they may be empty. `sequence` is raised by
+    each change that a calendar must take over (RFC 5545, 3.8.7.4).
+    """
 
     __tablename__ = "events"
     __table_args__ = (*_STOCK_CHECKS, Index("ix_events_upcoming", "status", "ends_at"))
@@ -54,6 +67,7 @@ class Event(Base):
     venue: Mapped[str] = mapped_column(String(200))
     address: Mapped[str] = mapped_column(String(300))
     city: Mapped[str] = mapped_column(String(120))
+    online: Mapped[bool] = mapped_column(default=False)
     search_text: Mapped[str] = mapped_column(Text, default="")
     starts_at: Mapped[datetime]
     ends_at: Mapped[datetime]
@@ -68,6 +82,7 @@ class Event(Base):
     max_per_order: Mapped[int]
     status: Mapped[str] = mapped_column(String(12))
     image_url: Mapped[str | None] = mapped_column(String(500))
+    sequence: Mapped[int] = mapped_column(default=0)
     updated_at: Mapped[datetime]
 
     ticket_types: Mapped[list[TicketType]] = relationship(
@@ -87,17 +102,22 @@ class Event(Base):
 
 
 class TicketType(Base):
-    """A kind of ticket of an event, with its price in minor units of the event's currency."""
+    """A kind of ticket of an event, with its price in minor units of the event's currency.
+
+    `key` is its name in catalogue files for good: the name that people read may change.
+    """
 
     __tablename__ = "ticket_types"
     __table_args__ = (
         *_STOCK_CHECKS,
         CheckConstraint("price >= 0", name="price_not_negative"),
+        Index("uq_ticket_types_key", "event_id", "key", unique=True),
         Index("ix_ticket_types_event", "event_id", "position"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     event_id: Mapped[int] = mapped_column(ForeignKey("events.id"))
+    key: Mapped[str] = mapped_column(String(80), default=lambda: f"type-{token_hex(8)}")
     name: Mapped[str] = mapped_column(String(120))
     description: Mapped[str] = mapped_column(String(500), default="")
     price: Mapped[Amount]
@@ -114,3 +134,25 @@ class TicketType(Base):
     def left(self) -> int | None:
         """Tickets of this type that are neither held nor sold; None without a limit of its own."""
         return None if self.capacity is None else self.capacity - self.held - self.sold
+
+
+class EventChange(Base):
+    """A change that the buyers of an event are informed of, and what came of it so far.
+
+    `before` is where and when the event was to be (`changes.py`), `message` the organiser's own
+    words. The jobs put a row for each order into the outbox: `orders` of them so far, the orders up
+    to the id `last_order`; all of them at `queued_at`.
+    """
+
+    __tablename__ = "event_changes"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    event_id: Mapped[int] = mapped_column(ForeignKey("events.id"), index=True)
+    kind: Mapped[str] = mapped_column(String(12))
+    before: Mapped[dict[str, Any]] = mapped_column(JSON)
+    message: Mapped[str] = mapped_column(Text, default="")
+    with_mail: Mapped[bool]
+    created_at: Mapped[datetime]
+    orders: Mapped[int] = mapped_column(default=0)
+    last_order: Mapped[int] = mapped_column(default=0)
+    queued_at: Mapped[datetime | None]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from sqlalchemy import CursorResult, Integer, Update, bindparam, or_, update
 from sqlalchemy.orm import Session
 
-from tmt.catalog.models import Event, TicketType
+from tmt.catalog.models import Event, EventStatus, TicketType
 from tmt.core.database import table_of
 from tmt.core.errors import DomainError
 
@@ -30,7 +30,10 @@ class SoldOut(DomainError):
 
 
 def hold(session: Session, event_id: int, quantities: Quantities) -> None:
-    """Holds the tickets, all or none (the caller's transaction ends with the error): `SoldOut`."""
+    """Holds the tickets, all or none (the caller's transaction ends with the error): `SoldOut`.
+
+    Nothing is held of an event that is not published.
+    """
     if not _hold_row(session, Event, event_id, sum(quantities.values())):
         raise SoldOut(None)
     for type_id, count in sorted(quantities.items()):
@@ -72,8 +75,11 @@ def _move(session: Session, event_id: int, quantities: Quantities, *, held: int,
 def _hold_statement(mapped: _Stocked) -> Update:
     table, count = table_of(mapped), bindparam("count", type_=Integer)
     row, held, sold, capacity = (table.c[name] for name in ("id", "held", "sold", "capacity"))
-    enough = or_(capacity.is_(None), held + sold + count <= capacity)
-    return update(table).where(row == bindparam("row"), enough).values(held=held + count)
+    where = [row == bindparam("row"), or_(capacity.is_(None), held + sold + count <= capacity)]
+    if mapped is Event:
+        # An order that read the event just before it was canceled reserves nothing of it.
+        where.append(table.c.status == EventStatus.PUBLISHED)
+    return update(table).where(*where).values(held=held + count)
 
 
 def _move_statement(mapped: _Stocked) -> Update:

@@ -13,6 +13,7 @@ from tmt.catalog import listing
 from tmt.catalog.models import folded
 from tmt.catalog.poster import draw_poster
 from tmt.core.i18n import format_date, use_locale
+from tmt.core.i18n import gettext as _
 
 catalog = Blueprint("catalog", __name__)
 
@@ -44,7 +45,8 @@ def poster(slug: str) -> ResponseReturnValue:
     with web.shop().db.reading() as session:
         event = listing.find_event(session, slug)
     with use_locale(event.language):
-        line = f"{format_date(event.starts_at, event.time_zone)} · {event.city}"
+        place = event.city or (_("Online") if event.online else event.venue)
+        line = f"{format_date(event.starts_at, event.time_zone)} · {place}"
     drawing = draw_poster(event.title, event.slug, line=line)
     answer = Response(drawing, mimetype="image/svg+xml")
     answer.cache_control.public = True

@@ -32,6 +32,7 @@ class Trigger(StrEnum):
     EXPIRY = "expiry"
     RECONCILER = "reconciler"
     DECLINES = "declines"
+    EVENT = "event"
     FREE = "free"
     STAFF = "staff"
 

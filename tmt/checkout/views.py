@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
 from tmt import web
-from tmt.catalog import listing
+from tmt.catalog import changes, listing
 from tmt.catalog.models import Event
 from tmt.checkout import holds, orders
 from tmt.checkout.forms import CheckoutForm, EmailForm, checkout_form
@@ -130,6 +130,8 @@ def _render_event(
     web.suggest_locale(event.language)
     now: datetime = shop.clock.now()
     offers = listing.offers(event, now, few=shop.settings.few_left)
+    with shop.db.reading() as reading:
+        news = changes.news_of(reading, event)
     return render_template(
         "events/show.html",
         event=event,
@@ -141,6 +143,8 @@ def _render_event(
         money=money_format(event.currency),
         exponent=exponent(event.currency),
         hold_minutes=shop.settings.hold_minutes,
+        moved_from=news.moved_from,
+        message=news.message,
     )
 
 

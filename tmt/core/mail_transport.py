@@ -46,7 +46,8 @@ class MailUnavailable(Unavailable):
 
 @dataclass(frozen=True)
 class Attachment:
-    """A file attached to a message; `mime_type` is such as 'application/pdf'."""
+    """A file attached to a message; `mime_type` is such as 'application/pdf' or
+    'text/calendar; method=PUBLISH'."""
 
     filename: str
     content: bytes = field(repr=False)
@@ -104,9 +105,12 @@ def build(message: Message, sender: str) -> EmailMessage:
     mail.set_content(message.text)
     mail.add_alternative(message.html, subtype="html")
     for attachment in message.attachments:
-        maintype, _, subtype = attachment.mime_type.partition("/")
-        # Text without a charset would be read as ASCII.
-        params = {"charset": "utf-8"} if maintype == "text" else None
+        mime_type, *parameters = attachment.mime_type.split("; ")
+        maintype, _, subtype = mime_type.partition("/")
+        params = dict(parameter.split("=", 1) for parameter in parameters)
+        if maintype == "text":
+            # Text without a charset would be read as ASCII.
+            params["charset"] = "utf-8"
         mail.add_attachment(
             attachment.content,
             maintype=maintype,

@@ -175,6 +175,11 @@ def format_money(amount: int, currency: str, locale: str | None = None) -> str:
     return _format(amount, known_currency(currency), locale or current_locale())
 
 
+def format_code(amount: int, currency: str) -> str:
+    """The amount (minor units) for operators, the same everywhere: '12.50 EUR', '4500 JPY'."""
+    return f"{to_major(amount, currency)} {currency.upper()}"
+
+
 # Every page formats the same few prices.
 @lru_cache(maxsize=2048)
 def _format(amount: int, currency: str, locale: str) -> str:

@@ -8,6 +8,7 @@ Stripe's id, and totals are computed from the rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,9 +17,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tmt.checkout.models import Order, OrderStatus
-from tmt.checkout.states import Trigger, lock_order, transition
+from tmt.checkout.states import Trigger, lock_order
 from tmt.core import outbox
 from tmt.core.errors import DomainError, NotFound, RetryLater
+from tmt.core.money import format_code
 from tmt.gateway.errors import (
     AuthenticationFailed,
     InvalidRequest,
@@ -30,6 +32,7 @@ from tmt.gateway.types import RefundStatus, StripeRefund
 from tmt.payments.alerts import raise_alert
 from tmt.payments.balances import (
     close_if_fully_refunded,
+    get_disputes,
     get_payment,
     is_disputed,
     lock_payment,
@@ -50,6 +53,8 @@ EXTERNAL = "external"
 # Reasons why the shop itself refunds all that is left of a payment that no order could use,
 # however much that is. The buyer is informed when it is decided.
 UNUSABLE_PAYMENT = ("too_late", "no_event", "mismatch")
+# The event was canceled: all that is left is refunded, and a mail of the change says so.
+EVENT_CANCELED = "event_canceled"
 # The reasons that Stripe accepts; the shop's others are not sent.
 STRIPE_REASONS = ("requested_by_customer", "duplicate", "fraudulent")
 
@@ -74,6 +79,55 @@ class WaitsForDispute(RetryLater):
     """The payment is disputed: until that is decided, nothing is refunded."""
 
 
+@dataclass(frozen=True)
+class RefundPlan:
+    """A refund as it would be issued now: its amount (minor units), and the tickets that become
+    void with it. `is_everything` ends the order; `left` is what could be refunded at most."""
+
+    amount: int
+    left: int
+    tickets: tuple[int, ...]
+    is_everything: bool
+
+
+def plan_refund(
+    session: Session, order: Order, *, amount: int | None = None, tickets: Sequence[int] = ()
+) -> RefundPlan:
+    """What `issue_refund` would do with the order as it is; raises what it raises."""
+    if order.status == OrderStatus.PROCESSING:
+        raise NotRefundable(f"the payment of order {order.code} has not arrived yet: wait for it")
+    if order.status not in (OrderStatus.PAID, OrderStatus.REFUNDED):
+        raise NotRefundable(f"order {order.code} is {order.status}: nothing was paid for it")
+    if is_disputed(session, order.id):
+        raise OrderDisputed(f"order {order.code} is disputed: respond to it in Stripe first")
+    issued = {ticket.number: ticket for ticket in get_tickets(session, order.id)}
+    numbers = tuple(sorted(set(tickets)))
+    for number in numbers:
+        if number not in issued:
+            raise NoSuchTicket(f"order {order.code} has no ticket {number}: it has {len(issued)}")
+        if issued[number].is_void:
+            raise NoSuchTicket(f"ticket {number} of order {order.code} is void already")
+    payment = get_payment(session, order.id)
+    # Of a payment in another currency than the order's too, whose own refund has failed.
+    left = remaining(session, payment) if payment else 0
+    if order.status == OrderStatus.REFUNDED and left == 0:
+        raise NotRefundable(f"order {order.code} is refunded already")
+    if amount == 0 and not numbers:
+        raise NotRefundable("an amount of 0 refunds nothing: name the tickets that become void")
+    total = amount
+    if total is None:
+        # What was refunded of a ticket's price before cannot be refunded again.
+        price = sum(issued[number].price for number in numbers)
+        total = min(price, left) if numbers else left
+    if not 0 <= total <= left:
+        available = format_code(left, order.currency)
+        raise AmountTooLarge(f"order {order.code} has {available} left of what was paid for it")
+    valid = {number for number, ticket in issued.items() if not ticket.is_void}
+    # A free order ends with its last ticket, as it has no money to compute that from.
+    ends = total == left if order.total else not amount and (not numbers or set(numbers) == valid)
+    return RefundPlan(total, left, tuple(sorted(valid)) if ends else numbers, ends)
+
+
 def issue_refund(
     shop: Shop,
     code: str,
@@ -95,38 +149,21 @@ def issue_refund(
 
     def unit(session: Session) -> Refund | None:
         now = shop.clock.now()
-        order = _lock_refundable_order(session, code)
-        valid = {t.number: t for t in get_tickets(session, order.id) if not t.is_void}
+        order_id = session.scalar(select(Order.id).where(Order.code == code.upper()))
+        if order_id is None:
+            raise NotFound(f"no order {code[:20]}")
+        order = lock_order(session, order_id)
+        plan = plan_refund(session, order, amount=amount, tickets=tickets)
         numbers = sorted(set(tickets))
-        for number in numbers:
-            if number not in valid:
-                raise NoSuchTicket(f"order {order.code} has no valid ticket {number}")
-        is_everything = amount is None and not numbers
-        payment = get_payment(session, order.id)
-        # Of a payment in another currency than the order's too, whose own refund has failed.
-        left = remaining(session, payment) if payment else 0
-        total = amount
-        if total is None:
-            # What was refunded of a ticket's price before cannot be refunded again.
-            price = sum(valid[number].price for number in numbers)
-            total = min(price, left) if numbers else left
-        if not 0 <= total <= left:
-            raise AmountTooLarge(f"order {order.code} has {left} left of what was paid")
-        if order.status == OrderStatus.REFUNDED and total == 0:
-            raise NotRefundable(f"order {order.code} is refunded already")
-
         refund = None
-        if payment and (total or numbers):
-            refund = request_refund(session, payment, total, reason, now, numbers)
+        payment = get_payment(session, order.id)
+        if payment and (plan.amount or numbers):
+            refund = request_refund(session, payment, plan.amount, reason, now, numbers)
         if numbers:
             void_and_restock(session, order, numbers)
         session.flush()
-        if order.total:
+        if plan.is_everything:
             close_if_fully_refunded(session, order, Trigger.STAFF, now)
-        elif order.status == OrderStatus.PAID and (is_everything or len(numbers) == len(valid)):
-            # A free order ends with its last ticket: it has no money to compute that from.
-            void_and_restock(session, order, None)
-            transition(session, order, OrderStatus.REFUNDED, Trigger.STAFF, now)
         return refund
 
     refund = shop.db.transaction(unit)
@@ -227,18 +264,6 @@ def record_refund(
     return record(shop, refund.payment_intent, apply, in_transaction)
 
 
-def _lock_refundable_order(session: Session, code: str) -> Order:
-    order_id = session.scalar(select(Order.id).where(Order.code == code.upper()))
-    if order_id is None:
-        raise NotFound(f"no order {code[:20]}")
-    order = lock_order(session, order_id)
-    if order.status not in (OrderStatus.PAID, OrderStatus.REFUNDED):
-        raise NotRefundable(f"order {order.code} is {order.status}: nothing was paid for it")
-    if is_disputed(session, order.id):
-        raise OrderDisputed(f"order {order.code} is disputed: respond to it in Stripe first")
-    return order
-
-
 def _hashed_params(payment: Payment, amount: int, reason: str) -> dict[str, Any]:
     return {"payment_intent": payment.payment_intent_id, "amount": amount, "reason": reason}
 
@@ -259,7 +284,7 @@ def _mark_failed(
     session.flush()
     log.warning("refund.rejected", order=order.code, refund=refund.id, code=failure_reason)
     left = remaining(session, payment)
-    if refund.reason in UNUSABLE_PAYMENT and 0 < left < refund.amount:
+    if refund.reason in (*UNUSABLE_PAYMENT, EVENT_CANCELED) and 0 < left < refund.amount:
         # A part was refunded elsewhere meanwhile: the rest is still due.
         request_refund(session, payment, left, refund.reason, now)
     elif left > 0:
@@ -306,7 +331,9 @@ def _record(
     if refund.status.is_failed:
         _alert_failed(session, order, row, now)
     elif is_new:
-        if row.reason not in UNUSABLE_PAYMENT:
+        # Whose refund had to wait for a dispute is informed of it now.
+        waited = row.reason == EVENT_CANCELED and get_disputes(session, order.id)
+        if waited or row.reason not in (*UNUSABLE_PAYMENT, EVENT_CANCELED):
             outbox.put(session, "refunded", f"refunded-{row.id}", {"refund": row.id}, now)
         if row.reason == EXTERNAL and not closed and net_paid(session, order) > 0:
             details = {"amount": row.amount, "currency": row.currency, "refund": row.stripe_id}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -13,6 +14,8 @@ from sqlalchemy.orm import Session
 
 from tmt import web
 from tmt.catalog import listing
+from tmt.catalog.changes import news_of
+from tmt.catalog.models import EventStatus
 from tmt.catalog.stock import SoldOut
 from tmt.checkout import orders
 from tmt.checkout.forms import EmailForm, checkout_form
@@ -36,7 +39,7 @@ from tmt.core.ids import new_token
 from tmt.core.money import AmountOutOfRange
 from tmt.gateway.errors import GatewayError
 from tmt.gateway.types import DisputeStatus, PaymentIntent, PaymentIntentStatus, RefundStatus
-from tmt.payments.balances import get_disputes, get_payment, get_refunds
+from tmt.payments.balances import get_disputes, get_payment, get_refunds, remaining
 from tmt.payments.card_testing import ended_by_declines
 from tmt.payments.expiry import end_hold
 from tmt.payments.intents import current_intent
@@ -251,7 +254,7 @@ def _can_pay(shop: Shop, order: Order) -> bool:
     return slip is not None and slip.is_open and slip.replaceable
 
 
-def order_context(session: Session, order: Order) -> dict[str, Any]:
+def order_context(session: Session, order: Order, now: datetime) -> dict[str, Any]:
     """What the order's page shows of its tickets, its refunds and its disputes."""
     tickets = get_tickets(session, order.id)
     disputes = get_disputes(session, order.id)
@@ -262,7 +265,7 @@ def order_context(session: Session, order: Order) -> dict[str, Any]:
         OrderTransition.to_status == OrderStatus.HELD,
     )
     return {
-        "tickets": [_ticket_context(ticket, order) for ticket in tickets],
+        "tickets": [_ticket_context(ticket, order, now) for ticket in tickets],
         "valid_tickets": sum(ticket.status == TicketStatus.VALID for ticket in tickets),
         "refunds": [
             _refund_context(refund)
@@ -273,7 +276,23 @@ def order_context(session: Session, order: Order) -> dict[str, Any]:
         "disputed": any(not dispute.status.is_closed for dispute in disputes),
         "blocked": any(ticket.status == TicketStatus.BLOCKED for ticket in tickets),
         "dispute_lost": any(dispute.status == DisputeStatus.LOST for dispute in disputes),
+        "news": news_of(session, order.event, order.created_at),
+        "money": _money_context(session, order),
         "bank_refused": session.scalar(bank_refused.limit(1)) is not None,
+    }
+
+
+def _money_context(session: Session, order: Order) -> dict[str, Any] | None:
+    """What was paid, what of it went back or is going back, and what is left; None for nothing."""
+    payment = get_payment(session, order.id)
+    if payment is None or not payment.amount_received:
+        return None
+    back = sum(r.amount for r in get_refunds(session, order.id) if not r.status.is_failed)
+    return {
+        "currency": payment.received_currency,
+        "paid": payment.amount_received,
+        "back": back,
+        "left": remaining(session, payment),
     }
 
 
@@ -288,12 +307,14 @@ def _refund_context(refund: Refund) -> dict[str, Any]:
         "amount": refund.amount,
         "currency": refund.currency,
         "at": refund.created_at,
+        "tickets": ", ".join(map(str, refund.tickets)),
         "state": texts.get(refund.status, _("processing")),
         "bad": refund.status.is_failed,
     }
 
 
-def _ticket_context(ticket: Ticket, order: Order) -> dict[str, Any]:
+def _ticket_context(ticket: Ticket, order: Order, now: datetime) -> dict[str, Any]:
+    canceled = order.event.status == EventStatus.CANCELED
     label = _("Code for ticket %(number)s") % {"number": ticket.number}
     return {
         "number": ticket.number,
@@ -302,7 +323,9 @@ def _ticket_context(ticket: Ticket, order: Order) -> dict[str, Any]:
         "qr": Markup(qr.svg(ticket.code, label)),  # noqa: S704 - drawn here, its label escaped
         "code_text": qr.grouped(ticket.code),
         "test": not order.livemode,
-        "void": ticket.status != TicketStatus.VALID,
+        "void": ticket.status != TicketStatus.VALID or canceled,
+        "canceled": canceled,
+        "over": order.event.ends_at <= now,
         "blocked": ticket.status == TicketStatus.BLOCKED,
     }
 
@@ -329,7 +352,7 @@ def _limit_stripe_calls(shop: Shop, order: Order) -> None:
 
 def _order_page(shop: Shop, order: Order, email_form: EmailForm) -> str:
     with shop.db.reading() as session:
-        context = order_context(session, order)
+        context = order_context(session, order, shop.clock.now())
         declined = ended_by_declines(session, order)
         slip = _slip(shop, session, order)
     mail_link = url_for("tickets.mail", token=order.token) if mail_file(shop, order) else None
@@ -371,6 +394,7 @@ def _common(shop: Shop, order: Order) -> dict[str, Any]:
         "status_url": url_for("payments.status", token=order.token),
         "order_url": url_for("payments.order", token=order.token),
         "waiting": order.status.holds_stock,
+        "upcoming": listing.is_upcoming(order.event, shop.clock.now()),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tmt.catalog.models import EventStatus
 from tmt.checkout.models import Order, OrderStatus
 from tmt.checkout.orders import get_order, order_url
 from tmt.core.errors import RetryLater
@@ -13,7 +14,7 @@ from tmt.core.i18n import use_locale
 from tmt.core.mail_transport import Attachment
 from tmt.core.mailer import Mailer, message_file
 from tmt.shop import Shop
-from tmt.tickets.documents import calendar_entry, tickets_pdf
+from tmt.tickets.documents import calendar_file, tickets_pdf
 from tmt.tickets.issue import get_tickets
 from tmt.tickets.models import TicketStatus
 
@@ -25,14 +26,14 @@ class TicketsBlocked(RetryLater):
 def send_confirmation(shop: Shop, mailer: Mailer, key: str, payload: dict[str, Any]) -> None:
     """The confirmation of a paid order, in its language, with all its tickets.
 
-    None is sent when all of it is refunded already. Raises `TicketsBlocked`, `MailRefused`,
-    `MailUnavailable`.
+    None is sent when all of it is refunded already, or the event was canceled meanwhile. Raises
+    `TicketsBlocked`, `MailRefused`, `MailUnavailable`.
     """
     with shop.db.reading() as session:
         order = get_order(session, payload["order"])
         tickets = get_tickets(session, order.id)
     statuses = {ticket.status for ticket in tickets if not ticket.is_void}
-    if not statuses:
+    if not statuses or order.event.status == EventStatus.CANCELED:
         return
     if TicketStatus.BLOCKED in statuses:
         raise TicketsBlocked(f"the tickets of order {order.code} are blocked by a dispute")
@@ -40,7 +41,7 @@ def send_confirmation(shop: Shop, mailer: Mailer, key: str, payload: dict[str, A
         Attachment(
             f"tickets-{order.code}.pdf", tickets_pdf(shop, order, tickets), "application/pdf"
         ),
-        Attachment(f"{order.code}.ics", calendar_entry(shop, order), "text/calendar"),
+        Attachment(f"{order.code}.ics", *calendar_file(shop, order)),
     ]
     context = mail_context(shop, order) | {"tickets": tickets, "test": not order.livemode}
     mailer.send("confirmation", key, order.email, order.locale, context, attachments)
@@ -59,12 +60,16 @@ def send_found_orders(shop: Shop, mailer: Mailer, key: str, payload: dict[str, A
                 "event_title": order.event.title,
                 "starts_at": order.event.starts_at,
                 "time_zone": order.event.time_zone,
-                "status_text": status_text(order.status),
+                "status_text": _("Event canceled") if _is_off(order) else status_text(order.status),
                 "url": order_url(shop.settings, order),
             }
             for order in orders
         ]
     mailer.send("find_orders", key, orders[0].email, payload["locale"], {"orders": rows})
+
+
+def _is_off(order: Order) -> bool:
+    return order.status == OrderStatus.PAID and order.event.status == EventStatus.CANCELED
 
 
 def mail_file(shop: Shop, order: Order) -> Path | None:

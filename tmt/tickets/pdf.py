@@ -63,6 +63,7 @@ class TicketPage:
     Times are aware and shown in `time_zone` (an IANA name); `price` is in minor units; `code`
     is the ticket's 26-character base32 code; `number` of `count` counts the order's tickets from
     1; `holder` and `address` may be empty; `test` marks a ticket of the sandbox or of test keys.
+    `notice` stands across the page; without `code` the ticket admits nobody and has none.
     """
 
     event_title: str
@@ -82,6 +83,7 @@ class TicketPage:
     currency: str
     shop_name: str
     test: bool
+    notice: str = ""
 
 
 def render_tickets(pages: Sequence[TicketPage]) -> bytes:
@@ -258,7 +260,8 @@ def _draw_page(sheet: _Sheet, page: TicketPage) -> None:
 
 def _draw_band(sheet: _Sheet, page: TicketPage) -> None:
     sheet.bar(CARD_X, CARD_Y, CARD_WIDTH, BAND_HEIGHT, INK)
-    height = BAND_HEIGHT - (WARNING_HEIGHT if page.test else 0)
+    warning = _warning(page)
+    height = BAND_HEIGHT - (WARNING_HEIGHT if warning else 0)
     # Bars of sound at the right end of the band.
     for index, length in enumerate((7, 15, 24, 12, 30, 19, 9, 22, 13, 5)):
         colour = ACCENT if index % 3 == 1 else (82, 80, 92)
@@ -267,14 +270,18 @@ def _draw_band(sheet: _Sheet, page: TicketPage) -> None:
     sheet.label(page.shop_name[:60], LEFT_X, CARD_Y + 9.5, ACCENT)
     title, box = page.event_title, (134.0, height - 17)
     sheet.block(title, LEFT_X, CARD_Y + 13, box=box, sizes=(30, 12), weight="B", colour=WHITE)
-    if page.test:
-        _draw_test_warning(sheet, BAND_END - WARNING_HEIGHT)
+    _draw_warning(sheet, warning, BAND_END - WARNING_HEIGHT)
 
 
-def _draw_test_warning(sheet: _Sheet, top: float) -> None:
-    text = _("Test ticket: not valid for entry").upper()
-    sheet.bar(CARD_X, top, CARD_WIDTH, WARNING_HEIGHT, WARNING)
-    sheet.line(text, FOLD_X, top + 5.5, size=11, weight="B", colour=WHITE, centred=True)
+def _warning(page: TicketPage) -> str:
+    test = _("Test ticket: not valid for entry") if page.test else ""
+    return " · ".join(filter(None, (page.notice, test)))
+
+
+def _draw_warning(sheet: _Sheet, text: str, top: float) -> None:
+    if text:
+        sheet.bar(CARD_X, top, CARD_WIDTH, WARNING_HEIGHT, WARNING)
+        sheet.line(text.upper(), FOLD_X, top + 5.5, size=11, weight="B", colour=WHITE, centred=True)
 
 
 def _draw_details(sheet: _Sheet, page: TicketPage) -> None:
@@ -321,6 +328,8 @@ def _draw_order_row(sheet: _Sheet, page: TicketPage) -> None:
 
 
 def _draw_stub(sheet: _Sheet, page: TicketPage) -> None:
+    if not page.code:
+        return
     matrix = qr.symbol(page.code).matrix
     side = len(matrix) * MODULE
     middle = (STUB_X + CARD_X + CARD_WIDTH) / 2
@@ -388,5 +397,4 @@ def _draw_foot(sheet: _Sheet, page: TicketPage) -> None:
     sheet.rule((LEFT_X, y), (PAGE_WIDTH - LEFT_X, y), dash=0)
     text = f"{page.shop_name} · {page.event_title}"
     sheet.block(text, LEFT_X, y + 4, box=(170, 5), sizes=(9, 7))
-    if page.test:
-        _draw_test_warning(sheet, PAGE_HEIGHT - 13)
+    _draw_warning(sheet, _warning(page), PAGE_HEIGHT - 13)

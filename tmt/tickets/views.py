@@ -9,10 +9,11 @@ from flask import Blueprint, Response
 from flask.typing import ResponseReturnValue
 
 from tmt import web
-from tmt.checkout.models import Order, OrderStatus
+from tmt.catalog.models import EventStatus
+from tmt.checkout.models import Order
 from tmt.checkout.orders import find_order
 from tmt.core.errors import NotFound
-from tmt.tickets.documents import calendar_entry, tickets_pdf
+from tmt.tickets.documents import calendar_file, tickets_pdf
 from tmt.tickets.issue import get_tickets
 from tmt.tickets.mails import mail_file
 from tmt.tickets.models import TicketStatus
@@ -24,9 +25,10 @@ tickets = Blueprint("tickets", __name__, url_prefix="/orders/<token>")
 def pdf(token: str) -> ResponseReturnValue:
     shop = web.shop()
     with shop.db.reading() as session:
-        order = _require_paid(find_order(session, token))
+        order = _require_tickets(find_order(session, token))
         issued = get_tickets(session, order.id)
-    if not any(ticket.status == TicketStatus.VALID for ticket in issued):
+    is_valid = any(ticket.status == TicketStatus.VALID for ticket in issued)
+    if not is_valid and order.event.status != EventStatus.CANCELED:
         raise NotFound("the order has no valid tickets")
     # Drawing takes long: who asks again and again waits.
     hit = web.limits().hit
@@ -39,8 +41,9 @@ def pdf(token: str) -> ResponseReturnValue:
 def calendar(token: str) -> ResponseReturnValue:
     shop = web.shop()
     with shop.db.reading() as session:
-        order = _require_paid(find_order(session, token))
-    return _file(calendar_entry(shop, order), "text/calendar", f"{order.code}.ics")
+        order = _require_tickets(find_order(session, token))
+    content, mime_type = calendar_file(shop, order)
+    return _file(content, mime_type, f"{order.code}.ics")
 
 
 @tickets.get("/mail")
@@ -48,7 +51,7 @@ def mail(token: str) -> ResponseReturnValue:
     """The confirmation as it was written to the mail folder, for developers."""
     shop = web.shop()
     with shop.db.reading() as session:
-        order = _require_paid(find_order(session, token))
+        order = _require_tickets(find_order(session, token))
     path = mail_file(shop, order)
     if path is None:
         raise NotFound("no mail of this order in the mail folder")
@@ -62,13 +65,14 @@ def mail(token: str) -> ResponseReturnValue:
     return response
 
 
-def _require_paid(order: Order) -> Order:
-    if order.status != OrderStatus.PAID:
+def _require_tickets(order: Order) -> Order:
+    """An order that was paid once: files of a refunded one update what its buyer saved."""
+    if order.paid_at is None:
         raise NotFound("the order has no tickets")
     return order
 
 
 def _file(content: bytes, mime_type: str, name: str) -> ResponseReturnValue:
-    response = Response(content, mimetype=mime_type)
+    response = Response(content, content_type=mime_type)
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return cast(ResponseReturnValue, response)
