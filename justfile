@@ -48,6 +48,10 @@ trials minutes="2":
     python -m tests.chaos --minutes {{ minutes }} --database sqlite
     python -m tests.chaos --minutes {{ minutes }} --database postgresql
 
+# Whether each small change that breaks the shop is noticed: `just mutations dispute`
+mutations *words:
+    python -m tests.mutations "$@"
+
 # How fast the shop is, each figure beside a bare yardstick: `just bench page order`
 bench *names:
     python -m tests.benchmarks "$@"

@@ -139,7 +139,7 @@ def test_wh03_paid_orders_are_found_without_any_webhook(shopfront, buyer):
 def test_wh05_an_event_that_comes_before_the_id_is_stored(shopfront, buyer):
     order = buyer.reserve(1)
     sandbox = shopfront.sandbox.wsgi.wsgi_app
-    early = []
+    early, waiting = [], []
 
     def pays_before_it_answers(environ, start_response):
         answer = list(sandbox(environ, start_response))
@@ -150,11 +150,12 @@ def test_wh05_an_event_that_comes_before_the_id_is_stored(shopfront, buyer):
             body = stripes_own(shopfront, SUCCEEDED, early[0])
             assert shopfront.deliver(body).status_code == 200
             shopfront.run_jobs()
+            waiting.append(command(shopfront, "list", "--open"))
         return answer
 
     shopfront.sandbox.wsgi.wsgi_app = pays_before_it_answers
     buyer.get(f"/orders/{order.token}/pay", allow_redirects=False)
-    assert early
+    assert SUCCEEDED in waiting[0]
     shopfront.clock.move(minutes=shopfront.shop.settings.hold_minutes + 1)
     shopfront.run_jobs()
     shopfront.run_jobs()

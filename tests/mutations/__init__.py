@@ -112,7 +112,7 @@ MUTATIONS = [
         "tmt/payments/sync.py",
         "    if payment.status == PaymentIntentStatus.SUCCEEDED:\n        return",
         "    if False:\n        return",
-        f"{_PAYMENTS}sync_twice.py -k sqlite",
+        "tests/gateway/test_inbox.py -k 'replaying and sqlite'",
     ),
     Mutation(
         "a paid order has no confirmation in the outbox",
@@ -185,11 +185,11 @@ MUTATIONS = [
         f"{_PAYMENTS}issue_refund.py -k cannot_be",
     ),
     Mutation(
-        "a refund is sent again after it was created",
+        "a refund that was withdrawn is sent",
         "tmt/payments/refunds.py",
         "    if refund.status != RefundStatus.REQUESTED:\n        return\n    if disputed",
         "    if disputed",
-        f"{_PAYMENTS}refunds.py -k 'sent_again and sqlite'",
+        f"{_PAYMENTS}disputed_refunds.py -k withdrawn",
     ),
     Mutation(
         "an older answer takes back what a refund has become",
@@ -301,6 +301,6 @@ MUTATIONS = [
         "tmt/tickets/documents.py",
         "if ticket.status == TicketStatus.VALID",
         "if ticket.status",
-        "tests/tickets/test_issue.py -k 'void and sqlite'",
+        f"{_PAYMENTS}issue_refund.py -k 'goes_back_and_its and sqlite'",
     ),
 ]

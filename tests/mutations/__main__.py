@@ -78,7 +78,8 @@ def _try(folder: Path, mutation: Mutation) -> str:
     outcome = _OUTCOMES.get(done.returncode, f"the trial is broken ({done.returncode})")
     if mutation.path or outcome != "SURVIVED":
         seconds = time.monotonic() - began
-        print(f"{outcome:9} {mutation.what} ({mutation.trial}, {seconds:.0f} s)", flush=True)
+        label = outcome if mutation.path else "FAILS"
+        print(f"{label:9} {mutation.what} ({mutation.trial}, {seconds:.0f} s)", flush=True)
         if outcome != "caught" or not mutation.path:
             print(done.stdout[-1500:] + done.stderr[-500:], flush=True)
     return outcome

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pypdfium2
 import pytest
 from sqlalchemy import update
 
@@ -53,6 +54,9 @@ def test_a_ticket_goes_back_and_its_place_is_for_sale_again(shopfront):
     assert flask(shopfront, "refund", "--yes", order.code, "--tickets", "2").exit_code == 0
     run_until_idle(shopfront)
     assert ticket_statuses(shopfront, order) == ["valid", "void", "valid"]
+    pdf = pypdfium2.PdfDocument(shopfront.buyer().get(f"/orders/{order.token}/tickets.pdf").content)
+    assert len(pdf) == 2
+    pdf.close()
     assert shopfront.order(order.token).status == "paid"
     assert shopfront.stock() == (0, 2)
     (refund,) = shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
