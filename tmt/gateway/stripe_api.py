@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from typing import Any, TypeVar
 
 import stripe
@@ -13,6 +14,7 @@ import structlog
 from tmt.config import Settings
 from tmt.core import failpoints
 from tmt.core.database import transaction_is_open
+from tmt.core.job_runs import Run
 from tmt.gateway import parsing, types
 from tmt.gateway.account import Account
 from tmt.gateway.errors import (
@@ -23,6 +25,7 @@ from tmt.gateway.errors import (
     InvalidSignature,
     InvalidState,
     PermissionDenied,
+    StripeNotAsked,
     StripeNotFound,
     StripeServerError,
     StripeUnreachable,
@@ -62,6 +65,7 @@ class Gateway:
     def __init__(self, settings: Settings, observe: Callable[[str, str], None]) -> None:
         """`observe(operation, outcome)` is called after every call, for the metrics."""
         stripe.enable_telemetry = False
+        self._run: Run | None = None
         self._secrets = settings.stripe_webhook_secrets
         self._observe = observe
         base = {"api": settings.stripe_api_base} if settings.stripe_api_base else {}
@@ -72,6 +76,17 @@ class Gateway:
             max_network_retries=settings.stripe_retries,
             http_client=stripe.RequestsClient(timeout=(_CONNECT_TIMEOUT, settings.stripe_timeout)),
         )
+
+    def for_run(self, run: Run, patience: int = 1) -> Gateway:
+        """The same account for one run of a job.
+
+        After `patience` calls in a row without an answer, or while the job rests, no call is made:
+        `StripeNotAsked`. One is not enough where the same item would be the first of every run.
+        """
+        run.patience = patience
+        gateway = copy(self)
+        gateway._run = run
+        return gateway
 
     @property
     def account(self) -> Account:
@@ -223,7 +238,11 @@ class Gateway:
 
     def _call(self, operation: str, call: Callable[[], T]) -> T:
         """Makes the call, logs it in one line, and turns Stripe's errors into ours."""
-        assert not transaction_is_open(), f"{operation} was called inside a transaction"
+        if transaction_is_open():
+            raise RuntimeError(f"{operation} was called inside a transaction")
+        run = self._run
+        if run and (run.is_resting or run.has_no_answer):
+            raise StripeNotAsked(f"{operation}: Stripe did not answer a moment ago")
         started = time.perf_counter()
         failpoints.reach(f"before {operation}")
         try:
@@ -232,10 +251,14 @@ class Gateway:
             translated = _translate(error)
             self._observe(operation, translated.name)
             _log_call(operation, started, translated.name, error.request_id, error.code)
+            if run and isinstance(translated, StripeUnreachable):
+                run.unanswered(translated)
             raise translated from error
         failpoints.reach(f"after {operation}")
         self._observe(operation, "ok")
         _log_call(operation, started, "ok", _request_id(result), None, result)
+        if run:
+            run.answered()
         return result
 
 

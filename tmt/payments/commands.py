@@ -66,11 +66,14 @@ def alerts_list() -> None:
     """Alerts that nobody has resolved, oldest first, with what to do."""
     with web.shop().db.reading() as session:
         open_alerts = alerts.open_alerts(session)
-        codes = {alert.id: session.get_one(Order, alert.order_id).code for alert in open_alerts}
+        codes = {
+            alert.id: session.get_one(Order, alert.order_id).code if alert.order_id else "-"
+            for alert in open_alerts
+        }
     for alert in open_alerts:
         what, to_do = alerts.KINDS[alert.kind]
         when = f"{alert.created_at:%Y-%m-%d %H:%M}"
-        click.echo(f"{alert.id:>5}  {when}  {codes[alert.id]}  {what}")
+        click.echo(f"{alert.id:>5}  {when}  {codes[alert.id]:<8}  {what}")
         click.echo(f"       {to_do}")
     if not open_alerts:
         click.echo("no alerts")

@@ -7,6 +7,8 @@ An order that has not stored a PaymentIntent ends without a call to Stripe.
 
 from __future__ import annotations
 
+import random
+
 import structlog
 from sqlalchemy.orm import Session
 
@@ -23,25 +25,33 @@ from tmt.shop import Shop
 
 log = structlog.get_logger(__name__)
 
-# After so many orders without an answer, Stripe is down and the next run is the next try.
-_MAX_UNREACHABLE = 3
+
+def has_overdue_holds(shop: Shop) -> bool:
+    """Whether the time of any hold is up."""
+    with shop.db.reading() as session:
+        return bool(overdue(session, shop.clock.now(), shop.settings.livemode, limit=1))
 
 
 def end_overdue_holds(shop: Shop, gateway: Gateway) -> None:
-    """Ends every hold whose time is up, each on its own; for the jobs, every minute."""
+    """Ends every hold whose time is up, each on its own; for the jobs, every minute.
+
+    With a gateway that asks Stripe no more once it has not answered, the other holds still end that
+    need no call.
+    """
     with shop.db.reading() as session:
-        orders = overdue(session, shop.clock.now(), shop.settings.livemode)
+        orders = list(overdue(session, shop.clock.now(), shop.settings.livemode))
+    # Those that Stripe is silent about must not keep the same others each time.
+    random.shuffle(orders)
     unreachable = 0
     for order_id in orders:
         try:
             end_hold(shop, gateway, order_id, Trigger.EXPIRY)
         except StripeUnreachable:
             unreachable += 1
-            if unreachable == _MAX_UNREACHABLE:
-                log.warning("holds.stripe_unreachable", overdue=len(orders))
-                return
         except Exception as error:  # noqa: BLE001 - one bad order must not stop the others
             log.warning("hold.end_failed", order_id=order_id, error=type(error).__name__)
+    if unreachable:
+        log.warning("holds.stripe_unreachable", overdue=unreachable)
 
 
 def end_hold(shop: Shop, gateway: Gateway, order_id: int, trigger: Trigger) -> None:

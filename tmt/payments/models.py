@@ -101,14 +101,15 @@ class Dispute(Base):
 
 
 class OperatorAlert(Base):
-    """Something about an order that a person must see, until somebody marks it as resolved."""
+    """Something that a person must see, until somebody marks it as resolved; most are about an
+    order."""
 
     __tablename__ = "operator_alerts"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(String(120), unique=True)
     kind: Mapped[str] = mapped_column(String(40))
-    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), index=True)
+    order_id: Mapped[int | None] = mapped_column(ForeignKey("orders.id"), index=True)
     details: Mapped[dict[str, Any]] = mapped_column(JSON)
     created_at: Mapped[datetime]
     resolved_at: Mapped[datetime | None]
