@@ -137,7 +137,7 @@ def test_a_migration_waits_for_the_one_under_way(db: Database) -> None:
     done = threading.Event()
     migration = threading.Thread(target=lambda: (schema.migrate(db), done.set()))
     with db.engine.connect() as connection:
-        connection.exec_driver_sql(f"SELECT pg_advisory_lock({schema._LOCK})")
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({schema._LOCK})")
         migration.start()
         waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         while not connection.exec_driver_sql(waiting).scalar():
