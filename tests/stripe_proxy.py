@@ -6,6 +6,7 @@ The calls are real and so is the sandbox behind them; only the connection is bad
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -16,7 +17,8 @@ from tests.shopfront import Shopfront
 from tmt.gateway.inbox import InboxRow
 
 # What becomes of a call: None (it goes through), "refused" (Stripe answers 500 and does nothing),
-# "lost" (it never arrives) or "unanswered" (Stripe does it, the answer is lost).
+# "lost" (it never arrives), "unanswered" (Stripe does it, the answer is lost) or "silent" (nobody
+# hears anything until `released`).
 Fate = str | None
 
 
@@ -25,6 +27,7 @@ class StripeProxy:
 
     def __init__(self, front: Shopfront) -> None:
         self.calls: list[str] = []
+        self.released = threading.Event()
         self.fate: Callable[[str], Fate] = lambda _call: None
         self._stripe = front.sandbox.wsgi.wsgi_app
         front.sandbox.wsgi.wsgi_app = self._forward
@@ -40,7 +43,9 @@ class StripeProxy:
         if fate == "refused":
             start_response("500 Internal Server Error", [("Content-Type", "application/json")])
             return [b'{"error": {"type": "api_error", "message": "An error occurred."}}']
-        if fate == "lost":
+        if fate == "silent":
+            self.released.wait(60)
+        if fate in ("lost", "silent"):
             _hang_up(environ)
         answer = self._stripe(environ, start_response)
         if fate == "unanswered":

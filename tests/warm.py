@@ -31,6 +31,7 @@ def _sell_a_ticket(folder: Path) -> None:
     placed = browser.post(f"/events/{event.slug}/orders", data=form)
     assert placed.status_code == 303, placed.text
     assert browser.get(placed.headers["Location"]).status_code == 200
+    shop.jobs.flush()
     shop.jobs.run("outbox")
     app.test_cli_runner().invoke(args=["outbox", "list"])
     shop.db.close()

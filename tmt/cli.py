@@ -20,6 +20,7 @@ from tmt.operations.commands import (
     reconcile_command,
 )
 from tmt.operations.doctor_commands import doctor_command, stripe_commands
+from tmt.operations.privacy_commands import privacy_commands
 from tmt.payments.commands import alerts_commands, notices_commands, refund_command
 from tmt.payments.event_commands import catalog_commands, event_commands
 from tmt.shop import Shop
@@ -88,6 +89,7 @@ def init_app(app: Flask) -> None:
         audit_command,
         doctor_command,
         stripe_commands,
+        privacy_commands,
         jobs_command,
         sandbox_command,
     ):
@@ -113,14 +115,16 @@ def db_revision(message: str) -> None:
 
 
 @click.command("jobs")
-@click.option("--workers", default=3, show_default=True, help="Threads that run jobs.")
+@click.option("--workers", default=None, type=int, hidden=True)
 @with_appcontext
-def jobs_command(workers: int) -> None:
+def jobs_command(workers: int | None) -> None:
     """Runs the jobs: emails, Stripe's events, expiry. Start as many processes as you like."""
+    if workers is not None:
+        click.echo("--workers has no effect any more: each job has a thread of its own", err=True)
     settings = current_shop().settings
     # Its log is collected, as a server's: the factory did not know the command yet.
     log.configure(settings.log_format, settings.log_level)
-    current_shop().jobs.run_forever(workers)
+    current_shop().jobs.run_forever()
 
 
 def _greeting(shop: Shop) -> str:

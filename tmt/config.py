@@ -29,6 +29,8 @@ from tmt.core.addresses import host_name, is_local
 
 Mode = Literal["sandbox", "test", "live"]
 
+_MIN_RETENTION, _MAX_RETENTION = 40, 36500
+
 STRIPE_JS = "https://js.stripe.com/endive/stripe.js"
 
 
@@ -62,6 +64,7 @@ class Settings(BaseSettings):
     mail_use_tls: bool = Field(True, alias="MAIL_USE_TLS")
     mail_use_ssl: bool = Field(False, alias="MAIL_USE_SSL")
     mail_sender: str = Field("", alias="MAIL_DEFAULT_SENDER")
+    mail_timeout: float = Field(20.0, alias="TMT_MAIL_TIMEOUT", gt=0, le=40)
 
     instance: Path = Field(Path("instance"), alias="TMT_INSTANCE")
     shop_name: str = Field("TMT", alias="TMT_SHOP_NAME", min_length=1)
@@ -111,6 +114,12 @@ class Settings(BaseSettings):
     stripe_retries: int = Field(1, alias="TMT_STRIPE_RETRIES", ge=0, le=5)
     stripe_calls: int = Field(6, alias="TMT_STRIPE_CALLS", ge=1, le=1000)
     sandbox_public: bool = Field(False, alias="TMT_SANDBOX_PUBLIC")
+    # Days; 0 keeps for ever. The reconciler reads Stripe's events of 30 days, and would store those
+    # again that it does not find.
+    keep_events: int = Field(90, alias="TMT_KEEP_EVENTS")
+    keep_outbox: int = Field(90, alias="TMT_KEEP_OUTBOX")
+    keep_history: int = Field(1095, alias="TMT_KEEP_HISTORY")
+    keep_personal_data: int = Field(730, alias="TMT_KEEP_PERSONAL_DATA")
     metrics_token: str = Field("", alias="TMT_METRICS_TOKEN", repr=False)
     metrics_folder: str = Field("", alias="PROMETHEUS_MULTIPROC_DIR")
     log_format: Literal["readable", "json"] = Field("json", alias="TMT_LOG_FORMAT")
@@ -164,6 +173,13 @@ class Settings(BaseSettings):
         is_email = re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", value)
         if value and not is_email and not value.startswith("https://"):
             raise ValueError("it must be an email address or begin with https://")
+        return value
+
+    @field_validator("keep_events", "keep_outbox", "keep_history", "keep_personal_data")
+    @classmethod
+    def _check_retention(cls, value: int) -> int:
+        if value and not _MIN_RETENTION <= value <= _MAX_RETENTION:
+            raise ValueError(f"it must be {_MIN_RETENTION} days or more, or 0 to keep for ever")
         return value
 
     @field_validator("base_url", "stripe_api_base", "terms_url", "privacy_url")

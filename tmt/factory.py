@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -15,13 +16,13 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from tmt import cli, web
 from tmt.api import views as api
-from tmt.api.idempotency_keys import purge_expired_keys
 from tmt.catalog.views import catalog
 from tmt.checkout.views import checkout
 from tmt.config import Settings, load_settings, renamed_settings
 from tmt.core import log, metrics, outbox
 from tmt.core.clock import Clock
 from tmt.core.database import Database
+from tmt.core.job_runs import Run
 from tmt.core.jobs import Job, Jobs
 from tmt.core.limits import Limits
 from tmt.core.mail_transport import (
@@ -32,14 +33,16 @@ from tmt.core.mail_transport import (
     Transport,
 )
 from tmt.core.mailer import Mailer
+from tmt.core.queued_rows import Drain
 from tmt.gateway import inbox
 from tmt.gateway.errors import GatewayError
 from tmt.gateway.stripe_api import Gateway
 from tmt.gateway.views import webhook
 from tmt.operations import health
+from tmt.operations.privacy import purge
 from tmt.operations.reconcile import reconcile
 from tmt.payments import alerts, card_testing, event_changes, mails, refusals, webhook_handlers
-from tmt.payments.expiry import end_overdue_holds
+from tmt.payments.expiry import end_overdue_holds, has_overdue_holds
 from tmt.payments.refunds import send_refund
 from tmt.payments.views import payments
 from tmt.shop import Shop
@@ -52,8 +55,7 @@ if TYPE_CHECKING:
 logger = structlog.get_logger(__name__)
 
 ROOT = Path(__file__).parent.parent
-_MAIL_TIMEOUT = 20.0
-_RECONCILE_MINUTES = 5
+_RECONCILE_MINUTES, _PURGE_MINUTES = 5, 60
 
 
 def create_app(overrides: dict[str, Any] | None = None) -> Flask:
@@ -79,22 +81,24 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     # Other commands, such as `flask jobs`, call the sandbox of the process that serves.
     mounts = settings.sandbox and (command.serves or not command.address)
     sandbox = _open_sandbox(settings) if mounts else None
-    shop = Shop(
-        settings,
-        Database(settings.database_url),
-        # Follows the sandbox's clock, so that moving that one on also ends holds.
-        Clock(lambda: timedelta(seconds=sandbox.ahead())) if sandbox else Clock(),
-        Jobs(settings.jobs_url, settings.instance),
-    )
+    db = Database(settings.database_url)
+    # Follows the sandbox's clock, so that moving that one on also ends holds.
+    clock = Clock(lambda: timedelta(seconds=sandbox.ahead())) if sandbox else Clock()
+    shop = Shop(settings, db, clock, Jobs(settings.jobs_url, settings.instance, db, clock))
     noted = partial(_note_stripe_call, shop)
     # Jobs have no page that waits behind them, and must not be kept out by pages.
     job_gateway = Gateway(settings, noted)
     page_gateway = Gateway(settings, noted, most_waiting=settings.stripe_calls)
     transport = _mail_transport(settings)
-    shop.jobs.define(_jobs(shop, job_gateway, transport), minutes={"reconcile": _RECONCILE_MINUTES})
+    limits = Limits(settings.limits_url, settings.instance)
+    shop.jobs.define(
+        _jobs(shop, job_gateway, transport, limits),
+        groups={"outbox": tuple(outbox.lanes())},
+        on_start=partial(health.begin_heartbeats, shop),
+        on_stop=partial(health.end_heartbeats, shop),
+    )
 
     app = Flask("tmt", root_path=str(ROOT), static_folder="static", template_folder="templates")
-    limits = Limits(settings.limits_url, settings.instance)
     web.init_app(app, web.AppState(shop, page_gateway, transport, limits))
     for blueprint in (catalog, checkout, payments, tickets, webhook, health.health):
         app.register_blueprint(blueprint)
@@ -117,34 +121,67 @@ def _close_to_others(folder: Path) -> None:
             folder.chmod(mode & 0o770)
 
 
-def _jobs(shop: Shop, gateway: Gateway, transport: Transport) -> dict[str, Job]:
-    """What the jobs do, by name."""
+def _jobs(shop: Shop, gateway: Gateway, transport: Transport, limits: Limits) -> dict[str, Job]:
+    """What the jobs do, by name. Those that need Stripe, the mail server or neither are apart, so
+    that none waits for what another one is waiting for."""
     mailer = Mailer(
         transport, shop.settings.base_url, shop.settings.shop_name, shop.settings.seller
     )
-    outbox_handlers: dict[str, outbox.Handler] = {
-        "confirmation": partial(send_confirmation, shop, mailer),
-        "find_orders": partial(send_found_orders, shop, mailer),
-        "refunded_late": partial(mails.send_refunded_late, shop, mailer),
-        "refunded": partial(mails.send_refunded, shop, mailer),
-        "payment_processing": partial(mails.send_payment_processing, shop, mailer),
-        "payment_slip": partial(mails.send_payment_slip, shop, mailer),
-        "payment_failed": partial(mails.send_payment_failed, shop, mailer),
-        "operator_alert": partial(alerts.send_alert, shop, mailer),
-        "refund": partial(send_refund, shop, gateway),
-        "event_change": partial(event_changes.queue_orders, shop),
-        "event_order": partial(event_changes.cancel_order, shop, gateway),
-        "event_mail": partial(event_changes.send_event_mail, shop, mailer),
-    }
+
+    def mail_handlers(run: Run) -> dict[str, outbox.Handler]:
+        run_mailer = mailer.for_run(run)
+        return {
+            "confirmation": partial(send_confirmation, shop, run_mailer),
+            "find_orders": partial(send_found_orders, shop, run_mailer),
+            "refunded_late": partial(mails.send_refunded_late, shop, run_mailer),
+            "refunded": partial(mails.send_refunded, shop, run_mailer),
+            "payment_processing": partial(mails.send_payment_processing, shop, run_mailer),
+            "payment_slip": partial(mails.send_payment_slip, shop, run_mailer),
+            "payment_failed": partial(mails.send_payment_failed, shop, run_mailer),
+            "operator_alert": partial(alerts.send_alert, shop, run_mailer),
+            "event_mail": partial(event_changes.send_event_mail, shop, run_mailer),
+        }
+
+    on_parked = partial(alerts.raise_parked, shop)
+
+    def refund_handlers(run: Run) -> dict[str, outbox.Handler]:
+        run_gateway = gateway.for_run(run)
+        return {
+            "refund": partial(send_refund, shop, run_gateway),
+            "event_change": partial(event_changes.queue_orders, shop),
+            "event_order": partial(event_changes.cancel_order, shop, run_gateway),
+        }
+
+    def outbox_job(lane: str, handlers: Callable[[Run], dict[str, outbox.Handler]]) -> Job:
+        condition = outbox.lanes()[lane]
+
+        def work(run: Run) -> int:
+            drain = outbox.drain(shop.db, shop.clock, handlers(run), condition, on_parked)
+            return drain.run(run)
+
+        is_due = outbox.drain(shop.db, shop.clock, {}, condition).is_due
+        return Job(work, is_due=is_due, needs_party=True)
+
+    def inbox_drain(run: Run) -> Drain[inbox.InboxRow]:
+        return inbox.drain(shop, gateway.for_run(run), webhook_handlers.HANDLERS, on_parked)
+
     return {
         # First, as the others handle what it finds.
-        "reconcile": partial(reconcile, shop, gateway),
-        "inbox": partial(inbox.run_due, shop, gateway, webhook_handlers.HANDLERS),
-        "outbox": partial(outbox.run_due, shop.db, shop.clock, outbox_handlers),
-        "holds": partial(end_overdue_holds, shop, gateway),
-        "purge": partial(purge_expired_keys, shop),
-        "decline_check": partial(card_testing.check_decline_rate, shop),
-        "heartbeat": partial(health.record_heartbeat, shop),
+        "reconcile": Job(
+            lambda run: reconcile(shop, gateway.for_run(run, patience=3)),
+            minutes=_RECONCILE_MINUTES,
+        ),
+        "inbox": Job(lambda run: inbox_drain(run).run(run), is_due=inbox_drain(Run()).is_due),
+        "refunds": outbox_job("refunds", refund_handlers),
+        "alerts": outbox_job("alerts", mail_handlers),
+        "mails": outbox_job("mails", mail_handlers),
+        "holds": Job(
+            lambda run: end_overdue_holds(shop, gateway.for_run(run, patience=2)),
+            is_due=partial(has_overdue_holds, shop),
+        ),
+        "purge": Job(lambda _run: purge(shop, limits), minutes=_PURGE_MINUTES),
+        "decline_check": Job(lambda _run: card_testing.check_decline_rate(shop)),
+        "heartbeat": Job(lambda _run: health.record_heartbeat(shop), in_each_process=True),
     }
 
 
@@ -160,7 +197,7 @@ def _mail_transport(settings: Settings) -> Transport:
             use_tls=settings.mail_use_tls and not settings.mail_use_ssl,
             use_ssl=settings.mail_use_ssl,
             sender=sender,
-            timeout=_MAIL_TIMEOUT,
+            timeout=settings.mail_timeout,
         )
     return _NoMailServer() if settings.livemode else FolderTransport(settings.mail_folder, sender)
 

@@ -17,6 +17,7 @@ from tests.benchmarks.load import Turns
 from tests.benchmarks.order import open_shop, two_types
 from tests.benchmarks.table import Row, rate_row
 from tmt.checkout.models import Order, OrderStatus
+from tmt.core.jobs import Job
 from tmt.core.outbox import OutboxRow
 from tmt.gateway import inbox
 from tmt.gateway.stripe_api import Gateway
@@ -42,7 +43,7 @@ def _compared(env: BenchEnv, kind: str) -> Row:
     plain_url = url.replace("postgresql+psycopg:", "postgresql:")
     shop = open_shop(env.folder(), env.log_file(), url)
     # Its events trigger a job that does not run here.
-    shop.jobs.define({"outbox": lambda: None})
+    shop.jobs.define({"outbox": Job(lambda _run: None)})
     buyers, bare = BareShop(plain_url, SLUG), BareInbox(plain_url)
     place = partial(buyers.place, two_types(shop)[0])
     gateway = Gateway(shop.settings, lambda _operation, _error: None)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tmt.core.jobs import Jobs
+from tmt.core.jobs import Job, Jobs
 
 
 @pytest.fixture
@@ -18,12 +18,12 @@ def test_the_last_of_many_triggers_runs_the_job_too(jobs):
     """Work is added before its trigger, so none may have to wait for the next minute."""
     added, handled, condition = [], set(), threading.Condition()
 
-    def job():
+    def job(_run):
         with condition:
             handled.update(added)
             condition.notify_all()
 
-    jobs.define({"read": job})
+    jobs.define({"read": Job(job)})
     stop = jobs.start_thread()
     try:
         for number in range(5):

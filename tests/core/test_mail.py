@@ -21,6 +21,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from tmt.core.mail_transport import (
     Attachment,
     FolderTransport,
+    MailDeferred,
     MailRefused,
     MailUnavailable,
     Message,
@@ -274,9 +275,9 @@ class TestSmtp:
         ("command", "answer", "expected"),
         [
             ("RCPT", "550 5.1.1 <buyer@mail.example> unknown", MailRefused),
-            ("RCPT", "450 4.2.1 <buyer@mail.example> is busy", MailUnavailable),
+            ("RCPT", "450 4.2.1 <buyer@mail.example> is busy", MailDeferred),
             ("DATA", "554 5.7.1 buyer@mail.example gets no such thing", MailRefused),
-            ("DATA", "451 4.3.0 try later", MailUnavailable),
+            ("DATA", "451 4.3.0 try later", MailDeferred),
             ("MAIL", "552 5.3.4 too big", MailRefused),
             ("MAIL", "550 5.7.1 we do not know this sender", MailUnavailable),
             ("MAIL", "452 4.3.1 disk full", MailUnavailable),

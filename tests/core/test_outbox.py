@@ -39,7 +39,7 @@ def claim_keys(db, clock, limit=10):
 
 
 def drain(db, clock, handler):
-    return outbox.run_due(db, clock, {"mail": handler})
+    return outbox.drain(db, clock, {"mail": handler}).run()
 
 
 def test_a_row_is_done_once_with_its_key(db, clock):
@@ -167,10 +167,16 @@ def test_rows_are_claimed_oldest_first_and_not_before_they_are_due(db, clock):
 
 def test_a_row_is_marked_done_once_and_for_good(db, clock):
     put(db, clock, "a")
-    row_id, now = rows(db)[0].id, clock.now()
-    assert db.transaction(lambda s: queued_rows.mark_done(s, OutboxRow, row_id, now)) is True
-    assert db.transaction(lambda s: queued_rows.mark_done(s, OutboxRow, row_id, now)) is False
-    db.transaction(lambda s: queued_rows.mark_failed(s, OutboxRow, row_id, "too late", now))
+    claim_keys(db, clock)
+    row, now = rows(db)[0], clock.now()
+    lease = row.leased_until
+
+    def mark():
+        return db.transaction(lambda s: queued_rows.mark_done(s, OutboxRow, row.id, lease, now))
+
+    assert [mark(), mark()] == [True, False]
+    late = RuntimeError("too late")
+    db.transaction(lambda s: queued_rows.mark_failed(s, OutboxRow, row, late, "too late", now))
     assert (rows(db)[0].state, rows(db)[0].last_error) == ("done", None)
 
 

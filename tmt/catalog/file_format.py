@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -84,8 +84,7 @@ class ParseContext:
 
 
 def _context(info: ValidationInfo) -> ParseContext:
-    assert isinstance(info.context, ParseContext)
-    return info.context
+    return cast(ParseContext, info.context)
 
 
 def _written(value: Any) -> str:

@@ -8,6 +8,7 @@ no two orders deadlock. A CHECK constraint is the last defence.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, cast
 
 from sqlalchemy import CursorResult, Integer, Update, bindparam, or_, update
 from sqlalchemy.orm import Session
@@ -58,8 +59,7 @@ def restock(session: Session, event_id: int, quantities: Quantities) -> None:
 
 def _hold_row(session: Session, table: _Stocked, row_id: int, count: int) -> bool:
     result = session.execute(_HOLD[table], {"row": row_id, "count": count})
-    assert isinstance(result, CursorResult)
-    return result.rowcount == 1
+    return cast("CursorResult[Any]", result).rowcount == 1
 
 
 def _move(session: Session, event_id: int, quantities: Quantities, *, held: int, sold: int) -> None:

@@ -9,6 +9,7 @@ Nothing else commits.
 from __future__ import annotations
 
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -122,8 +123,7 @@ class InsertIfAbsent:
             # Without this SQLAlchemy 2.1 drops the row count of an INSERT.
             self._statements[dialect] = statement.execution_options(preserve_rowcount=True)
         result = session.execute(self._statements[dialect], dict(values))
-        assert isinstance(result, CursorResult)
-        return result.rowcount == 1
+        return cast("CursorResult[Any]", result).rowcount == 1
 
 
 class Database:
@@ -162,12 +162,30 @@ class Database:
                 failpoints.reach(f"after commit of {name}")
                 return result
             except DBAPIError as error:
-                if not _is_retryable(error):
+                if not is_busy(error):
                     raise
                 if attempt == _MAX_ATTEMPTS:
                     raise Unavailable("the database is busy") from error
                 time.sleep(random.uniform(0.01, 0.05) * 2**attempt)
         raise AssertionError("unreachable")
+
+    def erase(self, unit: Callable[[Session], T]) -> T:
+        """Like `transaction`; what it overwrites or deletes is not left in an SQLite file."""
+        if not self.is_sqlite:
+            return self.transaction(unit)
+
+        def overwriting(session: Session) -> T:
+            session.connection().exec_driver_sql("PRAGMA secure_delete = ON")
+            return unit(session)
+
+        result = self.transaction(overwriting)
+        connection = self.engine.raw_connection()
+        try:
+            # Earlier pages are also in the write-ahead log.
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            connection.close()
+        return result
 
     @contextmanager
     def _serialize_writes(self) -> Iterator[None]:
@@ -202,7 +220,8 @@ def _mark_open() -> Iterator[None]:
         _open_transaction.reset(token)
 
 
-def _is_retryable(error: DBAPIError) -> bool:
+def is_busy(error: DBAPIError) -> bool:
+    """Whether another transaction was in the way, so that the whole may be tried again."""
     sqlstate = getattr(error.orig, "sqlstate", None)
     if sqlstate is not None:
         return sqlstate in _RETRY_SQLSTATES
@@ -229,7 +248,16 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
     # The driver's own transaction handling is off: it would begin too late and never IMMEDIATE.
     connection.isolation_level = None
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            break
+        except sqlite3.OperationalError:
+            # SQLite does not wait when several processes do this to a new file at once.
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.01)
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import ClassVar
+
 
 class DomainError(Exception):
     """A rule of the shop forbids it. The message is for logs and holds no personal data."""
@@ -16,7 +19,16 @@ class NotFound(DomainError):
 
 
 class Unavailable(DomainError):
-    """A service (Stripe, mail, the database) does not respond; trying again may help."""
+    """A service (Stripe, mail, the database) does not respond; trying again may help.
+
+    `concerns_all` is false when the service responded, and only this piece of work must wait;
+    `was_tried` is false when it was not even asked, as it had not responded a moment before.
+    `retry_after` is the shortest wait before the same piece of work is tried again.
+    """
+
+    concerns_all: ClassVar[bool] = True
+    was_tried: ClassVar[bool] = True
+    retry_after: ClassVar[timedelta] = timedelta()
 
 
 class RateLimited(DomainError):

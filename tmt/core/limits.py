@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import structlog
 from limits import parse_many
@@ -24,6 +25,8 @@ from tmt.core.errors import RateLimited
 
 log = structlog.get_logger(__name__)
 
+# Seconds.
+_REDIS_TIMEOUT, _PAUSE = 0.5, 5.0
 _SCHEMA = "CREATE TABLE IF NOT EXISTS counters (key TEXT PRIMARY KEY, count INT, expires REAL)"
 _COUNT = """
     INSERT INTO counters (key, count, expires) VALUES (:key, :amount, :now + :expiry)
@@ -39,10 +42,11 @@ class Limits:
 
     def __init__(self, url: str, instance: Path) -> None:
         """`url` names a Redis (redis://…) or is empty for a file in `instance`."""
-        storage = storage_from_string(url) if url else _FileStorage(instance / "limits.sqlite")
+        storage = _redis(url) if url else _FileStorage(instance / "limits.sqlite")
         self._storage = storage
         self._limiter = FixedWindowRateLimiter(storage)
         self._storage_errors = storage.base_exceptions
+        self._paused_until = 0.0
 
     def works(self) -> bool:
         """Whether the counters can be reached."""
@@ -51,12 +55,20 @@ class Limits:
         except self._storage_errors:
             return False
 
+    def purge_expired(self) -> None:
+        """Deletes counters whose time is over; a Redis does so by itself."""
+        if isinstance(self._storage, _FileStorage):
+            self._storage.purge_expired()
+
     def hit(self, limit: str, action: str, client: str) -> None:
         """Counts one `action` of a client; raises `RateLimited` beyond the limit ("20 per hour").
 
         Several limits are separated by semicolons ("5 per minute; 20 per hour") and all apply.
-        Counters that are unavailable are logged and limit nobody.
+        Counters that are unavailable are logged, limit nobody, and are left alone for a while, so
+        that pages do not wait for them.
         """
+        if time.monotonic() < self._paused_until:
+            return
         # The counters outlive a request, so addresses are hashed in them.
         client = hashlib.blake2b(client.encode(), digest_size=16).hexdigest()
         try:
@@ -66,7 +78,20 @@ class Limits:
                     wait = max(1, round(reset - time.time()))
                     raise RateLimited(f"{action}: {item}", retry_after=wait)
         except self._storage_errors as error:
+            self._paused_until = time.monotonic() + _PAUSE
             log.error("limits.unavailable", action=action, error=type(error).__name__)
+
+
+def _redis(url: str) -> Storage:
+    # Imported only where it is used: it costs time at start and memory.
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    options: dict[str, Any] = dict.fromkeys(
+        ("socket_timeout", "socket_connect_timeout"), _REDIS_TIMEOUT
+    )
+    options["retry"] = Retry(NoBackoff(), 0)
+    return cast(Storage, storage_from_string(url, **options))
 
 
 class _FileStorage(Storage):
@@ -113,6 +138,10 @@ class _FileStorage(Storage):
     def clear(self, key: str) -> None:
         with self._connection() as connection:
             connection.execute("DELETE FROM counters WHERE key = ?", (key,))
+
+    def purge_expired(self) -> None:
+        with self._connection() as connection:
+            connection.execute("DELETE FROM counters WHERE expires < ?", (time.time(),))
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:

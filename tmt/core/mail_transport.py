@@ -10,17 +10,20 @@ import hashlib
 import os
 import re
 import smtplib
+import socket
 import ssl
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import localtime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tmt.core.email_address import ascii_email
 from tmt.core.errors import PermanentFailure, Unavailable
@@ -34,6 +37,10 @@ _SEVEN_BIT = SMTP.clone(cte_type="7bit")
 _MESSAGE_ID = re.compile(r"<[^<>@\s]+@[^<>@\s]+>", re.ASCII)
 # RFC 5321, 4.2.3: 552 is about the size of this message, also in response to MAIL FROM.
 _TOO_BIG = 552
+# RFC 5321, 4.2.3: the server is closing the connection; nobody's mail is taken.
+_CLOSING = 421
+# A mail may take so many times the timeout of a single step.
+_STEPS_IN_TIME = 6
 
 
 class MailRefused(PermanentFailure):
@@ -41,7 +48,22 @@ class MailRefused(PermanentFailure):
 
 
 class MailUnavailable(Unavailable):
-    """The message could not be sent now: it should be sent again later."""
+    """The mail server does not answer, or takes no mail at all now."""
+
+
+class MailDeferred(MailUnavailable):
+    """The server does not take this message now, which says nothing about others."""
+
+    concerns_all = False
+
+
+class MailUncertain(MailUnavailable):
+    """The server has the whole message and did not say what became of it.
+
+    It may be on its way, so it is sent again only when a slow server would long have delivered it.
+    """
+
+    retry_after = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -77,7 +99,7 @@ class Transport(Protocol):
     def send(self, message: Message) -> str | None:
         """Sends the message; returns its file name where it is written to a file.
 
-        Raises `MailRefused` or `MailUnavailable`.
+        Raises `MailRefused`, `MailDeferred`, `MailUncertain` or `MailUnavailable`.
         """
 
     def check(self) -> None:
@@ -183,7 +205,8 @@ class SmtpTransport:
 
     `use_tls` upgrades the connection with STARTTLS and refuses to go on without it; `use_ssl`
     uses TLS from the first byte. Both check the server's certificate and name. `timeout` is in
-    seconds, for each step. An invalid `sender` raises `ValueError`.
+    seconds, for each step, and six times as long for a whole mail. An invalid `sender` raises
+    `ValueError`.
     """
 
     def __init__(
@@ -211,9 +234,10 @@ class SmtpTransport:
     def send(self, message: Message) -> None:
         """Returns once the server has accepted the mail.
 
-        A permanent rejection of the recipient or the content raises `MailRefused`. Everything
-        else raises `MailUnavailable`: a problem with the connection, the login or the sender is
-        not this mail's, which can be sent once that is repaired.
+        A permanent rejection of the recipient or the content raises `MailRefused`, a temporary one
+        `MailDeferred`. `MailUncertain`: the server has the whole mail and did not say whether it
+        takes it. Everything else raises `MailUnavailable`: a problem with the connection, the login
+        or the sender is not this mail's, which can be sent once that is repaired.
         """
         mail = build(message, self.sender)
         failure: MailRefused | MailUnavailable
@@ -226,7 +250,7 @@ class SmtpTransport:
                 server.send_message(mail)
                 return
             except (smtplib.SMTPException, OSError) as error:
-                failure = _send_failure(error)
+                failure = _send_failure(error, server.has_sent_content)
             finally:
                 _quit(server)
         # Raised out here, so that the server's text, with the address in it, is not chained to it.
@@ -253,13 +277,13 @@ class SmtpTransport:
             " check the mail settings"
         )
 
-    def _connect(self) -> smtplib.SMTP:
+    def _connect(self) -> _Server:
         context = ssl.create_default_context()
-        server: smtplib.SMTP
+        server: _Server
         if self.use_ssl:
-            server = smtplib.SMTP_SSL(self.host, self.port, timeout=self.timeout, context=context)
+            server = _TlsServer(self.host, self.port, timeout=self.timeout, context=context)
         else:
-            server = smtplib.SMTP(self.host, self.port, timeout=self.timeout)
+            server = _Server(self.host, self.port, timeout=self.timeout)
         try:
             if self.use_tls and not self.use_ssl:
                 server.starttls(context=context)
@@ -271,6 +295,44 @@ class SmtpTransport:
         return server
 
 
+class _Server(smtplib.SMTP):
+    """A connection that knows whether the server has the whole mail, and that ends in time.
+
+    The timeout is for each piece that is read; a server that sends a byte now and then could
+    otherwise go on for ever.
+    """
+
+    has_sent_content = False
+    _watchdog: threading.Timer | None = None
+
+    def connect(self, *args: Any, **more: Any) -> tuple[int, bytes]:
+        seconds = _STEPS_IN_TIME * float(self.timeout or 0)
+        self._watchdog = threading.Timer(seconds, self._hang_up)
+        self._watchdog.daemon = True
+        self._watchdog.start()
+        return super().connect(*args, **more)
+
+    def send(self, s: Any) -> None:
+        super().send(s)
+        # Nothing but the end of a mail's content ends like this, and it is sent as bytes.
+        self.has_sent_content = self.has_sent_content or s[-5:] == b"\r\n.\r\n"
+
+    def close(self) -> None:
+        if self._watchdog:
+            self._watchdog.cancel()
+        super().close()
+
+    def _hang_up(self) -> None:
+        with suppress(OSError):
+            if self.sock:
+                # Not that of TLS, which would say goodbye to the server and wait for its answer.
+                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+
+
+class _TlsServer(_Server, smtplib.SMTP_SSL):
+    pass
+
+
 def _quit(server: smtplib.SMTP) -> None:
     # A server that hangs up instead of answering QUIT has accepted the mail all the same.
     with suppress(smtplib.SMTPException, OSError):
@@ -278,14 +340,21 @@ def _quit(server: smtplib.SMTP) -> None:
     server.close()
 
 
-def _send_failure(error: Exception) -> MailRefused | MailUnavailable:
+def _send_failure(error: Exception, has_sent_content: bool) -> MailRefused | MailUnavailable:
     code, _text = _response(error)
-    permanent = 500 <= code < 600
+    reason = f"({_reason(error)})"
+    if not code:
+        if has_sent_content:
+            return MailUncertain(f"the mail server has the message and did not confirm it {reason}")
+        return MailUnavailable(f"the mail server did not take the message {reason}")
     if isinstance(error, smtplib.SMTPSenderRefused):
-        permanent = code == _TOO_BIG
-    if permanent:
-        return MailRefused(f"the mail server refused the message for good ({_reason(error)})")
-    return MailUnavailable(f"the mail server did not take the message ({_reason(error)})")
+        is_own, is_permanent = code == _TOO_BIG, code == _TOO_BIG
+    else:
+        is_own, is_permanent = code != _CLOSING, 500 <= code < 600
+    if is_permanent:
+        return MailRefused(f"the mail server refused the message for good {reason}")
+    kind = MailDeferred if is_own else MailUnavailable
+    return kind(f"the mail server did not take the message {reason}")
 
 
 def _reason(error: Exception) -> str:

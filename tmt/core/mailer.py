@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 from jinja2 import Environment
 
 from tmt.core.i18n import use_locale
+from tmt.core.job_runs import Run
 from tmt.core.mail_transport import Attachment, Message, Transport, file_name
 from tmt.core.templates import mail_environment
 
@@ -28,6 +30,15 @@ class Mailer:
         self._domain = domain_of(base_url)
         self._shop_name, self._seller = shop_name, seller
         self._environment: Environment | None = None
+        self._run: Run | None = None
+
+    def for_run(self, run: Run) -> Mailer:
+        """The same for one run of a job, which learns whether the mail server takes mails."""
+        # Costly, so it is shared by all runs.
+        self._environment = self._environment or mail_environment()
+        mailer = copy(self)
+        mailer._run = run
+        return mailer
 
     def send(
         self,
@@ -40,8 +51,11 @@ class Mailer:
     ) -> None:
         """Renders and sends the mail; a mail that is sent again has the same key and Message-ID.
 
+        Nobody is written to where `to` is empty, as in an order whose personal data were erased.
         Raises `MailRefused` or `MailUnavailable`.
         """
+        if not to:
+            return
         environment = self._environment = self._environment or mail_environment()
         values = {"shop_name": self._shop_name, "seller": self._seller, "locale": locale, **context}
         with use_locale(locale):
@@ -61,6 +75,8 @@ class Mailer:
                 attachments=attachments,
             )
         )
+        if self._run:
+            self._run.answered()
 
 
 def message_id(key: str, domain: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, String, select
+from sqlalchemy import JSON, ColumnElement, String, not_, or_, select, true
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tmt.core import queued_rows
@@ -56,16 +56,42 @@ def put(
     _INSERT.run(session, row | {"attempts": 0})
 
 
-def run_due(db: Database, clock: Clock, handlers: Mapping[str, Handler]) -> int:
-    """Runs every row that is due; the number that succeeded.
+def lanes() -> dict[str, ColumnElement[bool]]:
+    """The jobs that run the outbox, each with its rows, so that none waits behind another's party.
 
-    Rows are claimed one at a time: a slow mail server must not outlast a lease.
+    Refunds and what a canceled event does to its orders wait for Stripe; alerts do not wait behind
+    a crowd's mails; all other kinds are mails.
+    """
+    refunds = OutboxRow.kind.in_(("refund", "event_change", "event_order"))
+    alerts = OutboxRow.kind == "operator_alert"
+    return {"refunds": refunds, "alerts": alerts, "mails": not_(or_(refunds, alerts))}
+
+
+def drain(
+    db: Database,
+    clock: Clock,
+    handlers: Mapping[str, Handler],
+    condition: ColumnElement[bool] | None = None,
+    on_parked: Callable[[Session, OutboxRow], None] = lambda _session, _row: None,
+) -> queued_rows.Drain[OutboxRow]:
+    """Runs the rows that are due, of all kinds or of those that fulfil the condition.
+
+    Rows are claimed one at a time: a slow mail server must not outlast a lease. When it does not
+    answer, the rest waits.
     """
 
     def handle(row: OutboxRow, _mark_done: queued_rows.MarkDone) -> None:
         handlers[row.kind](row.key, row.payload)
 
-    return queued_rows.run_due(db, clock, OutboxRow, handle)
+    return queued_rows.Drain(
+        db,
+        clock,
+        OutboxRow,
+        handle,
+        condition=true() if condition is None else condition,
+        stops=True,
+        on_parked=on_parked,
+    )
 
 
 def newest(session: Session, limit: int, only_open: bool) -> Sequence[OutboxRow]:
@@ -74,6 +100,18 @@ def newest(session: Session, limit: int, only_open: bool) -> Sequence[OutboxRow]
     if only_open:
         query = query.where(OutboxRow.done_at.is_(None))
     return session.scalars(query).all()
+
+
+def discard(db: Database, clock: Clock, row_id: int) -> None:
+    """Marks a row that failed as done, so that it is never tried again; raises `NotFound`."""
+
+    def unit(session: Session) -> None:
+        row = session.get(OutboxRow, row_id, with_for_update=True)
+        if row is None or row.done_at or not row.last_error:
+            raise NotFound(f"no row {row_id} in the outbox that failed")
+        row.done_at, row.leased_until = clock.now(), None
+
+    db.transaction(unit)
 
 
 def retry(db: Database, clock: Clock, row_id: int) -> None:

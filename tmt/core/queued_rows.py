@@ -1,23 +1,28 @@
 """Database rows that stand for work still to be done: what the inbox and the outbox share.
 
 A worker claims due rows with a lease, handles one after the other, and marks each done or failed.
-A worker that dies loses nothing: its leases run out. A row that keeps failing waits longer each
-time, with jitter, and is parked after 80 attempts, about two weeks, for a person to look at.
+A worker that dies loses nothing: its leases run out. One that was slower than its lease has lost
+the row to another: it can neither mark it nor commit what it did. A row that keeps failing waits
+longer each time, with jitter, and is parked after 80 attempts, about two weeks, for a person to
+look at.
 """
 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cache
-from typing import Any, ClassVar, TypeVar, cast
+from functools import cache, partial
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import structlog
 from sqlalchemy import (
+    ColumnElement,
     CursorResult,
     Index,
+    Select,
     Table,
     Text,
     Update,
@@ -26,13 +31,15 @@ from sqlalchemy import (
     inspect,
     or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.orm import Mapped, Session, declared_attr, mapped_column
 
 from tmt.core.clock import Clock
 from tmt.core.database import Database
-from tmt.core.errors import DomainError, PermanentFailure, RetryLater
+from tmt.core.errors import DomainError, PermanentFailure, RetryLater, Unavailable
+from tmt.core.job_runs import Run
 from tmt.core.log import redact_text
 
 log = structlog.get_logger(__name__)
@@ -40,6 +47,8 @@ log = structlog.get_logger(__name__)
 LEASE = timedelta(minutes=5)
 MAX_ATTEMPTS = 80
 _MAX_WAIT = timedelta(hours=6)
+# A batch is handled within this time and that of its last row, which is less than the lease.
+_BATCH_SECONDS = 60.0
 _MAX_ERROR_LENGTH = 500
 
 
@@ -82,86 +91,154 @@ class QueuedRow:
 Row = TypeVar("Row", bound=QueuedRow)
 
 
+class LeaseLost(DomainError):
+    """The row's lease had ended, and another worker has it."""
+
+
 class MarkDone:
     """Marks the row that is being handled as done, in the transaction it is called in.
 
-    `outcome` is for the log, and for tables that have such a column.
+    Raises `LeaseLost`, which undoes that transaction. `outcome` is for the log, and for tables that
+    have such a column.
     """
 
-    def __init__(self, table: type[QueuedRow], row_id: int, clock: Clock) -> None:
-        self._table, self._row_id, self._clock = table, row_id, clock
+    def __init__(self, table: type[QueuedRow], row: QueuedRow, clock: Clock) -> None:
+        self._table, self._clock = table, clock
+        self._row_id, self._lease = row.id, row.leased_until
         self.outcome: str | None = None
         self.called = False
 
     def __call__(self, session: Session) -> None:
         self.called = True
         columns = {} if self.outcome is None else {"outcome": self.outcome}
-        mark_done(session, self._table, self._row_id, self._clock.now(), **columns)
+        now = self._clock.now()
+        if not mark_done(session, self._table, self._row_id, self._lease, now, **columns):
+            raise LeaseLost(f"row {self._row_id} of {self._table.__tablename__}")  # type: ignore[attr-defined]
 
 
-def run_due(
-    db: Database,
-    clock: Clock,
-    table: type[Row],
-    handle: Callable[[Row, MarkDone], None],
-    batch_size: int = 1,
-) -> int:
-    """Handles all rows that are due, each on its own; the number that succeeded.
+@dataclass(frozen=True)
+class Drain(Generic[Row]):
+    """How the due rows of a table are handled.
 
     A handler calls its MarkDone in the transaction of its effect, so that a crash in between
     repeats or undoes both; for one that does not, the row is marked afterwards, and the handler
-    may run again after it succeeded. `batch_size` rows are claimed at a time: handling that many
-    must not outlast the lease.
+    may run again after it succeeded. `batch_size` rows are claimed at a time, only those that
+    fulfil `condition`. `stops` ends the drain when the outside party of its rows does not answer;
+    otherwise it goes on, as some rows do not need it. `on_parked` runs in the transaction that
+    parks a row.
     """
-    succeeded = 0
-    while True:
-        rows = db.transaction(lambda s: claim(s, table, clock.now(), batch_size))
+
+    db: Database
+    clock: Clock
+    table: type[Row]
+    handle: Callable[[Row, MarkDone], None]
+    batch_size: int = 1
+    condition: ColumnElement[bool] = field(default_factory=true)
+    stops: bool = False
+    on_parked: Callable[[Session, Row], None] = lambda _session, _row: None
+
+    def is_due(self) -> bool:
+        """Whether any row is due."""
+        with self.db.reading() as session:
+            query = _due(self.table, self.clock.now(), self.condition)
+            return session.scalar(query.with_only_columns(self.table.id).limit(1)) is not None
+
+    def run(self, run: Run | None = None) -> int:
+        """Handles all rows that are due, each on its own; the number that succeeded.
+
+        Also ends when the process is about to, or when another one has taken over the run.
+        """
+        run = run or Run()
+        succeeded = 0
+        while not run.is_stopping():
+            rows = self.db.transaction(partial(self._claim, run))
+            until = time.monotonic() + _BATCH_SECONDS
+            for position, row in enumerate(rows):
+                if position and (time.monotonic() > until or run.is_stopping()):
+                    # Slow work: what is left is claimed again, with a lease that is long enough.
+                    self.db.transaction(partial(self._return, rows[position:]))
+                    break
+                succeeded += self._handle_row(row, run)
+                if self.stops and run.has_no_answer:
+                    return succeeded
+            else:
+                if len(rows) < self.batch_size:
+                    break
+        return succeeded
+
+    def _claim(self, run: Run, session: Session) -> Sequence[Row]:
+        now = self.clock.now()
+        if not run.renew(session, now):
+            return []
+        return claim(session, self.table, now, self.batch_size, self.condition)
+
+    def _return(self, rows: Sequence[Row], session: Session) -> None:
         for row in rows:
-            succeeded += _handle_row(db, clock, table, handle, row)
-        if len(rows) < batch_size:
-            return succeeded
+            postpone(session, self.table, row, row.due_at)
 
+    def _handle_row(self, row: Row, run: Run) -> bool:
+        marker = MarkDone(self.table, row, self.clock)
+        prefix = self.table.log_prefix
+        try:
+            self.handle(row, marker)
+            if not marker.called:
+                self.db.transaction(marker)
+        except LeaseLost:
+            log.warning(f"{prefix}.lease_lost", **row.log_fields())
+            return False
+        except Unavailable as error:
+            if self.stops and error.concerns_all and error.was_tried:
+                run.unanswered(error)
+            if error.was_tried:
+                self._fail(row, error)
+            else:
+                later = run.rest_ends(self.clock.now())
+                self.db.transaction(lambda s: postpone(s, self.table, row, later))
+            return False
+        except Exception as error:  # noqa: BLE001 - one bad row must not stop the others
+            self._fail(row, error)
+            return False
+        log.info(f"{prefix}.{marker.outcome or 'done'}", attempts=row.attempts, **row.log_fields())
+        return True
 
-def _handle_row(
-    db: Database, clock: Clock, table: type[Row], handle: Callable[[Row, MarkDone], None], row: Row
-) -> bool:
-    marker = MarkDone(table, row.id, clock)
-    try:
-        handle(row, marker)
-        if not marker.called:
-            db.transaction(marker)
-    except Exception as error:  # noqa: BLE001 - one bad row must not stop the others
+    def _fail(self, row: Row, error: Exception) -> None:
         text = f"{type(error).__name__}: {error}"
-        permanent = isinstance(error, PermanentFailure)
-        retry_forever = isinstance(error, RetryLater)
-        db.transaction(
-            lambda s: mark_failed(
-                s,
-                table,
-                row.id,
-                text,
-                clock.now(),
-                permanent=permanent,
-                retry_forever=retry_forever,
-            )
-        )
+
+        def unit(session: Session) -> bool:
+            now = self.clock.now()
+            parked = mark_failed(session, self.table, row, error, text, now)
+            if parked:
+                self.on_parked(session, parked)
+            return parked is not None
+
+        is_parked = self.db.transaction(unit)
         # What the shop itself raises needs no traceback.
         expected = isinstance(error, DomainError | PermanentFailure)
         write = log.warning if expected else log.exception
-        write(f"{table.log_prefix}.failed", attempts=row.attempts, error=text, **row.log_fields())
-        return False
-    log.info(
-        f"{table.log_prefix}.{marker.outcome or 'done'}", attempts=row.attempts, **row.log_fields()
-    )
-    return True
+        fields = {"attempts": row.attempts, "error": text, **row.log_fields()}
+        write(f"{self.table.log_prefix}.failed", **fields)
+        if is_parked:
+            log.error(f"{self.table.log_prefix}.parked", **fields)
 
 
-def claim(session: Session, table: type[Row], now: datetime, limit: int) -> Sequence[Row]:
-    """Up to `limit` due rows, oldest first, each leased to the caller and counted as an attempt."""
-    due = (
+def _due(table: type[Row], now: datetime, condition: ColumnElement[bool]) -> Select[Row]:
+    return (
         select(table)
         .where(table.done_at.is_(None), table.parked_at.is_(None), table.due_at <= now)
-        .where(or_(table.leased_until.is_(None), table.leased_until < now))
+        .where(or_(table.leased_until.is_(None), table.leased_until < now), condition)
+    )
+
+
+def claim(
+    session: Session,
+    table: type[Row],
+    now: datetime,
+    limit: int,
+    condition: ColumnElement[bool] | None = None,
+) -> Sequence[Row]:
+    """Up to `limit` due rows, oldest first, each leased to the caller and counted as an attempt."""
+    due = (
+        _due(table, now, true() if condition is None else condition)
         .order_by(table.due_at, table.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -174,50 +251,66 @@ def claim(session: Session, table: type[Row], now: datetime, limit: int) -> Sequ
 
 
 def mark_done(
-    session: Session, table: type[QueuedRow], row_id: int, now: datetime, **columns: str
+    session: Session,
+    table: type[QueuedRow],
+    row_id: int,
+    lease: datetime | None,
+    now: datetime,
+    **columns: str,
 ) -> bool:
-    """Marks the row done; False when it already was.
+    """Marks the row done; False when it already was, or when it is leased to somebody else by now.
 
     `columns` are other columns that are set with it.
     """
     statement = _mark_done_statement(cast(Table, inspect(table).local_table))
-    result = session.execute(statement, {"row": row_id, "now": now, **columns})
-    assert isinstance(result, CursorResult)
-    return result.rowcount == 1
+    values = {"row": row_id, "lease": lease, "now": now, **columns}
+    return cast("CursorResult[Any]", session.execute(statement, values)).rowcount == 1
 
 
 # Built once for each table: it runs for every row that succeeds.
 @cache
 def _mark_done_statement(table: Table) -> Update:
+    is_mine = table.c.leased_until == bindparam("lease")
     return (
         update(table)
-        .where(table.c.id == bindparam("row"), table.c.done_at.is_(None))
+        .where(table.c.id == bindparam("row"), table.c.done_at.is_(None), is_mine)
         .values(done_at=bindparam("now"), leased_until=None, parked_at=None, last_error=None)
     )
 
 
 def mark_failed(
     session: Session,
-    table: type[QueuedRow],
-    row_id: int,
-    error: str,
+    table: type[Row],
+    row: Row,
+    error: Exception,
+    text: str,
     now: datetime,
-    *,
-    permanent: bool = False,
-    retry_forever: bool = False,
-) -> None:
-    """Stores the error, redacted as in logs, and sets the time of the next attempt, if any.
+) -> Row | None:
+    """Stores the text, redacted as in logs, and sets the time of the next attempt.
 
-    A `permanent` failure parks the row at once; with `retry_forever` it is never parked.
+    A `PermanentFailure` parks the row at once, and too many attempts do so unless it is a
+    `RetryLater`; the row if it was parked. A row that somebody else has by now is left alone.
     """
-    row = session.get_one(table, row_id, with_for_update=True)
-    if row.done_at:
-        return
-    row.last_error = redact_text(error)[:_MAX_ERROR_LENGTH]
-    row.leased_until = None
-    row.due_at = now + backoff(row.attempts)
-    if permanent or (row.attempts >= MAX_ATTEMPTS and not retry_forever):
-        row.parked_at = now
+    stored = session.get_one(table, row.id, with_for_update=True)
+    if stored.done_at or stored.leased_until != row.leased_until:
+        return None
+    stored.last_error = redact_text(text)[:_MAX_ERROR_LENGTH]
+    stored.leased_until = None
+    shortest = error.retry_after if isinstance(error, Unavailable) else timedelta()
+    stored.due_at = now + max(backoff(stored.attempts), shortest)
+    too_often = stored.attempts >= MAX_ATTEMPTS and not isinstance(error, RetryLater)
+    if not too_often and not isinstance(error, PermanentFailure):
+        return None
+    stored.parked_at = now
+    return stored
+
+
+def postpone(session: Session, table: type[Row], row: Row, due: datetime) -> None:
+    """Gives a claimed row back that was not tried; it is due at `due`."""
+    stored = session.get_one(table, row.id, with_for_update=True)
+    if stored.done_at is None and stored.leased_until == row.leased_until:
+        stored.leased_until, stored.due_at = None, due
+        stored.attempts -= 1
 
 
 def reopen(session: Session, table: type[QueuedRow], row_id: int, now: datetime) -> None:
@@ -244,15 +337,23 @@ class Backlog:
     unclaimed: timedelta
 
 
-def backlog(session: Session, table: type[QueuedRow], now: datetime) -> Backlog:
-    """The backlog of a table now."""
-    open_rows = table.done_at.is_(None) & table.parked_at.is_(None)
+def backlog(
+    session: Session,
+    table: type[QueuedRow],
+    now: datetime,
+    condition: ColumnElement[bool] | None = None,
+) -> Backlog:
+    """The backlog of a table now, or of those rows that fulfil a condition."""
+    condition = true() if condition is None else condition
+    open_rows = table.done_at.is_(None) & table.parked_at.is_(None) & condition
     free = or_(table.leased_until.is_(None), table.leased_until < now)
     due = session.scalar(select(func.min(table.due_at)).where(open_rows, free))
     count = select(func.count()).select_from(table)
     return Backlog(
         failing=session.scalar(count.where(open_rows, table.last_error.is_not(None))) or 0,
-        parked=session.scalar(count.where(table.done_at.is_(None), table.parked_at.is_not(None)))
+        parked=session.scalar(
+            count.where(table.done_at.is_(None), table.parked_at.is_not(None), condition)
+        )
         or 0,
         unclaimed=max(now - due, timedelta()) if due else timedelta(),
     )

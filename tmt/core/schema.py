@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import inspect, text
+from sqlalchemy.exc import OperationalError
 
-from tmt.core.database import Database
+from tmt.core.database import Database, is_busy
+from tmt.core.errors import Unavailable
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
+# Of all advisory locks in the database, the one of migrations: an arbitrary number.
+_LOCK = 7_238_466_201
+# Seconds.
+_MAX_WAIT, _PAUSE = 600, 0.2
 SCRIPTS = Path(__file__).parent.parent / "migrations"
 
 
 def migrate(db: Database) -> None:
-    """Upgrades the database to the newest schema; creates a missing SQLite file."""
+    """Upgrades the database to the newest schema; creates a missing SQLite file.
+
+    Processes that do so at once do it one after the other, and all but the first find it done.
+    Raises `Unavailable` when another one has not finished after ten minutes.
+    """
     from alembic import command
 
     if db.is_sqlite and db.engine.url.database:
         Path(db.engine.url.database).parent.mkdir(parents=True, exist_ok=True)
-    with db.engine.execution_options(tmt_writes=True).begin() as connection:
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    deadline = time.monotonic() + _MAX_WAIT
+    while True:
+        try:
+            with db.engine.execution_options(tmt_writes=True).begin() as connection:
+                if not db.is_sqlite:
+                    # Held until the transaction ends. On SQLite its write lock does the same.
+                    connection.execute(text(f"SET LOCAL lock_timeout = '{_MAX_WAIT}s'"))
+                    connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+                    connection.execute(text("SET LOCAL lock_timeout = DEFAULT"))
+                config = _config()
+                config.attributes["connection"] = connection
+                return command.upgrade(config, "head")
+        except OperationalError as error:
+            if not is_busy(error):
+                raise
+            if time.monotonic() >= deadline:
+                raise Unavailable("another process is migrating the database") from error
+            time.sleep(_PAUSE)
 
 
 def newest_revision() -> str:

@@ -45,6 +45,12 @@ class StripeUnreachable(GatewayError, Unavailable):
     """No answer, or none that says whether the call took effect. The same call may be repeated."""
 
 
+class StripeNotAsked(StripeUnreachable):
+    """Stripe did not answer a moment ago, so the call was not made."""
+
+    was_tried = False
+
+
 class StripeServerError(StripeUnreachable):
     """Stripe answered with an error of its own and repeats that answer for this key for a day.
 
@@ -62,6 +68,8 @@ class UnreadableAnswer(GatewayError, Unavailable):
 
     The call may have taken effect. Repeating it will not help before somebody has looked at it.
     """
+
+    concerns_all = False
 
 
 class InvalidSignature(DomainError):

@@ -22,8 +22,8 @@ from tmt.gateway.types import StripeEvent
 from tmt.shop import Shop
 
 # `unhandled`: no handler for this type. `ignored`: of the mode whose keys are not in use, or of
-# another account that is connected to ours.
-HANDLED, UNHANDLED, IGNORED = "handled", "unhandled", "ignored"
+# another account that is connected to ours. `discarded`: a person has given it up.
+HANDLED, UNHANDLED, IGNORED, DISCARDED = "handled", "unhandled", "ignored", "discarded"
 _BATCH = 20
 
 # Marks the event as handled. A handler calls it in the transaction of its effect; one without an
@@ -80,8 +80,16 @@ def receive(shop: Shop, event: StripeEvent) -> bool:
     return shop.db.transaction(lambda session: _INSERT.run(session, row))
 
 
-def run_due(shop: Shop, gateway: Gateway, handlers: Mapping[str, Handler]) -> int:
-    """Handles every event that is due, each on its own; how many succeeded."""
+def drain(
+    shop: Shop,
+    gateway: Gateway,
+    handlers: Mapping[str, Handler],
+    on_parked: Callable[[Session, InboxRow], None] = lambda _session, _row: None,
+) -> queued_rows.Drain[InboxRow]:
+    """Handles the events that are due, each on its own.
+
+    It goes on when Stripe does not answer: most events that pay an order need no call.
+    """
 
     def handle(row: InboxRow, mark_done: queued_rows.MarkDone) -> None:
         handler = handlers.get(row.type)
@@ -94,7 +102,14 @@ def run_due(shop: Shop, gateway: Gateway, handlers: Mapping[str, Handler]) -> in
             mark_done.outcome = HANDLED
             handler(shop, gateway, event, mark_done)
 
-    return queued_rows.run_due(shop.db, shop.clock, InboxRow, handle, _BATCH)
+    return queued_rows.Drain(
+        shop.db, shop.clock, InboxRow, handle, batch_size=_BATCH, on_parked=on_parked
+    )
+
+
+def run_due(shop: Shop, gateway: Gateway, handlers: Mapping[str, Handler]) -> int:
+    """Handles every event that is due, in this process alone; how many succeeded."""
+    return drain(shop, gateway, handlers).run()
 
 
 def find(session: Session, event_id: str) -> InboxRow:
@@ -111,6 +126,18 @@ def newest(session: Session, limit: int, only_open: bool) -> Sequence[InboxRow]:
     if only_open:
         query = query.where(InboxRow.done_at.is_(None))
     return session.scalars(query).all()
+
+
+def discard(shop: Shop, event_id: str) -> None:
+    """Gives an event up that failed, so that it is never tried again; raises `NotFound`."""
+
+    def unit(session: Session) -> None:
+        row = find(session, event_id)
+        if row.done_at or not row.last_error:
+            raise NotFound(f"the event '{event_id[:80]}' did not fail")
+        row.done_at, row.leased_until, row.outcome = shop.clock.now(), None, DISCARDED
+
+    shop.db.transaction(unit)
 
 
 def replay(shop: Shop, event_id: str) -> None:

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from copy import copy
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ import structlog
 from tmt.config import Settings
 from tmt.core import failpoints
 from tmt.core.database import transaction_is_open
+from tmt.core.job_runs import Run
 from tmt.gateway import parsing, types
 from tmt.gateway.account import Account
 from tmt.gateway.call_slots import CallSlots
@@ -26,6 +28,7 @@ from tmt.gateway.errors import (
     InvalidSignature,
     InvalidState,
     PermissionDenied,
+    StripeNotAsked,
     StripeNotFound,
     StripeServerError,
     StripeUnreachable,
@@ -77,6 +80,7 @@ class Gateway:
         """
         stripe.enable_telemetry = False
         self._slots = CallSlots(most_waiting) if most_waiting else None
+        self._run: Run | None = None
         self._secrets = settings.stripe_webhook_secrets
         self._observe = observe
         base = {"api": settings.stripe_api_base} if settings.stripe_api_base else {}
@@ -87,6 +91,17 @@ class Gateway:
             max_network_retries=settings.stripe_retries,
             http_client=stripe.RequestsClient(timeout=(_CONNECT_TIMEOUT, settings.stripe_timeout)),
         )
+
+    def for_run(self, run: Run, patience: int = 1) -> Gateway:
+        """The same account for one run of a job.
+
+        After `patience` calls in a row without an answer, or while the job rests, no call is made:
+        `StripeNotAsked`. One is not enough where the same item would be the first of every run.
+        """
+        run.patience = patience
+        gateway = copy(self)
+        gateway._run = run
+        return gateway
 
     @property
     def account(self) -> Account:
@@ -248,7 +263,11 @@ class Gateway:
 
     def _call(self, operation: str, call: Callable[[], Any], parse: Callable[[Any], T]) -> T:
         """Makes the call and reads its answer; logs it in one line, turns errors into ours."""
-        assert not transaction_is_open(), f"{operation} was called inside a transaction"
+        if transaction_is_open():
+            raise RuntimeError(f"{operation} was called inside a transaction")
+        run = self._run
+        if run and (run.is_resting or run.has_no_answer):
+            raise StripeNotAsked(f"{operation}: Stripe did not answer a moment ago")
         started = time.perf_counter()
         try:
             with self._slots.slot() if self._slots else nullcontext():
@@ -265,6 +284,8 @@ class Gateway:
             unreadable = UnreadableAnswer(f"{operation}: {error}")
             raise self._failed(operation, started, unreadable) from error
         self._observe(operation, None)
+        if run:
+            run.answered()
         _log_call(operation, started, "ok", _request_id(result), None, result)
         return parsed
 
@@ -276,6 +297,8 @@ class Gateway:
         error: stripe.StripeError | None = None,
     ) -> GatewayError:
         """Logs the failed call; the error to raise."""
+        if self._run and isinstance(failure, StripeUnreachable) and failure.concerns_all:
+            self._run.unanswered(failure)
         self._observe(operation, failure)
         request = (error.request_id, error.code) if error else (None, None)
         _log_call(operation, started, failure.name, *request)

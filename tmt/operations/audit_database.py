@@ -336,6 +336,8 @@ def confirmation_breaches(session: Session) -> Iterator[Breach]:
     prefix = "confirmation-"
     missing = select(Order.id, Order.code).where(
         Order.status == OrderStatus.PAID,
+        # Where the personal data were erased, the row of the mail may be gone too.
+        Order.email != "",
         ~exists().where(OutboxRow.key == literal(prefix) + Order.token),
     )
     for order_id, code in session.execute(missing):

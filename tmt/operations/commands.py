@@ -192,6 +192,29 @@ def outbox_list(limit: int, only_open: bool) -> None:
         click.echo("no rows")
 
 
+@inbox_commands.command("discard")
+@click.argument("event_ids", nargs=-1, required=True)
+def inbox_discard(event_ids: tuple[str, ...]) -> None:
+    """Gives events up that could not be handled."""
+    for event_id in event_ids:
+        try:
+            inbox.discard(web.shop(), event_id)
+        except DomainError as error:
+            raise click.ClickException(str(error)) from None
+
+
+@outbox_commands.command("discard")
+@click.argument("row_ids", nargs=-1, required=True, type=int)
+def outbox_discard(row_ids: tuple[int, ...]) -> None:
+    """Gives rows up that failed, such as a mail to an address that does not exist."""
+    shop = web.shop()
+    for row_id in row_ids:
+        try:
+            outbox.discard(shop.db, shop.clock, row_id)
+        except DomainError as error:
+            raise click.ClickException(str(error)) from None
+
+
 @outbox_commands.command("retry")
 @click.argument("row_ids", nargs=-1, required=True, type=int)
 def outbox_retry(row_ids: tuple[int, ...]) -> None:

@@ -13,7 +13,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tmt.checkout.models import Order
 from tmt.config import Settings
-from tmt.core import queued_rows
 from tmt.core.addresses import is_local
 from tmt.core.limits import Limits
 from tmt.core.mail_transport import MailUnavailable, Transport
@@ -179,20 +178,21 @@ def _jobs(shop: Shop) -> Finding:
         return red("never ran", start)
     if shop.clock.now() - last > _MAX_HEARTBEAT_AGE:
         return red(f"no sign of life since {last:%Y-%m-%d %H:%M} UTC", start)
+    if silent := health.silent_workers(shop):
+        names = ", ".join(f"{w.name} since {w.seen_at:%Y-%m-%d %H:%M} UTC" for w in silent)
+        to_do = "Start it again if it is missed; it is forgotten after a day."
+        return yellow(f"running, but no sign of life of {names}", to_do)
     return green("running")
 
 
 def _queue(shop: Shop, name: str) -> Finding:
-    with shop.db.reading() as session:
-        backlog = queued_rows.backlog(session, health.QUEUES[name], shop.clock.now())
     look = f"Look at flask {name} list --open."
-    if backlog.parked:
-        return red(f"{backlog.parked} rows failed too often and were given up", look)
-    if backlog.unclaimed > health.STALE_AFTER:
-        return red(f"the oldest row has waited {backlog.unclaimed}", "Start flask jobs.")
-    if backlog.failing:
-        return yellow(f"{backlog.failing} rows fail and will be retried", look)
-    return green("nothing is waiting")
+    stop, problem = health.queue_status(shop, name)
+    if stop != "ok":
+        return red(stop, "Start flask jobs.")
+    if "wait for a person" in problem:
+        return red(problem, look)
+    return yellow(problem, look) if problem else green("nothing is waiting")
 
 
 def _refusals(shop: Shop) -> Finding:

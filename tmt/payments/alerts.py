@@ -16,6 +16,8 @@ from tmt.core import outbox
 from tmt.core.database import InsertIfAbsent
 from tmt.core.errors import NotFound
 from tmt.core.mailer import Mailer
+from tmt.core.outbox import OutboxRow
+from tmt.gateway.inbox import InboxRow
 from tmt.payments.models import OperatorAlert
 from tmt.shop import Shop
 
@@ -115,6 +117,10 @@ KINDS: dict[str, tuple[str, str]] = {
         "An answer of Stripe's could not be read.",
         "Update the shop, and look at Stripe's dashboard for what may be missing here.",
     ),
+    "work_given_up": (
+        "An email, a refund or an event of Stripe's can never succeed, or failed for two weeks.",
+        "Mend what flask outbox list --open or flask inbox list --open names, and retry.",
+    ),
     "unknown_status": (
         "Stripe reports a status that this version of the shop does not know.",
         "Look at the payment in Stripe's dashboard, and update the shop.",
@@ -135,18 +141,55 @@ def raise_alert(
 
     `order` is None when it is about the shop as a whole.
     """
-    assert kind in KINDS, kind
+    if _store(session, kind, key, order, now, details):
+        alert_key = _alert_key(kind, key)
+        outbox_key = f"operator_alert-{alert_key}"[:120]
+        outbox.put(session, "operator_alert", outbox_key, {"key": alert_key}, now)
+
+
+def raise_parked(shop: Shop, session: Session, row: OutboxRow | InboxRow) -> None:
+    """The alert about a row that is not tried again, once a day for each kind of work.
+
+    That an alert could not be mailed is in the list of alerts and in the log alone.
+    """
+    now = shop.clock.now()
+    work = row.kind if isinstance(row, OutboxRow) else row.type
+    order_id = row.payload.get("order") if isinstance(row, OutboxRow) else None
+    order = session.get(Order, order_id) if order_id else None
+    details = {"work": work, "first_row": row.id, "error": row.last_error}
+    key = f"{row.log_prefix}-{work}-{now:%Y-%m-%d}"
+    if work == "operator_alert":
+        _store(session, "work_given_up", key, None, now, details)
+    else:
+        raise_alert(session, "work_given_up", key, order, now, **details)
+
+
+def _store(
+    session: Session,
+    kind: str,
+    key: str,
+    order: Order | None,
+    now: datetime,
+    details: dict[str, Any],
+) -> bool:
+    """Stores the alert; whether it is new."""
+    if kind not in KINDS:
+        raise ValueError(f"no kind of alert: {kind}")
     row = {
-        "key": f"{kind}-{key}"[:120],
+        "key": _alert_key(kind, key),
         "kind": kind,
         "order_id": order.id if order else None,
         "details": details,
         "created_at": now,
     }
-    if _INSERT.run(session, row):
-        outbox_key = f"operator_alert-{row['key']}"[:120]
-        outbox.put(session, "operator_alert", outbox_key, {"key": row["key"]}, now)
+    is_new = _INSERT.run(session, row)
+    if is_new:
         log.warning(f"alert.{kind}", order=order.code if order else None, **details)
+    return is_new
+
+
+def _alert_key(kind: str, key: str) -> str:
+    return f"{kind}-{key}"[:120]
 
 
 def open_alerts(session: Session) -> Sequence[OperatorAlert]:

@@ -8,6 +8,7 @@ An order that has not stored a PaymentIntent ends without a call to Stripe.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -30,8 +31,6 @@ from tmt.shop import Shop
 
 log = structlog.get_logger(__name__)
 
-# After so many orders without an answer, Stripe is down and the next run is the next try.
-_MAX_UNREACHABLE = 3
 _MAX_SLIPS = 500
 # While a payment is in one of these, its order waits for a bank, or is about to end anyway.
 _NOT_THE_BUYERS = (
@@ -41,23 +40,35 @@ _NOT_THE_BUYERS = (
 )
 
 
-def end_overdue_holds(shop: Shop, gateway: Gateway) -> None:
-    """Ends every hold whose time is up, each on its own; for the jobs, every minute."""
+def has_overdue_holds(shop: Shop) -> bool:
+    """Whether the time of any hold or slip is up."""
     now, livemode = shop.clock.now(), shop.settings.livemode
     with shop.db.reading() as session:
-        held = overdue(session, now, livemode)
-        orders = [*held, *_overdue_slips(session, now, livemode)]
+        is_overdue = bool(overdue(session, now, livemode, limit=1))
+        return is_overdue or bool(_overdue_slips(session, now, livemode, limit=1))
+
+
+def end_overdue_holds(shop: Shop, gateway: Gateway) -> None:
+    """Ends every hold whose time is up, each on its own; for the jobs, every minute.
+
+    With a gateway that asks Stripe no more once it has not answered, the other holds still end that
+    need no call.
+    """
+    now, livemode = shop.clock.now(), shop.settings.livemode
+    with shop.db.reading() as session:
+        orders = [*overdue(session, now, livemode), *_overdue_slips(session, now, livemode)]
+    # Those that Stripe is silent about must not keep the same others each time.
+    random.shuffle(orders)
     unreachable = 0
     for order_id in orders:
         try:
             end_hold(shop, gateway, order_id, Trigger.EXPIRY)
         except StripeUnreachable:
             unreachable += 1
-            if unreachable == _MAX_UNREACHABLE:
-                log.warning("holds.stripe_unreachable", overdue=len(orders))
-                return
         except Exception as error:  # noqa: BLE001 - one bad order must not stop the others
             log.warning("hold.end_failed", order_id=order_id, error=type(error).__name__)
+    if unreachable:
+        log.warning("holds.stripe_unreachable", overdue=unreachable)
 
 
 def end_hold(shop: Shop, gateway: Gateway, order_id: int, trigger: Trigger) -> None:
@@ -92,7 +103,9 @@ def _must_wait(intent: PaymentIntent, trigger: Trigger, now: datetime) -> bool:
     return intent.action_place == ActionPlace.UNKNOWN or (deadline is not None and now < deadline)
 
 
-def _overdue_slips(session: Session, now: datetime, livemode: bool) -> Sequence[int]:
+def _overdue_slips(
+    session: Session, now: datetime, livemode: bool, limit: int = _MAX_SLIPS
+) -> Sequence[int]:
     """The ids of orders that waited for the buyer elsewhere until now, oldest first."""
     query = (
         select(Order.id)
@@ -104,7 +117,7 @@ def _overdue_slips(session: Session, now: datetime, livemode: bool) -> Sequence[
             Payment.status.not_in(_NOT_THE_BUYERS),
         )
     )
-    return session.scalars(query.order_by(Order.expires_at).limit(_MAX_SLIPS)).all()
+    return session.scalars(query.order_by(Order.expires_at).limit(limit)).all()
 
 
 def _end_without_stripe(

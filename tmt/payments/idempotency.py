@@ -56,8 +56,7 @@ def create_idempotently(
     `row` stands for the call, as it was read; `look_up` finds what an earlier call created.
     Raises `GatewayError`; calling it again is safe.
     """
-    key = row.idempotency_key
-    assert key, "the shop makes no call for this row"
+    key = _key_of(row)
     key_expired = shop.clock.now() - row.key_created_at >= _KEY_LIFETIME
     if key_expired or row.key_exhausted or row.params_hash != hash_params(params):
         existing = look_up()
@@ -81,8 +80,13 @@ def _replace_key(
         for name, value in new_call(prefix, params, shop.clock.now()).items():
             setattr(current, name, value)
         log.warning("idempotency.key_replaced", table=row.__tablename__, row=row.id)
-    assert current.idempotency_key
-    return current.idempotency_key
+    return _key_of(current)
+
+
+def _key_of(row: Payment | Refund) -> str:
+    if row.idempotency_key is None:
+        raise ValueError(f"row {row.id} of {row.__tablename__} stands for no call of the shop's")
+    return row.idempotency_key
 
 
 def _mark_exhausted(session: Session, row: Payment | Refund, key: str) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from tmt.checkout.models import Order, OrderStatus
 from tmt.checkout.states import Trigger, lock_order
 from tmt.core import outbox
-from tmt.core.errors import DomainError, NotFound, RetryLater
+from tmt.core.errors import DomainError, NotFound, PermanentFailure, RetryLater
 from tmt.core.money import format_code
 from tmt.gateway.errors import (
     AuthenticationFailed,
@@ -213,7 +213,8 @@ def send_refund(shop: Shop, gateway: Gateway, _key: str, payload: dict[str, Any]
         return
     if disputed:
         raise WaitsForDispute(f"refund {refund.id} waits: {payment_intent} is disputed")
-    assert payment_intent, "money was received without a PaymentIntent"
+    if payment_intent is None:
+        raise PermanentFailure(f"refund {refund.id}: money was received without a PaymentIntent")
 
     def create(key: str) -> StripeRefund:
         return gateway.create_refund(
@@ -273,7 +274,8 @@ def _mark_failed(
 ) -> None:
     """Stripe will not create this refund: it returns nothing, and a person must know."""
     locked = lock_payment(session, payment_intent)
-    assert locked
+    if locked is None:
+        raise NotFound(f"no payment {payment_intent}")
     order, payment = locked
     refund = session.get_one(Refund, refund_id, with_for_update=True, populate_existing=True)
     if refund.status != RefundStatus.REQUESTED:

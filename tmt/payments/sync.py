@@ -307,7 +307,8 @@ def _slip(context: SyncContext, slip: NextAction, new_attempt: bool) -> Outcome:
     if not order.status.holds_stock:
         return Outcome.UNCHANGED
     deadline = waits_until(context.intent)
-    assert deadline is not None
+    if deadline is None:
+        raise ValueError(f"{slip.type} of {context.intent.id} waits for nothing")
     is_new = order.status == OrderStatus.HELD or new_attempt
     payment.slip_type, payment.slip_url = slip.type, slip.url
     payment.slip_expires_at = slip_expiry(slip)

@@ -179,7 +179,8 @@ def status(token: str) -> ResponseReturnValue:
     order = _find(shop, token)
     overdue = order.status == OrderStatus.HELD and order.expires_at <= shop.clock.now()
     if overdue:
-        shop.jobs.trigger("holds")
+        # Once for this end of the hold, however often the page asks.
+        shop.jobs.trigger("holds", reason=f"{order.code} {order.expires_at.isoformat()}")
     return {
         "status": order.status,
         "overdue": overdue,
