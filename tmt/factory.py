@@ -15,6 +15,7 @@ from tmt import cli, web
 from tmt.api import views as api
 from tmt.api.idempotency_keys import purge_expired_keys
 from tmt.catalog.views import catalog
+from tmt.checkout.buyer_limits import purge_order_keys
 from tmt.checkout.views import checkout
 from tmt.config import Settings, load_settings, renamed_settings
 from tmt.core import log, metrics, outbox
@@ -36,6 +37,7 @@ from tmt.gateway.views import webhook
 from tmt.operations import health
 from tmt.operations.reconcile import reconcile
 from tmt.payments import alerts, card_testing, mails, webhook_handlers
+from tmt.payments.confirm_email import send_confirm_email
 from tmt.payments.expiry import end_overdue_holds
 from tmt.payments.refunds import send_refund
 from tmt.payments.views import payments
@@ -105,6 +107,7 @@ def _jobs(shop: Shop, gateway: Gateway, transport: Transport) -> dict[str, Job]:
     mailer = Mailer(transport, shop.settings.base_url, shop.settings.shop_name)
     outbox_handlers: dict[str, outbox.Handler] = {
         "confirmation": partial(send_confirmation, shop, mailer),
+        "confirm_email": partial(send_confirm_email, shop, mailer),
         "find_orders": partial(send_found_orders, shop, mailer),
         "refunded_late": partial(mails.send_refunded_late, shop, mailer),
         "refunded": partial(mails.send_refunded, shop, mailer),
@@ -119,10 +122,17 @@ def _jobs(shop: Shop, gateway: Gateway, transport: Transport) -> dict[str, Job]:
         "inbox": partial(inbox.run_due, shop, gateway, webhook_handlers.HANDLERS),
         "outbox": partial(outbox.run_due, shop.db, shop.clock, outbox_handlers),
         "holds": partial(end_overdue_holds, shop, gateway),
-        "purge": partial(purge_expired_keys, shop),
+        "purge": partial(_purge, shop),
         "decline_check": partial(card_testing.check_decline_rate, shop),
         "heartbeat": partial(health.record_heartbeat, shop),
     }
+
+
+def _purge(shop: Shop) -> None:
+    """Deletes what only limits and repetitions needed, once they no longer do."""
+    purge_expired_keys(shop)
+    card_testing.purge_declines(shop)
+    purge_order_keys(shop)
 
 
 def _mail_transport(settings: Settings) -> Transport:

@@ -137,6 +137,12 @@ def _whole_number(least: int, most: int) -> PlainValidator:
     return PlainValidator(validate)
 
 
+def _yes_or_no(value: Any) -> bool:
+    if _written(value) not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return _written(value) == "true"
+
+
 def _slug(value: str, info: ValidationInfo) -> str:
     if not _SLUG.fullmatch(value):
         raise ValueError("must be small letters a-z, digits and single hyphens, as 'noche-de-luna'")
@@ -266,6 +272,8 @@ class EventData(_Row):
     city: Annotated[str, _text(120)]
     currency: Annotated[str, PlainValidator(_currency)]
     max_per_order: Annotated[int, _whole_number(1, 50)]
+    max_per_buyer: Annotated[int, _whole_number(1, 1000)] | None = None
+    confirm_email: Annotated[bool, PlainValidator(_yes_or_no)] = False
     capacity: Capacity | None = None
     sale_starts_at: Moment | None = None
     sale_ends_at: SaleEnd = None

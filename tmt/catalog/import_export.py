@@ -183,7 +183,11 @@ def _row(data: EventData) -> dict[str, Any]:
         return value.replace("\r\n", "\n") if isinstance(value, str) else value
 
     def fields(row: EventData | TicketTypeData) -> dict[str, Any]:
-        return {name: written(name, value) for name, value in row if value not in (None, "")}
+        return {
+            name: written(name, value)
+            for name, value in row
+            if value not in (None, "") and value is not False
+        }
 
     return fields(data)
 

@@ -8,6 +8,7 @@ import idna
 from email_validator import validate_email
 
 _MAX_LENGTH = 254
+_GMAIL = ("gmail.com", "googlemail.com")
 
 
 def parse_email(text: str) -> str:
@@ -36,6 +37,19 @@ def email_key(email: str) -> str:
     except ValueError:
         domain = domain.lower()
     return f"{local_part.lower()}@{domain}"[:_MAX_LENGTH]
+
+
+def buyer_email(email: str) -> str:
+    """What counts as one buyer's addresses: also without what follows a plus sign.
+
+    At Gmail dots make no other address either. Only for counting: elsewhere a plus sign may well
+    be another person's, so that nobody may be sent what belongs to such an address.
+    """
+    local_part, _, domain = email_key(email).rpartition("@")
+    local_part = local_part.partition("+")[0] or local_part
+    if domain in _GMAIL:
+        local_part, domain = local_part.replace(".", ""), "gmail.com"
+    return f"{local_part}@{domain}"
 
 
 def _ascii_domain(domain: str) -> str:

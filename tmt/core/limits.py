@@ -51,16 +51,18 @@ class Limits:
         except self._storage_errors:
             return False
 
-    def hit(self, limit: str, action: str, client: str) -> None:
+    def hit(self, limit: str, action: str, client: str, *, times: int = 1) -> None:
         """Counts one `action` of a client; raises `RateLimited` beyond the limit ("20 per hour").
 
         Several limits are separated by semicolons ("5 per minute; 20 per hour") and all apply.
+        With `times` the client may do so many times as much.
         Counters that are unavailable are logged and limit nobody.
         """
         # The counters outlive a request, so addresses are hashed in them.
         client = hashlib.blake2b(client.encode(), digest_size=16).hexdigest()
         try:
-            for item in parse_many(limit):
+            for written in parse_many(limit):
+                item = type(written)(written.amount * times, written.multiples)
                 if not self._limiter.hit(item, action, client):
                     reset = self._limiter.get_window_stats(item, action, client).reset_time
                     wait = max(1, round(reset - time.time()))

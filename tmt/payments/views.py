@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask import Blueprint, flash, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 from sqlalchemy import select
@@ -13,18 +13,23 @@ from sqlalchemy.orm import Session
 from tmt import web
 from tmt.catalog import listing
 from tmt.catalog.stock import SoldOut
+from tmt.checkout.buyer_limits import BuyerLimit, Origin, TooManyUnpaid
 from tmt.checkout.forms import checkout_form
 from tmt.checkout.holds import extensions_left
 from tmt.checkout.models import Order, OrderStatus, OrderTransition
 from tmt.checkout.orders import (
     NotOnSale,
     PriceChanged,
-    find_by_checkout_token,
     find_order,
     return_url,
 )
 from tmt.checkout.states import Trigger
-from tmt.checkout.views import reject_checkout, remember_checkout
+from tmt.checkout.views import (
+    find_own_order,
+    reject_checkout,
+    remember_checkout,
+    remembered_checkout,
+)
 from tmt.core import log, metrics
 from tmt.core.email_address import email_key
 from tmt.core.i18n import current_locale
@@ -32,12 +37,13 @@ from tmt.core.i18n import gettext as _
 from tmt.core.money import AmountOutOfRange
 from tmt.gateway.errors import GatewayError
 from tmt.gateway.types import DisputeStatus, PaymentIntent, PaymentIntentStatus, RefundStatus
+from tmt.payments import confirm_email as confirm_emails
 from tmt.payments.balances import get_disputes, get_refunds
 from tmt.payments.card_testing import ended_by_declines
 from tmt.payments.expiry import end_hold
 from tmt.payments.intents import current_intent, excluded_payment_methods
 from tmt.payments.models import Refund
-from tmt.payments.purchase import purchase
+from tmt.payments.purchase import CheckoutTokenUsed, purchase
 from tmt.shop import Shop
 from tmt.tickets import qr
 from tmt.tickets.issue import get_tickets
@@ -46,33 +52,50 @@ from tmt.tickets.models import Ticket, TicketStatus
 
 payments = Blueprint("payments", __name__)
 
+# After these the form is shown again, with what was typed and what is wrong.
+_REJECTIONS = (
+    SoldOut,
+    NotOnSale,
+    PriceChanged,
+    AmountOutOfRange,
+    BuyerLimit,
+    TooManyUnpaid,
+    CheckoutTokenUsed,
+)
+
 
 @payments.post("/events/<slug>/orders")
 def place(slug: str) -> ResponseReturnValue:
     shop = web.shop()
     with shop.db.reading() as session:
         event = listing.find_event(session, slug)
-        existing = find_by_checkout_token(session, request.form.get("checkout_token", ""))
-    if existing:
-        return _to_placed_order(existing)
+        tokens = (request.form.get("checkout_token", ""), remembered_checkout(slug))
+        earlier = [find_own_order(session, shop, token) for token in tokens]
+    for existing, is_same_form in zip(earlier, (True, False), strict=True):
+        # Another tab of this browser leads to the order that waits for its payment.
+        if existing and (is_same_form or existing.status == OrderStatus.HELD):
+            return _to_placed_order(existing)
     offers = listing.offers(event, shop.clock.now(), few=shop.settings.few_left)
     form = checkout_form(offers, event.max_per_order, request.form)
     if not form.validate():
         return reject_checkout(shop, event, form)
     checkout = form.to_request()
     settings, hit = shop.settings, web.limits().hit
-    hit(settings.orders_per_address, "orders-address", web.client_address())
     hit(settings.orders_per_session, "orders-session", web.session_name())
     hit(settings.orders_per_email, "orders-email", email_key(checkout.email))
     hit(settings.orders_overall, "orders", "all")
     try:
-        order = purchase(shop, slug, checkout, current_locale())
-    except (SoldOut, NotOnSale, PriceChanged, AmountOutOfRange) as error:
+        order = purchase(shop, slug, checkout, current_locale(), _origin())
+    except _REJECTIONS as error:
         metrics.orders.labels(error.name).inc()
         form.problem = _problem_text(error)
         with shop.db.reading() as session:
             event = listing.find_event(session, slug)
-        return reject_checkout(shop, event, form)
+        rejected = make_response(reject_checkout(shop, event, form))
+        if isinstance(error, TooManyUnpaid):
+            rejected.status_code = 429
+            rejected.headers["Retry-After"] = str(error.retry_after)
+        return rejected
     metrics.orders.labels("placed").inc()
     shop.jobs.trigger("outbox")
     return _to_placed_order(order)
@@ -166,6 +189,21 @@ def cancel(token: str) -> ResponseReturnValue:
     return _to_order(token)
 
 
+@payments.route("/orders/<token>/confirm/<key>", methods=["GET", "POST"])
+def confirm_email(token: str, key: str) -> ResponseReturnValue:
+    """The link in a mail. Opening it shows a button: programs that check mails open links too."""
+    shop = web.shop()
+    with shop.db.reading() as session:
+        order = confirm_emails.find_to_confirm(session, shop, token, key)
+    log.bind(order=order.code)
+    if order.status != OrderStatus.HELD:
+        return _to_order(token)
+    if request.method == "GET":
+        return render_template("orders/confirm_email.html", order=order, key=key)
+    confirm_emails.confirm(shop, order)
+    return _to_order(token)
+
+
 def order_context(session: Session, order: Order) -> dict[str, Any]:
     """What the order's page shows of its tickets, its refunds and its disputes."""
     tickets = get_tickets(session, order.id)
@@ -228,6 +266,18 @@ def _problem_text(error: Exception) -> str:
             "Sorry, there are not that many tickets left."
             " Please check what is available and choose again."
         )
+    if isinstance(error, TooManyUnpaid):
+        return _(
+            "Many tickets are reserved from your network at the moment. Please try again in a"
+            " minute, with no more than two tickets."
+        )
+    if isinstance(error, BuyerLimit):
+        return _(
+            "One person can have only so many tickets for this event, with those of earlier"
+            " orders. Please choose fewer."
+        )
+    if isinstance(error, CheckoutTokenUsed):
+        return _("This page has expired. Please choose your tickets again.")
     if isinstance(error, PriceChanged):
         return _("A price changed while this page was open. Please check it and try again.")
     if isinstance(error, AmountOutOfRange):
@@ -237,9 +287,8 @@ def _problem_text(error: Exception) -> str:
 
 def _limit_stripe_calls(shop: Shop, order: Order) -> None:
     """Limits pages that call Stripe; raises `RateLimited`."""
-    hit = web.limits().hit
-    hit(shop.settings.confirms_per_address, "confirms-address", web.client_address())
-    hit(shop.settings.confirms_per_order, "confirms-order", order.code)
+    web.limit_client(shop.settings.confirms_per_address, "confirms-address")
+    web.limits().hit(shop.settings.confirms_per_order, "confirms-order", order.code)
 
 
 def _find(shop: Shop, token: str) -> Order:
@@ -253,9 +302,14 @@ def _to_order(token: str) -> ResponseReturnValue:
     return redirect(url_for("payments.order", token=token), 303)
 
 
+def _origin() -> Origin:
+    return Origin(web.client_address(), web.client_network(), web.session_name())
+
+
 def _to_placed_order(order: Order) -> ResponseReturnValue:
     remember_checkout(order.event.slug, order.checkout_token)
-    page = "payments.pay" if order.status == OrderStatus.HELD else "payments.order"
+    is_to_pay = order.status == OrderStatus.HELD and order.total
+    page = "payments.pay" if is_to_pay else "payments.order"
     return redirect(url_for(page, token=order.token), 303)
 
 

@@ -7,7 +7,11 @@ from tmt.core.errors import DomainError
 from tmt.gateway.inbox import Handler, MarkHandled
 from tmt.gateway.stripe_api import Gateway
 from tmt.gateway.types import API_VERSION, PaymentIntent, PaymentIntentStatus, StripeEvent
-from tmt.payments.card_testing import FAILED_EVENT, end_after_declines
+from tmt.payments.card_testing import (
+    FAILED_EVENT,
+    cancel_after_declines,
+    end_after_declines,
+)
 from tmt.payments.disputes import record_dispute
 from tmt.payments.refunds import record_refund
 from tmt.payments.sync import expects_intent, is_known_intent, sync_payment_intent
@@ -23,6 +27,8 @@ def payment_intent_changed(
 ) -> None:
     """Syncs the event's PaymentIntent; those of other systems on the account are left alone."""
     if not _is_stored(shop, event):
+        if event.type == FAILED_EVENT:
+            cancel_after_declines(shop, gateway, event.object_id)
         return
     intent = _final_intent(event) or gateway.retrieve_payment_intent(event.object_id)
     if event.type == FAILED_EVENT:
