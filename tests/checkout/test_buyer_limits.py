@@ -16,10 +16,12 @@ from tmt.checkout.buyer_limits import BuyerLimit, Origin, TooManyUnpaid
 from tmt.checkout.forms import CheckoutRequest
 from tmt.checkout.holds import NoMoreTime, extend
 from tmt.checkout.models import Order, OrderKey
+from tmt.checkout.states import Trigger, lock_order
 from tmt.core.email_address import buyer_email
 from tmt.core.errors import RateLimited
 from tmt.core.ids import new_token
 from tmt.payments.purchase import purchase
+from tmt.payments.sync import fulfill
 
 pytestmark = pytest.mark.usefixtures("sound")
 REFUSED = (BuyerLimit, TooManyUnpaid, RateLimited)
@@ -74,6 +76,12 @@ def pay(front, order):
     buyer = front.buyer()
     front.confirm(buyer.open_pay_page(order))
     buyer.get(f"/orders/{order.token}/return")
+
+
+def fulfil_all(orders, session):
+    """Makes the orders paid as a payment does, without going to Stripe for each."""
+    for order in orders:
+        fulfill(session, lock_order(session, order.id), Trigger.WEBHOOK, order.created_at)
 
 
 def test_aliases_are_one_buyer():
@@ -139,8 +147,7 @@ class TestCrowd:
         bought = 0
         for _wave in range(6):
             orders = [order for order in (buy(shopfront, 2) for _ in range(30)) if order]
-            for order in orders:
-                pay(shopfront, order)
+            shopfront.shop.db.transaction(partial(fulfil_all, orders))
             bought += len(orders)
         assert bought > 110
         assert shopfront.stock() == (0, 2 * bought)
