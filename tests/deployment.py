@@ -16,9 +16,11 @@ WORKER_CLASS, WORKERS, THREADS = "tmt.buffering_worker.BufferingWorker", 2, 4
 _LIMITS = """
     ORDERS_PER_ADDRESS ORDERS_PER_EMAIL ORDERS_PER_SESSION ORDERS_IN_ALL
     CONFIRMS_PER_ADDRESS CONFIRMS_PER_ORDER FINDS_PER_ADDRESS API_PER_ADDRESS
+    API_CREATES_IN_ALL
 """
 # The settings of a shop that never tells anybody to slow down.
 UNLIMITED = {f"TMT_{name}": "1000000 per minute" for name in _LIMITS.split()}
+UNLIMITED["TMT_UNPAID_PER_ADDRESS"] = "0"
 
 
 @dataclass

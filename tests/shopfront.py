@@ -39,7 +39,7 @@ PUBLISHABLE_KEY = "pk_test_shoptests000000000001"
 SIGNING_SECRET = "whsec_shoptests"
 _LIMITS = """
     orders_per_address orders_per_email orders_per_session confirms_per_address
-    confirms_per_order finds_per_address api_per_address
+    confirms_per_order api_creates_overall finds_per_address api_per_address
 """.split()
 F = TypeVar("F", bound="Shopfront")
 
@@ -238,6 +238,7 @@ def overrides(database_url: str, folder: Path, **settings: Any) -> dict[str, Any
         "stripe_webhook_secrets": (SIGNING_SECRET,),
         "log_level": "WARNING",
         **dict.fromkeys(_LIMITS, "10000 per minute"),
+        "unpaid_per_address": 0,
         **settings,
     }
 

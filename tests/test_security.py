@@ -27,7 +27,7 @@ PUBLIC = {
 BY_TOKEN = {
     "payments.order", "payments.pay", "payments.return_from_stripe", "payments.status",
     "payments.cancel",
-    "checkout.extend", "tickets.pdf", "tickets.calendar", "tickets.mail",
+    "payments.confirm_email", "checkout.extend", "tickets.pdf", "tickets.calendar", "tickets.mail",
 }  # fmt: skip
 
 

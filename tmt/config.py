@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -26,6 +26,7 @@ from pydantic_settings import (
 )
 
 from tmt.core.addresses import host_name, is_local
+from tmt.core.money import InvalidAmount, UnknownCurrency, parse_amount
 
 Mode = Literal["sandbox", "test", "live"]
 
@@ -83,6 +84,7 @@ class Settings(BaseSettings):
     orders_per_address: str = Field(
         "40 per 10 minutes; 100 per hour", alias="TMT_ORDERS_PER_ADDRESS"
     )
+    unpaid_per_address: int = Field(40, alias="TMT_UNPAID_PER_ADDRESS", ge=0, le=100_000)
     orders_per_session: str = Field("10 per 10 minutes", alias="TMT_ORDERS_PER_SESSION")
     orders_per_email: str = Field("10 per 10 minutes", alias="TMT_ORDERS_PER_EMAIL")
     orders_overall: str = Field("30000 per 10 minutes", alias="TMT_ORDERS_IN_ALL")
@@ -104,7 +106,11 @@ class Settings(BaseSettings):
         ge=1,
     )
     finds_per_address: str = Field("10 per 10 minutes", alias="TMT_FINDS_PER_ADDRESS")
+    api: Literal["on", "off"] = Field("on", alias="TMT_API")
+    api_token: str = Field("", alias="TMT_API_TOKEN", repr=False)
     api_per_address: str = Field("60 per minute", alias="TMT_API_PER_ADDRESS")
+    api_creates_overall: str = Field("1000 per 10 minutes", alias="TMT_API_CREATES_IN_ALL")
+    api_floor: Annotated[Mapping[str, int], NoDecode] = Field({}, alias="TMT_API_FLOOR")
     limits_url: str = Field("", alias="TMT_LIMITS_URL", repr=False)
     api_origins: Annotated[tuple[str, ...], NoDecode] = Field(("*",), alias="TMT_API_ORIGINS")
     trusted_hosts: Annotated[tuple[str, ...], NoDecode] = Field((), alias="TMT_TRUSTED_HOSTS")
@@ -141,6 +147,7 @@ class Settings(BaseSettings):
         "confirms_per_order",
         "finds_per_address",
         "api_per_address",
+        "api_creates_overall",
     )
     @classmethod
     def _check_rate_limit(cls, value: str) -> str:
@@ -181,6 +188,21 @@ class Settings(BaseSettings):
         if value and not _MIN_RETENTION <= value <= _MAX_RETENTION:
             raise ValueError(f"it must be {_MIN_RETENTION} days or more, or 0 to keep for ever")
         return value
+
+    @field_validator("api_floor", mode="before")
+    @classmethod
+    def _read_floors(cls, value: Any) -> Any:
+        """'5 USD, 4.50 EUR' as minor units by currency."""
+        if not isinstance(value, str):
+            return value
+        floors = {}
+        for part in filter(str.strip, value.split(",")):
+            amount, _, currency = part.strip().partition(" ")
+            try:
+                floors[currency.strip().lower()] = parse_amount(amount, currency.strip())
+            except (InvalidAmount, UnknownCurrency) as error:
+                raise ValueError(f"{error}; write it as '5 USD, 4.50 EUR'") from None
+        return floors
 
     @field_validator("base_url", "stripe_api_base", "terms_url", "privacy_url")
     @classmethod

@@ -42,6 +42,7 @@ from tmt.operations import health
 from tmt.operations.privacy import purge
 from tmt.operations.reconcile import reconcile
 from tmt.payments import alerts, card_testing, event_changes, mails, refusals, webhook_handlers
+from tmt.payments.confirm_email import send_confirm_email
 from tmt.payments.expiry import end_overdue_holds, has_overdue_holds
 from tmt.payments.refunds import send_refund
 from tmt.payments.views import payments
@@ -132,6 +133,7 @@ def _jobs(shop: Shop, gateway: Gateway, transport: Transport, limits: Limits) ->
         run_mailer = mailer.for_run(run)
         return {
             "confirmation": partial(send_confirmation, shop, run_mailer),
+            "confirm_email": partial(send_confirm_email, shop, run_mailer),
             "find_orders": partial(send_found_orders, shop, run_mailer),
             "refunded_late": partial(mails.send_refunded_late, shop, run_mailer),
             "refunded": partial(mails.send_refunded, shop, run_mailer),

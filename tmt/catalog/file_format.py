@@ -296,6 +296,8 @@ class EventData(_Row):
     city: Annotated[str, _place(120), Field(validate_default=True)] = ""
     currency: Annotated[str, PlainValidator(_currency)]
     max_per_order: Annotated[int, _whole_number(1, 50)]
+    max_per_buyer: Annotated[int, _whole_number(1, 1000)] | None = None
+    confirm_email: Annotated[bool, PlainValidator(_yes_or_no)] = False
     capacity: Capacity | None = None
     sale_starts_at: Moment | None = None
     sale_ends_at: SaleEnd = None

@@ -80,6 +80,8 @@ class Event(Base):
     sale_starts_at: Mapped[datetime | None]
     sale_ends_at: Mapped[datetime | None]
     max_per_order: Mapped[int]
+    max_per_buyer: Mapped[int | None]
+    confirm_email: Mapped[bool] = mapped_column(default=False)
     status: Mapped[str] = mapped_column(String(12))
     image_url: Mapped[str | None] = mapped_column(String(500))
     sequence: Mapped[int] = mapped_column(default=0)

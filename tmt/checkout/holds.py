@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tmt.catalog.listing import is_upcoming
+from tmt.checkout.buyer_limits import may_extend
 from tmt.checkout.models import Order, OrderStatus
 from tmt.checkout.states import lock_order
 from tmt.core.errors import DomainError
@@ -30,7 +31,7 @@ def extend(shop: Shop, order_id: int) -> datetime:
             and order.expires_at > now
             and is_upcoming(order.event, now)
         )
-        if not is_open or not extensions_left(shop, order):
+        if not is_open or not extensions_left(shop, order) or not may_extend(session, shop, order):
             raise NoMoreTime(f"order {order.code}")
         order.extensions += 1
         order.expires_at = now + timedelta(minutes=shop.settings.hold_minutes)

@@ -77,6 +77,22 @@ class Order(Base):
         return {line.ticket_type_id: line.quantity for line in self.lines}
 
 
+class OrderKey(Base):
+    """One of the things that tell whose order it is (address, network, session, buyer), hashed.
+
+    What one of them may hold and buy of an event is limited; after the event the rows are deleted.
+    """
+
+    __tablename__ = "order_keys"
+    __table_args__ = (Index("ix_order_keys_key", "key", "event_id", "created_at"),)
+
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(32), primary_key=True)
+    event_id: Mapped[int] = mapped_column(ForeignKey("events.id"), index=True)
+    tickets: Mapped[int]
+    created_at: Mapped[datetime]
+
+
 class OrderLine(Base):
     """Tickets of one type, with name and unit price (minor units) frozen at checkout."""
 

@@ -13,6 +13,7 @@ from tmt import web
 from tmt.catalog import changes, listing
 from tmt.catalog.models import Event
 from tmt.checkout import holds, orders
+from tmt.checkout.buyer_limits import is_from
 from tmt.checkout.forms import CheckoutForm, EmailForm, checkout_form
 from tmt.checkout.models import Order, OrderStatus
 from tmt.core import outbox
@@ -32,10 +33,9 @@ _MAX_CHECKOUTS = 8
 @checkout.get("/events/<slug>")
 def event(slug: str) -> ResponseReturnValue:
     shop = web.shop()
-    token = session.get("checkouts", {}).get(slug)
     with shop.db.reading() as reading:
         event = listing.find_event(reading, slug)
-        open_order = orders.find_by_checkout_token(reading, token) if token else None
+        open_order = find_own_order(reading, shop, remembered_checkout(slug))
     if open_order and open_order.status != OrderStatus.HELD:
         # A finished order must not prevent another one.
         session["checkouts"] = {s: t for s, t in session["checkouts"].items() if s != slug}
@@ -97,7 +97,7 @@ def find() -> ResponseReturnValue:
     if not form.validate():
         return render_template("orders/find.html", form=form), 422
     shop, email = web.shop(), form.email.data
-    web.limits().hit(shop.settings.finds_per_address, "finds-address", web.client_address())
+    web.limit_client(shop.settings.finds_per_address, "finds-address")
     web.limits().hit(shop.settings.finds_per_address, "finds-email", email_key(email))
 
     def unit(writing: Session) -> None:
@@ -114,8 +114,19 @@ def reject_checkout(shop: Shop, event: Event, form: CheckoutForm) -> ResponseRet
     return cast(str, _render_event(shop, event, form, None)), 422
 
 
+def find_own_order(reading: Session, shop: Shop, checkout_token: str) -> Order | None:
+    """The order of this checkout token, for the browser's session that placed it alone."""
+    order = orders.find_by_checkout_token(reading, checkout_token)
+    return order if order and is_from(reading, shop, order, web.session_name()) else None
+
+
+def remembered_checkout(slug: str) -> str:
+    """The checkout token of the event's order that this browser's session placed last, or ""."""
+    return str(session.get("checkouts", {}).get(slug, ""))
+
+
 def remember_checkout(slug: str, token: str) -> None:
-    """Stores the event's checkout token in the browser's session."""
+    """Stores the checkout token of a placed order in the browser's session."""
     checkouts = dict(session.get("checkouts", {}))
     if checkouts.get(slug) == token:
         return
@@ -139,21 +150,11 @@ def _render_event(
         offers=offers,
         form=form or checkout_form(offers, event.max_per_order),
         open_order=open_order,
-        checkout_token=_checkout_token(event.slug, open_order),
+        # One for each page: a cookie, which others may have planted, holds none that is unused.
+        checkout_token=new_token(),
         money=money_format(event.currency),
         exponent=exponent(event.currency),
         hold_minutes=shop.settings.hold_minutes,
         moved_from=news.moved_from,
         message=news.message,
     )
-
-
-def _checkout_token(slug: str, open_order: Order | None) -> str:
-    """One token for all tabs of this browser, so that they lead to one order."""
-    if open_order:
-        return open_order.checkout_token
-    token = session.get("checkouts", {}).get(slug)
-    if not isinstance(token, str):
-        token = new_token()
-        remember_checkout(slug, token)
-    return token

@@ -15,6 +15,7 @@ _PROVIDERS = (
     " hotmail.co.uk yahoo.co.uk"
 ).split()
 _LIKE_PROVIDERS = ("ymail.com", "email.com", "mail.com", "live.co", "love.com", "gmx.com")
+_GMAIL = ("gmail.com", "googlemail.com")
 
 
 def parse_email(text: str) -> str:
@@ -84,6 +85,19 @@ def _is_one_slip(typed: str, meant: str) -> bool:
         or typed[1:] == meant[1:]
         or (typed[1::-1] == meant[:2] and len(meant) > 1 and typed[2:] == meant[2:])
     )
+
+
+def buyer_email(email: str) -> str:
+    """What counts as one buyer's addresses: also without what follows a plus sign.
+
+    At Gmail dots make no other address either. Only for counting: elsewhere a plus sign may well
+    be another person's, so that nobody may be sent what belongs to such an address.
+    """
+    local_part, _, domain = email_key(email).rpartition("@")
+    local_part = local_part.partition("+")[0] or local_part
+    if domain in _GMAIL:
+        local_part, domain = local_part.replace(".", ""), "gmail.com"
+    return f"{local_part}@{domain}"
 
 
 def _ascii_domain(domain: str) -> str:

@@ -60,10 +60,11 @@ class Limits:
         if isinstance(self._storage, _FileStorage):
             self._storage.purge_expired()
 
-    def hit(self, limit: str, action: str, client: str) -> None:
+    def hit(self, limit: str, action: str, client: str, *, times: int = 1) -> None:
         """Counts one `action` of a client; raises `RateLimited` beyond the limit ("20 per hour").
 
         Several limits are separated by semicolons ("5 per minute; 20 per hour") and all apply.
+        With `times` the client may do so many times as much.
         Counters that are unavailable are logged, limit nobody, and are left alone for a while, so
         that pages do not wait for them.
         """
@@ -72,7 +73,8 @@ class Limits:
         # The counters outlive a request, so addresses are hashed in them.
         client = hashlib.blake2b(client.encode(), digest_size=16).hexdigest()
         try:
-            for item in parse_many(limit):
+            for written in parse_many(limit):
+                item = type(written)(written.amount * times, written.multiples)
                 if not self._limiter.hit(item, action, client):
                     reset = self._limiter.get_window_stats(item, action, client).reset_time
                     wait = max(1, round(reset - time.time()))

@@ -10,6 +10,7 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -24,14 +25,21 @@ _PRIVATE_KEYS = frozenset(
     cookie signature address phone body payload form
     """.split()
 )
+# Every repetition is bounded, so that a text of twice the length takes at most twice the time.
 _PRIVATE_TEXT = re.compile(
-    r"(?P<secret>\b(?:sk|rk)_(?:test|live)_\w+|\bwhsec_\w+|\b(?:pi|seti)_\w+_secret_\w+)"
-    r"|(?P<email>[\w.+%'-]+(?:@|%40)[\w-]+(?:\.[\w-]+)+)"
+    r"(?P<secret>\b(?:sk|rk)_(?:test|live)_\w{1,255}|\bwhsec_\w{1,255}"
+    r"|\b(?:pi|seti)_\w{1,255}_secret_\w{1,255})"
+    r"|(?P<email>[\w.+%'-]{1,64}(?:@|%40)[\w-]{1,63}(?:\.[\w-]{1,63}){1,10})"
     r"|(?P<card>\b\d(?:[ -]?\d){12,18}\b)"
     r"|(?P<order>(?<=/orders/)[\w-]{22}(?![\w-]))"
     # PostgreSQL's errors contain the values of the rejected row.
     r"|(?P<values>(?<=DETAIL:)[^\n]+)"
 )
+# Of a longer text the beginning and the end are logged; a traceback says most at its end.
+_MAX_LENGTH = 16_000
+# A secret that is cut in two is recognised by no pattern, so no part of it is logged.
+_MAX_SECRET = 600
+_MAX_ITEMS, _MAX_DEPTH = 100, 6
 
 
 def configure(style: str, level: str) -> None:
@@ -76,16 +84,38 @@ def redact(
 
 
 def redact_text(text: str) -> str:
-    """The text without secrets, e-mail addresses, card numbers and order tokens."""
+    """The text without secrets, e-mail addresses, card numbers and order tokens.
+
+    A long text is shortened first: what callers send must not decide how long this takes.
+    """
+    if len(text) > _MAX_LENGTH:
+        text = _shortened(text)
     return _PRIVATE_TEXT.sub(lambda match: f"[{match.lastgroup}]", text)
 
 
-def _clean(value: Any) -> Any:
+def _shortened(text: str) -> str:
+    """The beginning without its last word, which may be cut, and the end without its first line."""
+    half = _MAX_LENGTH // 2
+    begin, seam = text[: half - _MAX_SECRET], text[half - _MAX_SECRET : half]
+    begin += "".join(seam.rpartition(" ")[:2])
+    end = text[-half:].partition("\n")[2]
+    return f"{begin} [{len(text) - len(begin) - len(end)} characters cut] {end}"
+
+
+def _clean(value: Any, depth: int = _MAX_DEPTH) -> Any:
+    if isinstance(value, int | float | None):
+        return value
+    if not depth:
+        return "[cut]"
     if isinstance(value, dict):
-        return {k: "[removed]" if k in _PRIVATE_KEYS else _clean(v) for k, v in value.items()}
+        items = list(islice(value.items(), _MAX_ITEMS))
+        return {
+            redact_text(str(k)): "[removed]" if k in _PRIVATE_KEYS else _clean(v, depth - 1)
+            for k, v in items
+        }
     if isinstance(value, list | tuple):
-        return [_clean(item) for item in value]
-    return value if isinstance(value, int | float | None) else redact_text(str(value))
+        return [_clean(item, depth - 1) for item in value[:_MAX_ITEMS]]
+    return redact_text(str(value))
 
 
 class _RedactingFilter(logging.Filter):

@@ -16,6 +16,7 @@ import structlog
 from tmt.config import Settings
 from tmt.core import failpoints
 from tmt.core.database import transaction_is_open
+from tmt.core.ids import is_stripe_id
 from tmt.core.job_runs import Run
 from tmt.gateway import parsing, types
 from tmt.gateway.account import Account
@@ -145,10 +146,7 @@ class Gateway:
 
     def retrieve_payment_intent(self, payment_intent: str) -> PaymentIntent:
         """The PaymentIntent as it is now; raises `StripeNotFound`."""
-        # As a part of the URL these would address another resource, such as the list.
-        if payment_intent in ("", ".", ".."):
-            text = f"No such payment_intent: '{payment_intent}'"
-            raise StripeNotFound(text, user_message=text, code="resource_missing")
+        _require_id("payment_intent", payment_intent)
         retrieve = self._client.v1.payment_intents.retrieve
         return self._call(
             "payment_intents.retrieve", lambda: retrieve(payment_intent), parsing.payment_intent
@@ -160,6 +158,7 @@ class Gateway:
         Takes no key: canceling twice does no harm, while a refusal that Stripe stored under a key
         would be repeated for a day, when it may long be untrue.
         """
+        _require_id("payment_intent", payment_intent)
         cancel = self._client.v1.payment_intents.cancel
         params: Any = {"cancellation_reason": "abandoned"}
         return self._call(
@@ -205,6 +204,7 @@ class Gateway:
 
     def retrieve_refund(self, refund: str) -> StripeRefund:
         """The refund as it is now; raises `StripeNotFound`."""
+        _require_id("refund", refund)
         retrieve = self._client.v1.refunds.retrieve
         return self._call("refunds.retrieve", lambda: retrieve(refund), parsing.refund)
 
@@ -217,6 +217,7 @@ class Gateway:
 
     def retrieve_dispute(self, dispute: str) -> StripeDispute:
         """The dispute as it is now; raises `StripeNotFound`."""
+        _require_id("dispute", dispute)
         retrieve = self._client.v1.disputes.retrieve
         return self._call("disputes.retrieve", lambda: retrieve(dispute), parsing.dispute)
 
@@ -326,6 +327,13 @@ def _retry_conflicts(call: Callable[[], T]) -> T:
                 raise
         time.sleep(random.uniform(0.1, 0.2) * 2**attempt)
     return call()
+
+
+def _require_id(kind: str, object_id: str) -> None:
+    """Raises `StripeNotFound` for what is no id: in a URL it could address another resource."""
+    if not is_stripe_id(object_id):
+        text = f"No such {kind}: '{object_id[:80]}'"
+        raise StripeNotFound(text, user_message=text, code="resource_missing")
 
 
 def _list_filter(payment_intent: str | None, since: int | None) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 
 from tmt.api.idempotency_keys import purge_expired_keys
 from tmt.catalog.models import Event
+from tmt.checkout.buyer_limits import purge_order_keys
 from tmt.checkout.models import Order, OrderLine, OrderStatus, OrderTransition
 from tmt.checkout.states import lock_order
 from tmt.core.database import Base
@@ -29,6 +30,7 @@ from tmt.core.limits import Limits
 from tmt.core.outbox import OutboxRow
 from tmt.gateway.inbox import InboxRow
 from tmt.gateway.types import CLOSED_DISPUTES, RefundStatus
+from tmt.payments.card_testing import purge_declines
 from tmt.payments.models import Dispute, OperatorAlert, Payment, Refund
 from tmt.shop import Shop
 from tmt.tickets.models import Ticket
@@ -50,6 +52,8 @@ _SECRETS = {
 def purge(shop: Shop, limits: Limits) -> None:
     """A job: deletes and blanks what is older than the settings keep it."""
     purge_expired_keys(shop)
+    purge_declines(shop)
+    purge_order_keys(shop)
     limits.purge_expired()
     settings, now = shop.settings, shop.clock.now()
     counts = {}
@@ -203,6 +207,7 @@ def _blank(session: Session, order_id: int, shop: Shop) -> str | None:
     if _obstacle(session, order, shop.clock.now()):
         return None
     order.name = order.email = order.email_key = ""
+    session.execute(update(Payment).where(Payment.order_id == order.id).values(slip_url=None))
     session.execute(update(OrderLine).where(OrderLine.order_id == order.id).values(holders=[]))
     session.execute(update(Ticket).where(Ticket.order_id == order.id).values(holder=""))
     return order.code

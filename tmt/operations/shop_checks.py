@@ -49,6 +49,7 @@ def run_shop_checks(
             ("mail", partial(_mail, settings, transport)),
             ("organiser", partial(_organiser, settings)),
             ("limits", partial(_limits, settings, limits)),
+            ("JSON endpoints", partial(_json_endpoints, settings)),
             ("disk", partial(_disk, shop)),
         ]
     )
@@ -140,6 +141,19 @@ def _limits(settings: Settings, limits: Limits) -> Finding:
     return red(
         "cannot be counted: nothing stops card testing",
         f"Look at {'TMT_LIMITS_URL' if settings.limits_url else settings.instance}.",
+    )
+
+
+def _json_endpoints(settings: Settings) -> Finding:
+    if settings.api == "off":
+        return green("TMT_API is off: no program can create payments")
+    if settings.api_token:
+        return green("only who has TMT_API_TOKEN can call them")
+    if not settings.livemode:
+        return green("anybody can call them, and no real money is charged")
+    return yellow(
+        "anybody can create payments, and try stolen cards with them",
+        "Set TMT_API=off if no program calls them, else TMT_API_TOKEN; see also TMT_API_FLOOR.",
     )
 
 

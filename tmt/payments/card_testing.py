@@ -6,18 +6,22 @@ or handled, it counts once.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import String, delete, func, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tmt.checkout.models import Order, OrderStatus, OrderTransition
 from tmt.checkout.states import Trigger, lock_order
 from tmt.core import metrics
+from tmt.core.database import Base, InsertIfAbsent
+from tmt.gateway.errors import InvalidState
 from tmt.gateway.inbox import IGNORED, InboxRow
 from tmt.gateway.stripe_api import Gateway
+from tmt.gateway.types import PaymentIntentStatus
 from tmt.payments.alerts import raise_alert
 from tmt.payments.expiry import end_hold
 from tmt.payments.models import Payment
@@ -29,6 +33,27 @@ SUCCEEDED_EVENT, FAILED_EVENT = "payment_intent.succeeded", "payment_intent.paym
 _WINDOW = timedelta(hours=1)
 # Only so many of the newest events are counted.
 _MAX_EVENTS = 5000
+
+
+# In these a PaymentIntent can be paid with yet another card.
+_UNPAID = (
+    PaymentIntentStatus.REQUIRES_PAYMENT_METHOD,
+    PaymentIntentStatus.REQUIRES_CONFIRMATION,
+    PaymentIntentStatus.REQUIRES_ACTION,
+)
+_LIFETIME = timedelta(days=365)
+
+
+class ApiPaymentIntent(Base):
+    """A PaymentIntent that the JSON endpoints created: it belongs to no order."""
+
+    __tablename__ = "api_payment_intents"
+
+    id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    created_at: Mapped[datetime]
+
+
+_INSERT = InsertIfAbsent(ApiPaymentIntent, "id")
 
 
 @dataclass(frozen=True)
@@ -73,6 +98,39 @@ def end_after_declines(shop: Shop, gateway: Gateway, payment_intent: str) -> Non
 
     shop.db.transaction(alert)
     shop.jobs.trigger("outbox")
+
+
+def limit_declines(shop: Shop, payment_intent: str) -> None:
+    """Has the declines of a PaymentIntent counted that a program created and that has no order."""
+    row = {"id": payment_intent, "created_at": shop.clock.now()}
+    shop.db.transaction(lambda session: _INSERT.run(session, row))
+
+
+def cancel_after_declines(shop: Shop, gateway: Gateway, payment_intent: str) -> None:
+    """Cancels such a PaymentIntent once it was declined too often; any other is left alone.
+
+    Safe to repeat. Raises `GatewayError` when Stripe does not answer.
+    """
+    with shop.db.reading() as session:
+        if session.get(ApiPaymentIntent, payment_intent) is None:
+            return
+        if not reached_decline_limit(session, payment_intent, shop.settings.declines_per_order):
+            return
+    intent = gateway.retrieve_payment_intent(payment_intent)
+    if intent.status in _UNPAID:
+        with suppress(InvalidState):
+            gateway.cancel_payment_intent(payment_intent)
+            log.warning("api.too_many_declines", payment_intent=payment_intent)
+
+
+def purge_declines(shop: Shop) -> None:
+    """Forgets PaymentIntents of programs that nobody has paid for a year; a job."""
+    limit = shop.clock.now() - _LIFETIME
+
+    def unit(session: Session) -> None:
+        session.execute(delete(ApiPaymentIntent).where(ApiPaymentIntent.created_at < limit))
+
+    shop.db.transaction(unit)
 
 
 def ended_by_declines(session: Session, order: Order) -> bool:

@@ -6,11 +6,13 @@ import structlog
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from tmt.checkout.buyer_limits import Origin, admit, is_from
 from tmt.checkout.forms import CheckoutRequest
 from tmt.checkout.models import Order
 from tmt.checkout.orders import find_by_checkout_token, place_order
 from tmt.checkout.states import Trigger
 from tmt.core.errors import DomainError
+from tmt.payments.confirm_email import ask_to_confirm
 from tmt.payments.intents import add_payment
 from tmt.payments.sync import fulfill
 from tmt.shop import Shop
@@ -18,17 +20,27 @@ from tmt.shop import Shop
 log = structlog.get_logger(__name__)
 
 
-def purchase(shop: Shop, slug: str, request: CheckoutRequest, locale: str) -> Order:
+class CheckoutTokenUsed(DomainError):
+    """Another browser's session has placed an order with this checkout token."""
+
+
+def purchase(
+    shop: Shop, slug: str, request: CheckoutRequest, locale: str, origin: Origin | None = None
+) -> Order:
     """Reserves the tickets and writes the order, once for each checkout token.
 
-    The same token gives the same order again. The PaymentIntent is created when the pay page is
-    first opened. Raises what `place_order` raises, with nothing reserved.
+    The same token gives the same order again, to the session that placed it. The PaymentIntent is
+    created when the pay page is first opened. Without an `origin` no limits of buyers apply.
+    Raises what `place_order` and `admit` raise, or `CheckoutTokenUsed`, with nothing reserved.
     """
 
     def unit(session: Session) -> Order:
         order = place_order(session, shop, slug, request, locale)
+        must_confirm = origin is not None and admit(session, shop, order, origin)
         if order.total:
             add_payment(session, shop, order, order.created_at)
+        elif must_confirm:
+            ask_to_confirm(session, order, order.created_at)
         else:
             fulfill(session, order, Trigger.FREE, order.created_at)
         return order
@@ -39,8 +51,10 @@ def purchase(shop: Shop, slug: str, request: CheckoutRequest, locale: str) -> Or
         # The token's order may exist already, and may be the one that has the last tickets.
         with shop.db.reading() as reading:
             existing = find_by_checkout_token(reading, request.checkout_token)
-        if existing is None:
-            raise
+            if existing is None:
+                raise
+            if origin and not is_from(reading, shop, existing, origin.session):
+                raise CheckoutTokenUsed(f"order {existing.code}") from None
         return existing
     log.info("order.placed", order=order.code, amount=order.total, currency=order.currency)
     return order

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask import Blueprint, flash, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 from sqlalchemy import select
@@ -18,18 +18,23 @@ from tmt.catalog.changes import news_of
 from tmt.catalog.models import EventStatus
 from tmt.catalog.stock import SoldOut
 from tmt.checkout import orders
+from tmt.checkout.buyer_limits import BuyerLimit, Origin, TooManyUnpaid
 from tmt.checkout.forms import EmailForm, checkout_form
 from tmt.checkout.holds import extensions_left
 from tmt.checkout.models import Order, OrderStatus, OrderTransition
 from tmt.checkout.orders import (
     NotOnSale,
     PriceChanged,
-    find_by_checkout_token,
     find_order,
     return_url,
 )
 from tmt.checkout.states import Trigger, lock_order
-from tmt.checkout.views import reject_checkout, remember_checkout
+from tmt.checkout.views import (
+    find_own_order,
+    reject_checkout,
+    remember_checkout,
+    remembered_checkout,
+)
 from tmt.core import log as log_context
 from tmt.core import metrics, outbox
 from tmt.core.email_address import email_key
@@ -39,13 +44,14 @@ from tmt.core.ids import new_token
 from tmt.core.money import AmountOutOfRange
 from tmt.gateway.errors import GatewayError
 from tmt.gateway.types import DisputeStatus, PaymentIntent, PaymentIntentStatus, RefundStatus
+from tmt.payments import confirm_email as confirm_emails
 from tmt.payments.balances import get_disputes, get_payment, get_refunds, remaining
 from tmt.payments.card_testing import ended_by_declines
 from tmt.payments.expiry import end_hold
 from tmt.payments.intents import current_intent
 from tmt.payments.methods import excluded_payment_methods
 from tmt.payments.models import Refund
-from tmt.payments.purchase import purchase
+from tmt.payments.purchase import CheckoutTokenUsed, purchase
 from tmt.payments.refusals import is_lasting
 from tmt.payments.slips import Slip, shown_slip
 from tmt.shop import Shop
@@ -60,34 +66,51 @@ log = structlog.get_logger(__name__)
 # Each change of a paid order's address sends a mail.
 _EMAIL_CHANGES = "5 per day"
 
+# After these the form is shown again, with what was typed and what is wrong.
+_REJECTIONS = (
+    SoldOut,
+    NotOnSale,
+    PriceChanged,
+    AmountOutOfRange,
+    BuyerLimit,
+    TooManyUnpaid,
+    CheckoutTokenUsed,
+)
+
 
 @payments.post("/events/<slug>/orders")
 def place(slug: str) -> ResponseReturnValue:
     shop = web.shop()
     with shop.db.reading() as session:
         event = listing.find_event(session, slug)
-        existing = find_by_checkout_token(session, request.form.get("checkout_token", ""))
+        tokens = (request.form.get("checkout_token", ""), remembered_checkout(slug))
+        earlier = [find_own_order(session, shop, token) for token in tokens]
     web.suggest_locale(event.language)
-    if existing:
-        return _to_placed_order(existing)
+    for existing, is_same_form in zip(earlier, (True, False), strict=True):
+        # Another tab of this browser leads to the order that waits for its payment.
+        if existing and (is_same_form or existing.status == OrderStatus.HELD):
+            return _to_placed_order(existing)
     offers = listing.offers(event, shop.clock.now(), few=shop.settings.few_left)
     form = checkout_form(offers, event.max_per_order, request.form)
     if not form.validate():
         return reject_checkout(shop, event, form)
     checkout = form.to_request()
     settings, hit = shop.settings, web.limits().hit
-    hit(settings.orders_per_address, "orders-address", web.client_address())
     hit(settings.orders_per_session, "orders-session", web.session_name())
     hit(settings.orders_per_email, "orders-email", email_key(checkout.email))
     hit(settings.orders_overall, "orders", "all")
     try:
-        order = purchase(shop, slug, checkout, current_locale())
-    except (SoldOut, NotOnSale, PriceChanged, AmountOutOfRange) as error:
+        order = purchase(shop, slug, checkout, current_locale(), _origin())
+    except _REJECTIONS as error:
         metrics.orders.labels(error.name).inc()
         form.problem = _problem_text(error)
         with shop.db.reading() as session:
             event = listing.find_event(session, slug)
-        return reject_checkout(shop, event, form)
+        rejected = make_response(reject_checkout(shop, event, form))
+        if isinstance(error, TooManyUnpaid):
+            rejected.status_code = 429
+            rejected.headers["Retry-After"] = str(error.retry_after)
+        return rejected
     metrics.orders.labels("placed").inc()
     shop.jobs.trigger("outbox")
     return _to_placed_order(order)
@@ -212,6 +235,21 @@ def cancel(token: str) -> ResponseReturnValue:
     return _to_order(token)
 
 
+@payments.route("/orders/<token>/confirm/<key>", methods=["GET", "POST"])
+def confirm_email(token: str, key: str) -> ResponseReturnValue:
+    """The link in a mail. Opening it shows a button: programs that check mails open links too."""
+    shop = web.shop()
+    with shop.db.reading() as session:
+        order = confirm_emails.find_to_confirm(session, shop, token, key)
+    log_context.bind(order=order.code)
+    if order.status != OrderStatus.HELD:
+        return _to_order(token)
+    if request.method == "GET":
+        return render_template("orders/confirm_email.html", order=order, key=key)
+    confirm_emails.confirm(shop, order)
+    return _to_order(token)
+
+
 @payments.post("/orders/<token>/email")
 def change_email(token: str) -> ResponseReturnValue:
     """Corrects the buyer's address; the tickets of a paid order are sent to it again."""
@@ -225,9 +263,13 @@ def change_email(token: str) -> ResponseReturnValue:
 
     def unit(session: Session) -> None:
         locked = lock_order(session, order.id)
-        if orders.change_email(session, locked, email) and locked.status == OrderStatus.PAID:
+        if not orders.change_email(session, locked, email):
+            return
+        if locked.status == OrderStatus.PAID:
             key = f"confirmation-{locked.token}-{new_token()[:8]}"
             outbox.put(session, "confirmation", key, {"order": locked.id}, shop.clock.now())
+        elif not locked.total:
+            confirm_emails.ask_to_confirm(session, locked, shop.clock.now(), is_changed=True)
 
     try:
         shop.db.transaction(unit)
@@ -337,6 +379,18 @@ def _problem_text(error: Exception) -> str:
             "Sorry, there are not that many tickets left."
             " Please check what is available and choose again."
         )
+    if isinstance(error, TooManyUnpaid):
+        return _(
+            "Many tickets are reserved from your network at the moment. Please try again in a"
+            " minute, with no more than two tickets."
+        )
+    if isinstance(error, BuyerLimit):
+        return _(
+            "One person can have only so many tickets for this event, with those of earlier"
+            " orders. Please choose fewer."
+        )
+    if isinstance(error, CheckoutTokenUsed):
+        return _("This page has expired. Please choose your tickets again.")
     if isinstance(error, PriceChanged):
         return _("A price changed while this page was open. Please check it and try again.")
     if isinstance(error, AmountOutOfRange):
@@ -346,9 +400,8 @@ def _problem_text(error: Exception) -> str:
 
 def _limit_stripe_calls(shop: Shop, order: Order) -> None:
     """Limits pages that call Stripe; raises `RateLimited`."""
-    hit = web.limits().hit
-    hit(shop.settings.confirms_per_address, "confirms-address", web.client_address())
-    hit(shop.settings.confirms_per_order, "confirms-order", order.code)
+    web.limit_client(shop.settings.confirms_per_address, "confirms-address")
+    web.limits().hit(shop.settings.confirms_per_order, "confirms-order", order.code)
 
 
 def _order_page(shop: Shop, order: Order, email_form: EmailForm) -> str:
@@ -381,9 +434,14 @@ def _to_order(token: str) -> ResponseReturnValue:
     return redirect(url_for("payments.order", token=token), 303)
 
 
+def _origin() -> Origin:
+    return Origin(web.client_address(), web.client_network(), web.session_name())
+
+
 def _to_placed_order(order: Order) -> ResponseReturnValue:
     remember_checkout(order.event.slug, order.checkout_token)
-    page = "payments.pay" if order.status == OrderStatus.HELD else "payments.order"
+    is_to_pay = order.status == OrderStatus.HELD and order.total
+    page = "payments.pay" if is_to_pay else "payments.order"
     return redirect(url_for(page, token=order.token), 303)
 
 

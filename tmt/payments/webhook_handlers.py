@@ -8,7 +8,11 @@ from tmt.gateway.errors import UnreadableAnswer, UnreadableEvent
 from tmt.gateway.inbox import Handler, MarkHandled
 from tmt.gateway.stripe_api import Gateway
 from tmt.gateway.types import API_VERSION, PaymentIntent, PaymentIntentStatus, StripeEvent
-from tmt.payments.card_testing import FAILED_EVENT, end_after_declines
+from tmt.payments.card_testing import (
+    FAILED_EVENT,
+    cancel_after_declines,
+    end_after_declines,
+)
 from tmt.payments.disputes import sync_dispute
 from tmt.payments.refunds import record_refund
 from tmt.payments.refusals import report_refusal
@@ -39,6 +43,8 @@ def payment_intent_changed(
     if not event.object_id:
         raise _unreadable(shop, event)
     if not _is_stored(shop, event):
+        if event.type == FAILED_EVENT:
+            cancel_after_declines(shop, gateway, event.object_id)
         return
     if event.type == FAILED_EVENT:
         # Before the event is marked, so that it is tried again if Stripe does not answer.

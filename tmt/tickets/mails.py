@@ -73,11 +73,14 @@ def _is_off(order: Order) -> bool:
 
 
 def mail_file(shop: Shop, order: Order) -> Path | None:
-    """The confirmation's file, where mails are written to a folder instead of being sent."""
+    """The file of the confirmation, or of the mail that asks to confirm the address.
+
+    Only where mails are written to a folder instead of being sent.
+    """
     if not shop.settings.sandbox:
         return None
-    key = f"confirmation-{order.token}"
-    return message_file(shop.settings.mail_folder, key, shop.settings.base_url)
+    kind = "confirm_email" if order.status == OrderStatus.HELD else "confirmation"
+    return message_file(shop.settings.mail_folder, f"{kind}-{order.token}", shop.settings.base_url)
 
 
 def status_text(status: OrderStatus) -> str:
