@@ -26,7 +26,7 @@ PUBLIC = {
 # Opened by an order's token and by nothing else.
 BY_TOKEN = {
     "payments.order", "payments.pay", "payments.return_from_stripe", "payments.status",
-    "payments.cancel",
+    "payments.cancel", "payments.change_email",
     "checkout.extend", "tickets.pdf", "tickets.calendar", "tickets.mail",
 }  # fmt: skip
 
