@@ -127,7 +127,7 @@ def test_money_in_another_currency_can_be_refunded_by_hand(shopfront, answers):
     shopfront.run_jobs()
     assert alert_kinds(shopfront) == ["amount_mismatch", "refund_failed"]
     answers.rules.clear()
-    result = flask(shopfront, "refund", order.code)
+    result = flask(shopfront, "refund", order.code, "--yes")
     assert result.exit_code == 0, result.output
     assert [refund.status for refund in refunds(shopfront)] == ["failed", "succeeded"]
     assert refunds(shopfront)[1].amount == order.total

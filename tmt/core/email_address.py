@@ -73,17 +73,17 @@ def email_key(email: str) -> str:
     return f"{local_part.lower()}@{domain}"[:_MAX_LENGTH]
 
 
-def _is_one_slip(typed: str, meant: str) -> bool:
+def _is_one_slip(typed: str, provider: str) -> bool:
     """Whether one letter is missing, too many, another one, or two neighbours are swapped."""
     shared = 0
-    while shared < min(len(typed), len(meant)) and typed[shared] == meant[shared]:
+    while shared < min(len(typed), len(provider)) and typed[shared] == provider[shared]:
         shared += 1
-    typed, meant = typed[shared:], meant[shared:]
-    return meant != typed and (
-        typed[1:] == meant
-        or typed == meant[1:]
-        or typed[1:] == meant[1:]
-        or (typed[1::-1] == meant[:2] and len(meant) > 1 and typed[2:] == meant[2:])
+    typed, provider = typed[shared:], provider[shared:]
+    return provider != typed and (
+        typed[1:] == provider
+        or typed == provider[1:]
+        or typed[1:] == provider[1:]
+        or (typed[1::-1] == provider[:2] and len(provider) > 1 and typed[2:] == provider[2:])
     )
 
 

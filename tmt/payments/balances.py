@@ -83,7 +83,8 @@ def remaining(session: Session, payment: Payment) -> int:
     """
     if payment.status != PaymentIntentStatus.SUCCEEDED:
         return 0
-    lost = session.scalar(_REFUNDED_OR_LOST, {"payment": payment.id}) or 0
+    # PostgreSQL's sums of large integers are decimal numbers.
+    lost = int(session.scalar(_REFUNDED_OR_LOST, {"payment": payment.id}) or 0)
     return max(payment.amount_received - lost, 0)
 
 

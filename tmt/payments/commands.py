@@ -130,8 +130,8 @@ def _refund_text(refund: Refund) -> str:
 
 
 def _plan_text(order: Order, plan: RefundPlan) -> str:
-    money = format_code(plan.amount, order.currency) if plan.amount else "no money"
-    left = format_code(plan.left - plan.amount, order.currency)
+    money = format_code(plan.amount, plan.currency) if plan.amount else "no money"
+    left = format_code(plan.left - plan.amount, plan.currency)
     if plan.is_everything:
         tickets = f"all its valid tickets ({len(plan.tickets)}) become void, and the order ends"
     elif plan.tickets:

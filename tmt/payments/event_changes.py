@@ -201,7 +201,9 @@ def progress(session: Session, change: EventChange) -> Progress:
         parked=orders["parked"] + mails["parked"],
         mails_sent=mails["done"],
         mails_waiting=mails["waiting"],
-        refunds={(str(s), currency): (number, total) for s, currency, number, total in refunds},
+        refunds={
+            (str(s), currency): (number, int(total)) for s, currency, number, total in refunds
+        },
     )
 
 

@@ -86,6 +86,7 @@ class RefundPlan:
 
     amount: int
     left: int
+    currency: str
     tickets: tuple[int, ...]
     is_everything: bool
 
@@ -110,6 +111,7 @@ def plan_refund(
     payment = get_payment(session, order.id)
     # Of a payment in another currency than the order's too, whose own refund has failed.
     left = remaining(session, payment) if payment else 0
+    currency = (payment.received_currency if payment else None) or order.currency
     if order.status == OrderStatus.REFUNDED and left == 0:
         raise NotRefundable(f"order {order.code} is refunded already")
     if amount == 0 and not numbers:
@@ -120,12 +122,12 @@ def plan_refund(
         price = sum(issued[number].price for number in numbers)
         total = min(price, left) if numbers else left
     if not 0 <= total <= left:
-        available = format_code(left, order.currency)
+        available = format_code(left, currency)
         raise AmountTooLarge(f"order {order.code} has {available} left of what was paid for it")
     valid = {number for number, ticket in issued.items() if not ticket.is_void}
     # A free order ends with its last ticket, as it has no money to compute that from.
     ends = total == left if order.total else not amount and (not numbers or set(numbers) == valid)
-    return RefundPlan(total, left, tuple(sorted(valid)) if ends else numbers, ends)
+    return RefundPlan(total, left, currency, tuple(sorted(valid)) if ends else numbers, ends)
 
 
 def issue_refund(
