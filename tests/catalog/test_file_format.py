@@ -60,6 +60,8 @@ BAD_FIELDS = [
     ("currency", "XXX", "ISO 4217"),
     ("currency", "978", "ISO 4217"),
     ("max_per_order", "0", "from 1 to 50"),
+    ("max_per_buyer", "0", "from 1 to 1000"),
+    ("confirm_email", "maybe", "must be true or false"),
     ("max_per_order", "51", "from 1 to 50"),
     ("max_per_order", "010", "from 1 to 50"),
     ("max_per_order", "6.0", "from 1 to 50"),
