@@ -124,6 +124,7 @@ def _jobs(shop: Shop, gateway: Gateway, transport: Transport) -> dict[str, Job]:
     )
     outbox_handlers: dict[str, outbox.Handler] = {
         "confirmation": partial(send_confirmation, shop, mailer),
+        "tickets_again": partial(send_confirmation, shop, mailer),
         "find_orders": partial(send_found_orders, shop, mailer),
         "refunded_late": partial(mails.send_refunded_late, shop, mailer),
         "refunded": partial(mails.send_refunded, shop, mailer),

@@ -359,6 +359,20 @@ def event_canceled(env: CrashEnv) -> None:
 
 
 @scenario
+def corrected(env: CrashEnv) -> None:
+    """The buyer of a paid order corrects the e-mail address; the organiser renews the link."""
+    order = _paid(env, 1)
+    buyer = env.buyer()
+    data = {"csrf_token": buyer.csrf_token(f"/orders/{order.token}"), "email": "eva@example.org"}
+    env.ready()
+    buyer.post(f"/orders/{order.token}/email", data, allow_redirects=False)
+    env.run_jobs()
+    env.flask(
+        "order", "renew-link", order.code, unless=lambda: env.order(order.code).token != order.token
+    )
+
+
+@scenario
 def missing_at_stripe(env: CrashEnv) -> None:
     """Stripe does not know a PaymentIntent any more: a person is told, the places are kept."""
     buyer = env.buyer()

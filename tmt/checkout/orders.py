@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from tmt.catalog import listing, stock
@@ -18,6 +18,7 @@ from tmt.core.email_address import email_key
 from tmt.core.errors import DomainError, NotFound
 from tmt.core.ids import is_token, new_order_code, new_token
 from tmt.core.money import check_chargeable
+from tmt.core.outbox import OutboxRow
 from tmt.shop import Shop
 
 log = structlog.get_logger(__name__)
@@ -88,7 +89,11 @@ def renew_token(shop: Shop, code: str) -> Order:
         order_id = session.scalar(select(Order.id).where(Order.code == code.strip().upper()))
         if order_id is None:
             raise NotFound(f"no order {code[:20]}")
-        lock_order(session, order_id).token = new_token()
+        order = lock_order(session, order_id)
+        before, order.token = order.token, new_token()
+        # Mails about the order are keyed by its token: each is still sent once.
+        rows = update(OutboxRow).where(OutboxRow.key.contains(before, autoescape=True))
+        session.execute(rows.values(key=func.replace(OutboxRow.key, before, order.token)))
         return order_id
 
     order_id = shop.db.transaction(unit)

@@ -225,8 +225,8 @@ def change_email(token: str) -> ResponseReturnValue:
     def unit(session: Session) -> None:
         locked = lock_order(session, order.id)
         if orders.change_email(session, locked, email) and locked.status == OrderStatus.PAID:
-            key = f"confirmation-{locked.token}-{new_token()[:8]}"
-            outbox.put(session, "confirmation", key, {"order": locked.id}, shop.clock.now())
+            key = f"tickets_again-{locked.token}-{new_token()[:8]}"
+            outbox.put(session, "tickets_again", key, {"order": locked.id}, shop.clock.now())
 
     try:
         shop.db.transaction(unit)
