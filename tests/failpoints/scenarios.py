@@ -209,8 +209,8 @@ def for_nothing(env: CrashEnv) -> None:
 @scenario
 def another_program(env: CrashEnv) -> None:
     data = {"amount": 12.5, "currency": "eur", "metadata": {}}
-    made = env.api("create_payment_intent", data, **{"Idempotency-Key": "once"}).json()
-    intent = made["data"]["payment_intent_id"]
+    answer = env.api("create_payment_intent", data, **{"Idempotency-Key": "once"}).json()
+    intent = answer["data"]["payment_intent_id"]
     env.confirm(intent)
     for endpoint in ("confirm_payment", "get_payment_intent"):
         assert env.api(endpoint, {"payment_intent_id": intent}).status_code == 200

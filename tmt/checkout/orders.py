@@ -14,6 +14,7 @@ from tmt.checkout.forms import CheckoutRequest
 from tmt.checkout.models import Order, OrderLine, OrderStatus
 from tmt.checkout.states import lock_order
 from tmt.config import Settings
+from tmt.core import outbox
 from tmt.core.email_address import email_key
 from tmt.core.errors import DomainError, NotFound
 from tmt.core.ids import is_token, new_order_code, new_token
@@ -109,17 +110,26 @@ def newest_orders_of(session: Session, email: str, limit: int = 20) -> list[int]
     return list(session.scalars(query.order_by(Order.created_at.desc()).limit(limit)))
 
 
-def change_email(session: Session, order: Order, email: str) -> bool:
-    """Sets the address of a locked order; false if it has it already.
+def change_email(shop: Shop, order_id: int, email: str) -> None:
+    """Corrects the buyer's address; the tickets of a paid order are sent to the new one.
 
-    Raises `EmailFixed` when the order has ended.
+    Nothing happens if it is the order's already. Raises `EmailFixed` when the order has ended.
     """
-    if order.status.is_closed:
-        raise EmailFixed(f"order {order.code} is {order.status}")
-    if order.email == email:
-        return False
-    order.email, order.email_key = email, email_key(email)
-    return True
+
+    def unit(session: Session) -> None:
+        order = lock_order(session, order_id)
+        if order.status.is_closed:
+            raise EmailFixed(f"order {order.code} is {order.status}")
+        if order.email == email:
+            return
+        order.email, order.email_key = email, email_key(email)
+        if order.status == OrderStatus.PAID:
+            key = f"tickets_again-{order.token}-{new_token()[:8]}"
+            outbox.put(session, "tickets_again", key, {"order": order.id}, shop.clock.now())
+        log.info("order.email_changed", order=order.code)
+
+    shop.db.transaction(unit)
+    shop.jobs.trigger("outbox")
 
 
 def order_url(settings: Settings, order: Order) -> str:
