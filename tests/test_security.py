@@ -26,10 +26,8 @@ PUBLIC = {
 # Opened by an order's token and by nothing else.
 BY_TOKEN = {
     "payments.order", "payments.pay", "payments.return_from_stripe", "payments.status",
-    "payments.cancel",
-    "payments.confirm_email", "checkout.extend", "tickets.pdf", "tickets.calendar", "tickets.mail",
-    "payments.cancel", "payments.change_email",
-    "checkout.extend", "tickets.pdf", "tickets.calendar", "tickets.mail",
+    "payments.cancel", "payments.confirm_email", "payments.change_email", "checkout.extend",
+    "tickets.pdf", "tickets.calendar", "tickets.mail",
 }  # fmt: skip
 
 

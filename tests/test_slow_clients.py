@@ -6,6 +6,7 @@ import random
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -110,6 +111,11 @@ def test_a_request_is_complete_with_its_last_byte_however_it_is_cut(
         assert incoming.request() == request_ + extra
 
 
+def _listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
 @contextmanager
 def proxy(name: str, folder: Path, shop: Deployment, port: int, sample: str) -> Iterator[str]:
     """The sample configuration with this test's ports, certificate and folder; its log's name."""
@@ -141,11 +147,9 @@ def proxy(name: str, folder: Path, shop: Deployment, port: int, sample: str) -> 
     program = Program(name, command, folder, {"HOME": str(folder)})
     program.start()
     try:
-        for _ in range(2000):
+        while not _listens(port):
             assert program.is_running, program.log.read_text()
-            with socket.socket() as tried:
-                if tried.connect_ex(("127.0.0.1", port)) == 0:
-                    break
+            time.sleep(0.02)
         yield str(log)
     finally:
         program.stop()

@@ -133,6 +133,7 @@ def _jobs(shop: Shop, gateway: Gateway, transport: Transport, limits: Limits) ->
         run_mailer = mailer.for_run(run)
         return {
             "confirmation": partial(send_confirmation, shop, run_mailer),
+            "tickets_again": partial(send_confirmation, shop, run_mailer),
             "confirm_email": partial(send_confirm_email, shop, run_mailer),
             "find_orders": partial(send_found_orders, shop, run_mailer),
             "refunded_late": partial(mails.send_refunded_late, shop, run_mailer),

@@ -1,4 +1,4 @@
-"""The HTTP side of every page: CSRF, security headers, locale, limits, errors, one log line."""
+"""The HTTP side of every page: hosts, CSRF, locale, limits, errors, one log line."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from tmt import headers
 from tmt.config import Settings
 from tmt.core import i18n, log, metrics
 from tmt.core import templates as core_templates
@@ -187,10 +188,10 @@ def is_this_machine() -> bool:
 
 def reject_unannounced_proxy() -> bool:
     """Whether a proxy that TMT_TRUSTED_PROXIES does not count passed this request on; logs it."""
-    headers = forwarding_headers(request.environ)
-    if shop().settings.trusted_proxies or not headers:
+    forwarding = forwarding_headers(request.environ)
+    if shop().settings.trusted_proxies or not forwarding:
         return False
-    logger.warning("proxy.unannounced", headers=headers)
+    logger.warning("proxy.unannounced", headers=forwarding)
     return True
 
 
@@ -220,7 +221,7 @@ def init_app(app: Flask, app_state: AppState) -> None:
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
-    _init_headers(app, settings)
+    headers.init_app(app, settings)
     _init_templates(app, settings)
     app.register_blueprint(pages)
     app.before_request(_before_request)
@@ -364,75 +365,12 @@ def _teardown_request(_error: BaseException | None) -> None:
         locales.close()
 
 
-def _init_headers(app: Flask, settings: Settings) -> None:
-    """Adds security headers to every response; the constant ones are built once."""
-    policy = _content_security_policy(settings)
-    payment = urlsplit(settings.stripe_js_url)
-    fixed = {
-        "X-Content-Type-Options": "nosniff",
-        "X-Frame-Options": "DENY",
-        "Referrer-Policy": "same-origin",
-        # Not "same-origin": banks and wallets open windows that answer the page.
-        "Cross-Origin-Opener-Policy": "same-origin-allow-popups",
-        "Permissions-Policy": f'payment=(self "{payment.scheme}://{payment.netloc}")',
-    }
-    https_shop = settings.base_url.startswith("https://")
-
-    def add(response: Response) -> Response:
-        for name, value in fixed.items():
-            response.headers.setdefault(name, value)
-        if "Content-Security-Policy" not in response.headers:
-            nonce = g.get("csp_nonce")
-            allowed = f"script-src 'nonce-{nonce}' " if nonce else "script-src "
-            response.headers["Content-Security-Policy"] = allowed + policy
-        if "token" in (request.view_args or {}):
-            response.headers["X-Robots-Tag"] = "noindex, nofollow"
-        if https_shop and request.is_secure:
-            response.headers["Strict-Transport-Security"] = settings.hsts
-        return response
-
-    app.after_request(add)
-
-
-def _content_security_policy(settings: Settings) -> str:
-    """The policy, without the page's nonce: nothing inline, and the origins of Stripe and Link.
-
-    https://docs.stripe.com/security/guide lists them. A server at STRIPE_API_BASE has only one.
-    """
-    scripts = "https://js.stripe.com https://*.js.stripe.com"
-    link = "https://link.com https://*.link.com"
-    frames = f"{scripts} https://hooks.stripe.com {link}"
-    calls = f"https://api.stripe.com {link}"
-    if settings.stripe_api_base:
-        scripts = frames = calls = _csp_source(settings)
-    return (
-        f"{scripts}; frame-src {frames}; connect-src 'self' {calls}; default-src 'none';"
-        " style-src 'self'; img-src 'self' data: https:; font-src 'self'; form-action 'self';"
-        " frame-ancestors 'none'; base-uri 'none'"
-    )
-
-
-def _csp_source(settings: Settings) -> str:
-    """STRIPE_API_BASE as a policy can name it."""
-    parts, shop_parts = urlsplit(settings.stripe_api_base), urlsplit(settings.base_url)
-    if ":" not in str(parts.hostname):
-        return f"{parts.scheme}://{parts.netloc}"
-    # The grammar of policies has no IPv6 addresses; only without live keys is it ever one.
-    is_own = (parts.scheme, parts.netloc) == (shop_parts.scheme, shop_parts.netloc)
-    return "'self'" if is_own else f"{parts.scheme}:"
-
-
-def _csp_nonce() -> str:
-    """The nonce that scripts of this page carry; a script without it does not run."""
-    if "csp_nonce" not in g:
-        g.csp_nonce = new_token()
-    return str(g.csp_nonce)
-
-
 def _init_templates(app: Flask, settings: Settings) -> None:
     core_templates.prepare(app.jinja_env)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.globals.update(csrf_token=generate_csrf, csp_nonce=_csp_nonce, url_for=_url_for)
+    app.jinja_env.globals.update(
+        csrf_token=generate_csrf, csp_nonce=headers.csp_nonce, url_for=_url_for
+    )
 
     def common() -> dict[str, Any]:
         path = request.full_path.rstrip("?") if request.method == "GET" else "/"

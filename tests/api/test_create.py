@@ -213,10 +213,10 @@ def test_a_callers_key_is_never_the_shops(shopfront):
     order = buyer.reserve(1)
     key = {"Idempotency-Key": shopfront.payment(order).idempotency_key}
     before = shopfront.api("create_payment_intent", {"amount": 1}, **key).json()["data"]
-    ours = buyer.open_pay_page(order)
+    order_intent = buyer.open_pay_page(order)
     after = shopfront.api("create_payment_intent", {"amount": 1}, **key).json()["data"]
-    assert before["payment_intent_id"] == after["payment_intent_id"] != ours
-    intent = shopfront.stripe.v1.payment_intents.retrieve(ours)
+    assert before["payment_intent_id"] == after["payment_intent_id"] != order_intent
+    intent = shopfront.stripe.v1.payment_intents.retrieve(order_intent)
     assert intent.amount == order.total
 
 

@@ -61,13 +61,13 @@ def _compared(env: BenchEnv, kind: str) -> Row:
 def _take_turns(
     shop: Shop,
     place: Callable[[], object],
-    ours: Callable[[], int],
+    drain_inbox: Callable[[], int],
     bare: Callable[[], int],
     turns: tuple[Turns, Turns],
 ) -> None:
     numbers = count()
     for number in range(_ROUNDS + 1):
-        for drain, mine in zip((ours, bare), turns, strict=True):
+        for drain, mine in zip((drain_inbox, bare), turns, strict=True):
             for _event in range(_EVENTS):
                 place()
                 _store_event(shop, f"pi_{next(numbers)}")
@@ -108,5 +108,5 @@ def _check_same_work(shop: Shop) -> None:
         tickets = session.scalar(select(func.count(Ticket.id)))
         mails = session.scalar(select(func.count(OutboxRow.id)))
     expected = 2 * (_ROUNDS + 1) * _EVENTS
-    found = (orders, tickets, mails)
-    assert found == (expected, expected * _PLACES, expected), found
+    counts = (orders, tickets, mails)
+    assert counts == (expected, expected * _PLACES, expected), counts

@@ -76,8 +76,8 @@ def test_an_order_takes_what_is_left_up_to_the_events_limit(left: int | None, mo
 
 def test_what_is_left_is_the_smaller_of_type_and_event() -> None:
     types = (new_type(capacity=20), new_type(capacity=3), new_type())
-    found = offers(new_event("a", *types, capacity=12, held=4), NOW, few=FEW)
-    assert [offer.left for offer in found] == [8, 3, 8]
+    smaller = offers(new_event("a", *types, capacity=12, held=4), NOW, few=FEW)
+    assert [offer.left for offer in smaller] == [8, 3, 8]
 
 
 @pytest.mark.parametrize("status", [EventStatus.CANCELED, EventStatus.DRAFT])

@@ -37,10 +37,10 @@ def private_words(paths: Sequence[Path], shop: Shop) -> Iterator[str]:
         secret |= set(session.scalars(select(Ticket.code)))
     for path in paths:
         for number, line in enumerate(_lines(path), 1):
-            found = [name for name, pattern in _PATTERNS.items() if pattern.search(line)]
+            leaks = [name for name, pattern in _PATTERNS.items() if pattern.search(line)]
             if secret & set(_WORD.findall(line)):
-                found.append("an order's or a ticket's token")
-            yield from (f"I6: {path}:{number} holds {name}" for name in found)
+                leaks.append("an order's or a ticket's token")
+            yield from (f"I6: {path}:{number} holds {name}" for name in leaks)
 
 
 def own_failures(paths: Sequence[Path]) -> Iterator[str]:
@@ -96,7 +96,7 @@ def _lines(path: Path) -> Iterator[str]:
 def _parsed(line: str) -> dict[str, Any]:
     """The log line's values; nothing for a line that a killed process did not finish."""
     try:
-        found = json.loads(line)
+        values = json.loads(line)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return values if isinstance(values, dict) else {}

@@ -80,10 +80,10 @@ def drain(front):
     query = select(OutboxRow.id).where(OutboxRow.kind != "refund", OutboxRow.done_at.is_(None))
     with front.shop.db.reading() as session:
         left_out = session.scalars(query.order_by(OutboxRow.id.desc()).offset(3)).all()
-    kept = (
+    statement = (
         update(OutboxRow).where(OutboxRow.id.in_(left_out)).values(done_at=front.shop.clock.now())
     )
-    front.shop.db.transaction(lambda s: s.execute(kept))
+    front.shop.db.transaction(lambda s: s.execute(statement))
     front.run_jobs()
 
 

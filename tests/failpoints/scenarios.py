@@ -209,8 +209,8 @@ def for_nothing(env: CrashEnv) -> None:
 @scenario
 def another_program(env: CrashEnv) -> None:
     data = {"amount": 12.5, "currency": "eur", "metadata": {}}
-    made = env.api("create_payment_intent", data, **{"Idempotency-Key": "once"}).json()
-    intent = made["data"]["payment_intent_id"]
+    answer = env.api("create_payment_intent", data, **{"Idempotency-Key": "once"}).json()
+    intent = answer["data"]["payment_intent_id"]
     env.confirm(intent)
     for endpoint in ("confirm_payment", "get_payment_intent"):
         assert env.api(endpoint, {"payment_intent_id": intent}).status_code == 200
@@ -356,6 +356,20 @@ def event_canceled(env: CrashEnv) -> None:
     env.run_jobs()
     env.deliver_events()
     env.run_jobs()
+
+
+@scenario
+def corrected(env: CrashEnv) -> None:
+    """The buyer of a paid order corrects the e-mail address; the organiser renews the link."""
+    order = _paid(env, 1)
+    buyer = env.buyer()
+    data = {"csrf_token": buyer.csrf_token(f"/orders/{order.token}"), "email": "eva@example.org"}
+    env.ready()
+    buyer.post(f"/orders/{order.token}/email", data, allow_redirects=False)
+    env.run_jobs()
+    env.flask(
+        "order", "renew-link", order.code, unless=lambda: env.order(order.code).token != order.token
+    )
 
 
 @scenario

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -145,9 +144,6 @@ def test_events_are_retried_for_three_days_then_the_endpoint_is_disabled(
         receiver.wait_count(1)
         driver.advance(days=2)
         assert 6 <= len(receiver.events) <= 9
-        times = [int(line[2:].partition(",")[0]) for line in receiver.signatures]
-        gaps = [after - before for before, after in pairwise(times)]
-        assert gaps == sorted(gaps)
         driver.advance(days=2)
         assert v1.webhook_endpoints.list().data[0].status == "enabled"
         v1.payment_intents.create(NEW)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from tmt.catalog import listing, stock
@@ -14,10 +14,12 @@ from tmt.checkout.forms import CheckoutRequest
 from tmt.checkout.models import Order, OrderLine, OrderStatus
 from tmt.checkout.states import lock_order
 from tmt.config import Settings
+from tmt.core import outbox
 from tmt.core.email_address import email_key
 from tmt.core.errors import DomainError, NotFound
 from tmt.core.ids import is_token, new_order_code, new_token
 from tmt.core.money import check_chargeable
+from tmt.core.outbox import OutboxRow
 from tmt.shop import Shop
 
 log = structlog.get_logger(__name__)
@@ -88,7 +90,11 @@ def renew_token(shop: Shop, code: str) -> Order:
         order_id = session.scalar(select(Order.id).where(Order.code == code.strip().upper()))
         if order_id is None:
             raise NotFound(f"no order {code[:20]}")
-        lock_order(session, order_id).token = new_token()
+        order = lock_order(session, order_id)
+        before, order.token = order.token, new_token()
+        # Mails about the order are keyed by its token: each is still sent once.
+        rows = update(OutboxRow).where(OutboxRow.key.contains(before, autoescape=True))
+        session.execute(rows.values(key=func.replace(OutboxRow.key, before, order.token)))
         return order_id
 
     order_id = shop.db.transaction(unit)
@@ -104,17 +110,28 @@ def newest_orders_of(session: Session, email: str, limit: int = 20) -> list[int]
     return list(session.scalars(query.order_by(Order.created_at.desc()).limit(limit)))
 
 
-def change_email(session: Session, order: Order, email: str) -> bool:
-    """Sets the address of a locked order; false if it has it already.
+def change_email(shop: Shop, order_id: int, email: str) -> None:
+    """Corrects the buyer's address; the tickets of a paid order are sent to the new one.
 
-    Raises `EmailFixed` when the order has ended.
+    So is the link that confirms the address, of an order that waits for it.
+    Nothing happens if it is the order's already. Raises `EmailFixed` when the order has ended.
     """
-    if order.status.is_closed:
-        raise EmailFixed(f"order {order.code} is {order.status}")
-    if order.email == email:
-        return False
-    order.email, order.email_key = email, email_key(email)
-    return True
+
+    def unit(session: Session) -> None:
+        order = lock_order(session, order_id)
+        if order.status.is_closed:
+            raise EmailFixed(f"order {order.code} is {order.status}")
+        if order.email == email:
+            return
+        order.email, order.email_key = email, email_key(email)
+        kind = "tickets_again" if order.status == OrderStatus.PAID else "confirm_email"
+        if order.status == OrderStatus.PAID or not order.total:
+            key = f"{kind}-{order.token}-{new_token()[:8]}"
+            outbox.put(session, kind, key, {"order": order.id}, shop.clock.now())
+        log.info("order.email_changed", order=order.code)
+
+    shop.db.transaction(unit)
+    shop.jobs.trigger("outbox")
 
 
 def order_url(settings: Settings, order: Order) -> str:

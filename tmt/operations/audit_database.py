@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Select,
     String,
     Subquery,
     and_,
@@ -97,53 +99,7 @@ def stock_breaches(session: Session) -> Iterator[Breach]:
 
 def money_breaches(session: Session) -> Iterator[Breach]:
     """I2 by the rows: a paid order has been paid in full, and no money of any other is left."""
-    refunded = _sum_by_payment(Refund, Refund.status.not_in(FAILED_REFUNDS))
-    lost = _sum_by_payment(Dispute, Dispute.status.in_(LOST_DISPUTES))
-    received = func.coalesce(Payment.amount_received, 0)
-    refunded_total = func.coalesce(refunded.c.total, 0)
-    left = received - refunded_total - func.coalesce(lost.c.total, 0)
-    is_paid_in_full = and_(
-        Payment.id.is_not(None),
-        Payment.amount_received == Order.total,
-        Payment.received_currency == Order.currency,
-    )
-    is_paid = Order.status == OrderStatus.PAID
-    failed_refund = (OperatorAlert.order_id == Order.id, OperatorAlert.kind == "refund_failed")
-    # Stripe could not refund it, and a person has resolved the alert: it was paid back otherwise.
-    is_refunded_by_hand = and_(
-        exists().where(*failed_refund, OperatorAlert.resolved_at.is_not(None)),
-        ~exists().where(*failed_refund, OperatorAlert.resolved_at.is_(None)),
-    )
-    # A lost one that is appealed: nobody can refund the money until that is decided.
-    is_disputed = exists().where(
-        Dispute.payment_id == Payment.id, Dispute.status.not_in(CLOSED_DISPUTES)
-    )
-    query = (
-        select(
-            Order,
-            is_paid_in_full.label("is_paid_in_full"),
-            received.label("received"),
-            refunded_total.label("refunded"),
-            left.label("left"),
-            func.coalesce(Payment.received_currency, Order.currency).label("currency"),
-        )
-        .outerjoin(
-            Payment,
-            and_(Payment.order_id == Order.id, Payment.status == PaymentIntentStatus.SUCCEEDED),
-        )
-        .outerjoin(refunded, refunded.c.payment_id == Payment.id)
-        .outerjoin(lost, lost.c.payment_id == Payment.id)
-        .where(
-            or_(
-                and_(is_paid, Order.total > 0, ~is_paid_in_full),
-                and_(is_paid, Order.total > 0, left <= 0),
-                and_(~is_paid, left > 0, ~is_refunded_by_hand, ~is_disputed),
-                refunded_total > received,
-            )
-        )
-        .order_by(Order.id)
-    )
-    for row in session.execute(query):
+    for row in session.execute(_wrong_money()):
         order, subject = row.Order, f"order {row.Order.code}"
         if order.status != OrderStatus.PAID and row.left > 0:
             amount = _money(row.left, row.currency)
@@ -168,6 +124,56 @@ def money_breaches(session: Session) -> Iterator[Breach]:
             )
             yield Breach("I2", subject, problem, _CHECK_PAYMENT)
     yield from _unknown_statuses(session)
+
+
+def _wrong_money() -> Select[*tuple[Any, ...]]:
+    """Orders whose money is not what their status says, with the sums to compare."""
+    refunded = _sum_by_payment(Refund, Refund.status.not_in(FAILED_REFUNDS))
+    lost = _sum_by_payment(Dispute, Dispute.status.in_(LOST_DISPUTES))
+    received = func.coalesce(Payment.amount_received, 0)
+    refunded_total = func.coalesce(refunded.c.total, 0)
+    left = received - refunded_total - func.coalesce(lost.c.total, 0)
+    is_paid_in_full = and_(
+        Payment.id.is_not(None),
+        Payment.amount_received == Order.total,
+        Payment.received_currency == Order.currency,
+    )
+    is_paid = Order.status == OrderStatus.PAID
+    failed_refund = (OperatorAlert.order_id == Order.id, OperatorAlert.kind == "refund_failed")
+    # Stripe could not refund it, and a person has resolved the alert: it was paid back otherwise.
+    is_refunded_by_hand = and_(
+        exists().where(*failed_refund, OperatorAlert.resolved_at.is_not(None)),
+        ~exists().where(*failed_refund, OperatorAlert.resolved_at.is_(None)),
+    )
+    # A lost one that is appealed: nobody can refund the money until that is decided.
+    is_disputed = exists().where(
+        Dispute.payment_id == Payment.id, Dispute.status.not_in(CLOSED_DISPUTES)
+    )
+    return (
+        select(
+            Order,
+            is_paid_in_full.label("is_paid_in_full"),
+            received.label("received"),
+            refunded_total.label("refunded"),
+            left.label("left"),
+            func.coalesce(Payment.received_currency, Order.currency).label("currency"),
+        )
+        .outerjoin(
+            Payment,
+            and_(Payment.order_id == Order.id, Payment.status == PaymentIntentStatus.SUCCEEDED),
+        )
+        .outerjoin(refunded, refunded.c.payment_id == Payment.id)
+        .outerjoin(lost, lost.c.payment_id == Payment.id)
+        .where(
+            or_(
+                and_(is_paid, Order.total > 0, ~is_paid_in_full),
+                and_(is_paid, Order.total > 0, left <= 0),
+                and_(~is_paid, left > 0, ~is_refunded_by_hand, ~is_disputed),
+                refunded_total > received,
+            )
+        )
+        .order_by(Order.id)
+    )
 
 
 def _unknown_statuses(session: Session) -> Iterator[Breach]:

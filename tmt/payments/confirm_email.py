@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
 from hmac import compare_digest
 from typing import Any
 
@@ -13,21 +12,11 @@ from tmt.catalog.listing import is_upcoming
 from tmt.checkout.models import Order, OrderStatus
 from tmt.checkout.orders import find_order, get_order, order_url
 from tmt.checkout.states import Trigger, lock_order
-from tmt.core import outbox
 from tmt.core.errors import NotFound
-from tmt.core.ids import new_token
 from tmt.core.mailer import Mailer
 from tmt.payments.sync import fulfill
 from tmt.shop import Shop
 from tmt.tickets.mails import mail_context
-
-
-def ask_to_confirm(
-    session: Session, order: Order, now: datetime, *, is_changed: bool = False
-) -> None:
-    """Has the mail with the link sent, in the transaction that sets or changes the address."""
-    key = f"confirm_email-{order.token}" + (f"-{new_token()[:8]}" if is_changed else "")
-    outbox.put(session, "confirm_email", key, {"order": order.id}, now)
 
 
 def send_confirm_email(shop: Shop, mailer: Mailer, key: str, payload: dict[str, Any]) -> None:

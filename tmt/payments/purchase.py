@@ -11,8 +11,8 @@ from tmt.checkout.forms import CheckoutRequest
 from tmt.checkout.models import Order
 from tmt.checkout.orders import find_by_checkout_token, place_order
 from tmt.checkout.states import Trigger
+from tmt.core import outbox
 from tmt.core.errors import DomainError
-from tmt.payments.confirm_email import ask_to_confirm
 from tmt.payments.intents import add_payment
 from tmt.payments.sync import fulfill
 from tmt.shop import Shop
@@ -40,7 +40,8 @@ def purchase(
         if order.total:
             add_payment(session, shop, order, order.created_at)
         elif must_confirm:
-            ask_to_confirm(session, order, order.created_at)
+            payload, now = {"order": order.id}, order.created_at
+            outbox.put(session, "confirm_email", f"confirm_email-{order.token}", payload, now)
         else:
             fulfill(session, order, Trigger.FREE, order.created_at)
         return order

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-import structlog
 from flask import Blueprint, flash, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
@@ -28,19 +27,17 @@ from tmt.checkout.orders import (
     find_order,
     return_url,
 )
-from tmt.checkout.states import Trigger, lock_order
+from tmt.checkout.states import Trigger
 from tmt.checkout.views import (
     find_own_order,
     reject_checkout,
     remember_checkout,
     remembered_checkout,
 )
-from tmt.core import log as log_context
-from tmt.core import metrics, outbox
+from tmt.core import log, metrics
 from tmt.core.email_address import email_key
 from tmt.core.i18n import current_locale
 from tmt.core.i18n import gettext as _
-from tmt.core.ids import new_token
 from tmt.core.money import AmountOutOfRange
 from tmt.gateway.errors import GatewayError
 from tmt.gateway.types import DisputeStatus, PaymentIntent, PaymentIntentStatus, RefundStatus
@@ -61,7 +58,6 @@ from tmt.tickets.mails import mail_file
 from tmt.tickets.models import Ticket, TicketStatus
 
 payments = Blueprint("payments", __name__)
-log = structlog.get_logger(__name__)
 
 # Each change of a paid order's address sends a mail.
 _EMAIL_CHANGES = "5 per day"
@@ -241,7 +237,7 @@ def confirm_email(token: str, key: str) -> ResponseReturnValue:
     shop = web.shop()
     with shop.db.reading() as session:
         order = confirm_emails.find_to_confirm(session, shop, token, key)
-    log_context.bind(order=order.code)
+    log.bind(order=order.code)
     if order.status != OrderStatus.HELD:
         return _to_order(token)
     if request.method == "GET":
@@ -260,23 +256,10 @@ def change_email(token: str) -> ResponseReturnValue:
         return _order_page(shop, order, form), 422
     web.limits().hit(_EMAIL_CHANGES, "email-changes", order.code)
     email = form.email.data
-
-    def unit(session: Session) -> None:
-        locked = lock_order(session, order.id)
-        if not orders.change_email(session, locked, email):
-            return
-        if locked.status == OrderStatus.PAID:
-            key = f"confirmation-{locked.token}-{new_token()[:8]}"
-            outbox.put(session, "confirmation", key, {"order": locked.id}, shop.clock.now())
-        elif not locked.total:
-            confirm_emails.ask_to_confirm(session, locked, shop.clock.now(), is_changed=True)
-
     try:
-        shop.db.transaction(unit)
+        orders.change_email(shop, order.id, email)
     except orders.EmailFixed:
         return _to_order(token)
-    shop.jobs.trigger("outbox")
-    log.info("order.email_changed", order=order.code)
     flash(_("We will send your tickets to %(email)s.") % {"email": email}, "good")
     paid = order.status != OrderStatus.HELD
     return _to_order(token) if paid else redirect(url_for("payments.pay", token=token), 303)
@@ -425,7 +408,7 @@ def _order_page(shop: Shop, order: Order, email_form: EmailForm) -> str:
 def _find(shop: Shop, token: str) -> Order:
     with shop.db.reading() as session:
         order = find_order(session, token)
-    log_context.bind(order=order.code)
+    log.bind(order=order.code)
     web.suggest_locale(order.locale)
     return order
 
