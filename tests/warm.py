@@ -1,6 +1,6 @@
 """What the process that others are forked off has done: importing it sells a ticket, once.
 
-So all that is read and imported at first use is there. It starts no thread.
+So all that is read, imported and compiled at first use is there. It starts no thread.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import tests.failpoints.crash_env
 import tests.race_workers  # noqa: F401
+from tests import compiled
 from tests.buyer import hidden_fields
 from tests.shopfront import add_event, overrides
 from tmt.core import schema
@@ -37,5 +38,6 @@ def _sell_a_ticket(folder: Path) -> None:
     shop.db.close()
 
 
+compiled.keep_between_applications()
 with tempfile.TemporaryDirectory() as name:
     _sell_a_ticket(Path(name))

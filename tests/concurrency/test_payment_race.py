@@ -29,6 +29,8 @@ from tmt.payments.expiry import end_overdue_holds
 from tmt.payments.intents import current_intent
 
 pytestmark = pytest.mark.usefixtures("sound")
+# On PostgreSQL these rounds, and twice as many, also pass without the order's row lock; that one is
+# shown by tests/checkout/test_states.py.
 ROUNDS = 30
 _JSON = {"Content-Type": "application/json"}
 
