@@ -185,7 +185,10 @@ class Verifier:
         rows = [row for row in self._rows(OutboxRow) if row.kind == "confirmation"]
         written = Counter(row.payload["order"] for row in rows)
         for order in self.orders.values():
-            if written[order.id] != (1 if order.paid_at else 0):
+            # Those of an order that was erased may have been purged.
+            if written[order.id] != (1 if order.paid_at else 0) and (
+                order.email or not order.paid_at
+            ):
                 yield f"I4: order {order.code} has {written[order.id]} confirmations to send"
 
     def unsent_confirmations(self, shop: Shop) -> Iterator[str]:

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 import requests
 from sqlalchemy import update
+from sqlalchemy.orm import Session
 
 from tests.failpoints.plan import READY
 from tests.failpoints.shop_process import Point, Start, run
@@ -36,7 +37,7 @@ from tests.shopfront import (
     front_of,
     overrides,
 )
-from tmt.catalog.models import TicketType
+from tmt.catalog.models import Event, TicketType
 from tmt.factory import create_app
 from tmt.operations import audit_database
 from tmt.sandbox import Sandbox
@@ -110,6 +111,14 @@ class CrashEnv(Shopfront):
         """Adds the events that a shop brings along which is started for a first look."""
         self._ask("seed")
 
+    def work_slowly(self) -> None:
+        """Lets every piece of work take longer than a batch may."""
+        self._ask("slow")
+
+    def begin_and_end_heartbeats(self) -> None:
+        """What a process does first and last that runs jobs."""
+        self._ask("heartbeats")
+
     def move(self, **span: float) -> None:
         """Lets time pass, in the shop and at Stripe."""
         self.clock.move(**span)
@@ -133,10 +142,14 @@ class CrashEnv(Shopfront):
     def api(self, endpoint: str, data: Any, **headers: str) -> requests.Response:
         return self.again(lambda: Shopfront.api(self, endpoint, data, **headers))
 
-    def make_free(self) -> None:
-        """Lets all tickets cost nothing."""
-        query = update(TicketType).values(price=0)
-        self.shop.db.transaction(lambda session: session.execute(query))
+    def make_free(self, *, confirm_email: bool = False) -> None:
+        """Lets all tickets cost nothing, and be issued after a click in a mail."""
+
+        def unit(session: Session) -> None:
+            session.execute(update(TicketType).values(price=0))
+            session.execute(update(Event).values(confirm_email=confirm_email))
+
+        self.shop.db.transaction(unit)
 
     def drain(self) -> None:
         """Delivers all events, unless Stripe is silent and must be asked, and runs all jobs."""

@@ -1,5 +1,7 @@
 """What happens in a shop, from the first look to the last cent: each scenario a function.
 
+What the organiser does is in `organiser_scenarios`.
+
 Between them they pass every failpoint. A scenario does not know whether the process dies.
 """
 
@@ -11,15 +13,13 @@ from collections.abc import Callable
 import stripe
 from sqlalchemy import ColumnElement, func, select
 
-from tests.failpoints.corrupt import corrupt
 from tests.failpoints.crash_env import CrashEnv
 from tests.sandbox.driver import Driver
-from tests.sandbox_store import change_at_stripe, forget_at_stripe
+from tests.sandbox_store import change_at_stripe
 from tests.stripe_answers import StripeAnswers
 from tmt.checkout.models import Order
-from tmt.core.outbox import OutboxRow
 from tmt.payments.balances import get_refunds
-from tmt.payments.models import OperatorAlert
+from tmt.payments.confirm_email import link_key
 from tmt.payments.ownership import get_identity
 
 Scenario = Callable[[CrashEnv], None]
@@ -67,7 +67,7 @@ def paid_without_webhook(env: CrashEnv) -> None:
         env.confirm(env.buyer().open_pay_page(order))
     env.confirm(env.buyer().open_pay_page(disputed), "pm_card_createDispute")
     env.run_jobs()
-    env.stripe.v1.refunds.create({"payment_intent": _intent(env, refunded)})
+    env.stripe.v1.refunds.create({"payment_intent": intent_of(env, refunded)})
     env.move(days=2)
     env.run_jobs()
 
@@ -155,20 +155,20 @@ def debits(env: CrashEnv) -> None:
 
 @scenario
 def refunded_whole(env: CrashEnv) -> None:
-    _refund(env, _paid(env, 2))
+    _refund(env, paid(env, 2))
 
 
 @scenario
 def refunded_by_ticket(env: CrashEnv) -> None:
-    _refund(env, _paid(env, 3), "--tickets", "2", "--amount", "20")
+    _refund(env, paid(env, 3), "--tickets", "2", "--amount", "20")
     env.deliver_events()
 
 
 @scenario
 def refunded_in_the_dashboard(env: CrashEnv) -> None:
-    whole, partly = _paid(env, 2), _paid(env, 2)
-    env.stripe.v1.refunds.create({"payment_intent": _intent(env, whole)})
-    env.stripe.v1.refunds.create({"payment_intent": _intent(env, partly), "amount": 300})
+    whole, partly = paid(env, 2), paid(env, 2)
+    env.stripe.v1.refunds.create({"payment_intent": intent_of(env, whole)})
+    env.stripe.v1.refunds.create({"payment_intent": intent_of(env, partly), "amount": 300})
     env.deliver_events()
     env.run_jobs()
 
@@ -207,6 +207,17 @@ def for_nothing(env: CrashEnv) -> None:
 
 
 @scenario
+def for_nothing_once_confirmed(env: CrashEnv) -> None:
+    """Free tickets wait for the click on the link in a mail."""
+    env.make_free(confirm_email=True)
+    buyer = env.buyer()
+    order = buyer.reserve(1)
+    env.run_jobs()
+    path = f"/orders/{order.token}/confirm/{link_key(env.shop, env.order(order.token))}"
+    buyer.post(path, {"csrf_token": buyer.csrf_token("/orders/find")})
+
+
+@scenario
 def another_program(env: CrashEnv) -> None:
     data = {"amount": 12.5, "currency": "eur", "metadata": {}}
     answer = env.api("create_payment_intent", data, **{"Idempotency-Key": "once"}).json()
@@ -232,10 +243,10 @@ def stripe_breaks(env: CrashEnv) -> None:
 @scenario
 def stripe_is_away(env: CrashEnv) -> None:
     """What cannot be done now is done later: an event that must be read again, a refund."""
-    order = _paid(env, 2)
+    order = paid(env, 2)
     env.excused = True
     trouble = Driver(env.sandbox)
-    env.stripe.v1.refunds.create({"payment_intent": _intent(env, order), "amount": 100})
+    env.stripe.v1.refunds.create({"payment_intent": intent_of(env, order), "amount": 100})
     for call in ("GET /v1/refunds/*", "GET /v1/refunds", "POST /v1/refunds"):
         trouble.refuse(call, 500)
     env.deliver_events()
@@ -270,7 +281,7 @@ def stripe_refuses(env: CrashEnv) -> None:
 @scenario
 def paid_and_lost(env: CrashEnv) -> None:
     """A payment whose order is in no backup: a person hears of it, and has it refunded."""
-    _paid(env, 1)
+    paid(env, 1)
     with env.shop.db.reading() as session:
         shop_id = get_identity(session).shop_id
     metadata = {"platform": "TMT", "tmt_shop": shop_id}
@@ -284,105 +295,7 @@ def paid_and_lost(env: CrashEnv) -> None:
     env.excused = False
 
 
-@scenario
-def by_hand(env: CrashEnv) -> None:
-    """Commands: the catalogue, and what waits for a person."""
-    env.seed()
-    order = _paid(env, 1)
-    env.stripe.v1.refunds.create({"payment_intent": _intent(env, order), "amount": 100})
-    env.drain()
-    env.ready()
-    path = env.settings["instance"].parent / "catalogue.yaml"
-    env.flask("catalog", "export", str(path))
-    env.flask("catalog", "import", str(path))
-    env.flask(
-        "notices",
-        "done",
-        "1",
-        unless=lambda: not _count(env, OperatorAlert.resolved_at.is_(None)),
-    )
-    buyer = env.buyer()
-    token = buyer.csrf_token("/orders/find")
-    buyer.post("/orders/find", {"email": "ana@example.com", "csrf_token": token})
-    event = env.stripe.v1.events.list({"type": "payment_intent.succeeded"}).data[0].id
-    env.flask("inbox", "replay", event)
-
-
-@scenario
-def nobody_can_write_mail(env: CrashEnv) -> None:
-    """A mail that could not be sent is tried again when somebody says so."""
-    folder = env.shop.settings.mail_folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.write_text("in the way")
-    _paid(env, 1)
-    folder.unlink()
-    undone = (OutboxRow.kind == "confirmation", OutboxRow.done_at.is_(None))
-    assert env.died or _count(env, *undone)
-    if _count(env, *undone):
-        env.flask("outbox", "retry", "1", unless=lambda: not _count(env, *undone))
-
-
-@scenario
-def looked_after(env: CrashEnv) -> None:
-    """The doctor looks at everything; Stripe is told where to send its events, twice."""
-    env.look("doctor")
-    for _ in range(2):
-        env.flask("stripe", "register-webhook")
-
-
-@scenario
-def repaired(env: CrashEnv) -> None:
-    """What no code of the shop does: rows are lost and changed. The audit puts them right."""
-    orders = [_bought(env, 1) for _ in range(6)]
-    env.run_jobs()
-    env.stripe.v1.refunds.create({"payment_intent": _intent(env, orders[0])})
-    env.deliver_events()
-    env.run_jobs()
-    env.ready()
-    env.excused = True
-    corrupt(env, *orders)
-    env.look("audit", "--repair")
-    env.excused = False
-
-
-@scenario
-def event_canceled(env: CrashEnv) -> None:
-    """An event is canceled: one order is paid and refunded, another only has a reservation."""
-    _paid(env, 1)
-    buyer = env.buyer()
-    buyer.open_pay_page(buyer.reserve(1))
-    env.ready()
-    env.flask("event", "cancel", env.event.slug, "--yes")
-    env.run_jobs()
-    env.deliver_events()
-    env.run_jobs()
-
-
-@scenario
-def corrected(env: CrashEnv) -> None:
-    """The buyer of a paid order corrects the e-mail address; the organiser renews the link."""
-    order = _paid(env, 1)
-    buyer = env.buyer()
-    data = {"csrf_token": buyer.csrf_token(f"/orders/{order.token}"), "email": "eva@example.org"}
-    env.ready()
-    buyer.post(f"/orders/{order.token}/email", data, allow_redirects=False)
-    env.run_jobs()
-    env.flask(
-        "order", "renew-link", order.code, unless=lambda: env.order(order.code).token != order.token
-    )
-
-
-@scenario
-def missing_at_stripe(env: CrashEnv) -> None:
-    """Stripe does not know a PaymentIntent any more: a person is told, the places are kept."""
-    buyer = env.buyer()
-    intent = buyer.open_pay_page(buyer.reserve(1))
-    forget_at_stripe(env, intent)
-    env.excused = True
-    env.run_jobs()
-
-
-def _count(env: CrashEnv, *where: ColumnElement[bool]) -> int:
+def count(env: CrashEnv, *where: ColumnElement[bool]) -> int:
     """How many rows there are, of which all this is true."""
     with env.shop.db.reading() as session:
         return session.scalar(select(func.count()).where(*where)) or 0
@@ -393,14 +306,14 @@ def _declined(env: CrashEnv, intent: str) -> None:
         env.confirm(intent, "pm_card_chargeDeclined")
 
 
-def _paid(env: CrashEnv, *quantities: int, method: str = "pm_card_visa") -> Order:
+def paid(env: CrashEnv, *quantities: int, method: str = "pm_card_visa") -> Order:
     """A paid order, its jobs done."""
-    order = _bought(env, *quantities, method=method)
+    order = bought(env, *quantities, method=method)
     env.run_jobs()
     return order
 
 
-def _bought(env: CrashEnv, *quantities: int, method: str = "pm_card_visa") -> Order:
+def bought(env: CrashEnv, *quantities: int, method: str = "pm_card_visa") -> Order:
     buyer = env.buyer()
     order = buyer.reserve(*quantities)
     env.confirm(buyer.open_pay_page(order), method)
@@ -418,10 +331,10 @@ def _refund(env: CrashEnv, order: Order, *options: str) -> None:
 
 
 def _disputed(env: CrashEnv, evidence: str) -> None:
-    order = _paid(env, 1, method="pm_card_createDispute")
+    order = paid(env, 1, method="pm_card_createDispute")
     env.deliver_events()
     env.run_jobs()
-    (dispute,) = env.stripe.v1.disputes.list({"payment_intent": _intent(env, order)}).data
+    (dispute,) = env.stripe.v1.disputes.list({"payment_intent": intent_of(env, order)}).data
     env.stripe.v1.disputes.update(
         dispute.id, {"evidence": {"uncategorized_text": evidence}, "submit": True}
     )
@@ -447,7 +360,7 @@ def _debit(env: CrashEnv, intent: str, iban: str) -> None:
     )
 
 
-def _intent(env: CrashEnv, order: Order) -> str:
+def intent_of(env: CrashEnv, order: Order) -> str:
     found = env.payment(order).payment_intent_id
     assert found
     return found

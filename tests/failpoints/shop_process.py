@@ -19,8 +19,9 @@ from jinja2 import FileSystemBytecodeCache
 
 from tests.servers import serve
 from tmt.catalog.import_export import seed_demo
-from tmt.core import failpoints
+from tmt.core import failpoints, queued_rows
 from tmt.factory import ROOT, create_app
+from tmt.operations import health
 from tmt.shop import Shop
 
 
@@ -78,6 +79,8 @@ def run(start: Start, connection: Connection) -> None:
         "look": lambda *words: _command(app, words, findings=(1, 2)),
         "seed": lambda: seed_demo(shop.db, shop.clock.now()),
         "ahead": lambda ahead: time.update(ahead=ahead),
+        "slow": lambda: setattr(queued_rows, "_BATCH_SECONDS", -1.0),
+        "heartbeats": lambda: (health.begin_heartbeats(shop), health.end_heartbeats(shop)),
         "note": watch.passed.append,
         "passed": lambda: watch.passed,
     }

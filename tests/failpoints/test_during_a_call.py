@@ -10,7 +10,7 @@ import signal
 
 import pytest
 
-from tests.failpoints.scenarios import SCENARIOS
+from tests.failpoints.organiser_scenarios import SCENARIOS
 from tests.failpoints.snapshot import snapshot
 
 # Each call that changes something at Stripe, in a scenario that makes it.

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from tests.conftest import DATABASES
 from tests.failpoints import plan, sites
 from tests.failpoints.crash_env import Death
-from tests.failpoints.scenarios import SCENARIOS
+from tests.failpoints.organiser_scenarios import SCENARIOS
 from tests.failpoints.snapshot import snapshot
 
 

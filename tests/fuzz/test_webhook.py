@@ -15,6 +15,7 @@ from tests.gateway.stripe_events import stored
 from tests.shopfront import SIGNING_SECRET, rendered_event
 from tmt.core.errors import DomainError
 from tmt.gateway.types import API_VERSION
+from tmt.payments.webhook_handlers import HANDLERS
 
 pytestmark = pytest.mark.databases("postgresql")
 
@@ -97,9 +98,10 @@ def test_neither_the_past_nor_the_future_is_taken(shopfront, client, seconds):
 
 def test_what_is_signed_is_kept_once_and_lies_move_nothing(shopfront, client, intent):
     """An event is a hint: one about our order is read again, whatever shape it has."""
-    # What cannot be read raises one alert.
-    unreadable = rendered_event(shopfront, "refund.updated", {}).encode()
-    deliver(client, unreadable, signed(unreadable))
+    # What cannot be read raises one alert for each type of event.
+    for type_ in HANDLERS:
+        unreadable = rendered_event(shopfront, type_, {}).encode()
+        deliver(client, unreadable, signed(unreadable))
     shopfront.shop.jobs.run("inbox")
     names = IDS | TEXTS | st.just(intent)
     things = nearly(

@@ -96,7 +96,7 @@ def test_an_event_that_cannot_be_read_is_parked_and_reported(shopfront, type_, o
     assert shopfront.deliver(body).status_code == 200
     shopfront.shop.jobs.run("inbox")
     assert found(shopfront, body).state == "parked"
-    assert alert_kinds(shopfront) == ["stripe_unreadable"]
+    assert alert_kinds(shopfront) == ["work_given_up"]
 
 
 def test_refunds_and_disputes_of_other_systems_are_none_of_ours(shopfront):

@@ -75,7 +75,7 @@ def sweep(settings: Mapping[str, str], over: Any) -> None:
     shop: Shop = create_app(dict(settings)).extensions["tmt"].shop
     shop.clock._offset = lambda: _AHEAD
     while not over.wait(0.2):
-        shop.jobs._jobs["holds"]()
+        shop.jobs.run("holds")
     shop.db.close()
 
 

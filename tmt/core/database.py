@@ -171,14 +171,15 @@ class Database:
 
     def erase(self, unit: Callable[[Session], T]) -> T:
         """Like `transaction`; what it overwrites or deletes is not left in an SQLite file."""
-        if not self.is_sqlite:
-            return self.transaction(unit)
 
         def overwriting(session: Session) -> T:
-            session.connection().exec_driver_sql("PRAGMA secure_delete = ON")
+            if self.is_sqlite:
+                session.connection().exec_driver_sql("PRAGMA secure_delete = ON")
             return unit(session)
 
         result = self.transaction(overwriting)
+        if not self.is_sqlite:
+            return result
         connection = self.engine.raw_connection()
         try:
             # Earlier pages are also in the write-ahead log.

@@ -189,10 +189,17 @@ class FolderTransport:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-                Path(file.name).replace(target)
+                _replace(Path(file.name), target)
             except BaseException:
                 Path(file.name).unlink()
                 raise
+
+
+def _replace(file: Path, target: Path) -> None:
+    try:
+        file.replace(target)
+    except IsADirectoryError:
+        raise MailDeferred(f"{target} is a folder: remove it") from None
 
 
 def file_name(message_id: str) -> str:

@@ -103,6 +103,11 @@ def export(shop: Shop, email: str) -> dict[str, Any]:
     }
 
 
+def has_mail_files(shop: Shop, email: str) -> bool:
+    """Whether mails to the address lie in the mail folder."""
+    return any(_mails_to(shop.settings.mail_folder, email))
+
+
 def erasable(shop: Shop, email: str) -> tuple[list[str], dict[str, str]]:
     """The codes of the address's orders that can be blanked, and the others with the reason."""
     codes, others = [], {}
@@ -118,7 +123,8 @@ def erasable(shop: Shop, email: str) -> tuple[list[str], dict[str, str]]:
 def erase(shop: Shop, email: str) -> list[str]:
     """Blanks what can be blanked of the address's orders, and deletes its mail files.
 
-    Returns the codes of the orders that were blanked.
+    Returns the codes of the orders that were blanked. Done again after a crash, it deletes what
+    was left.
     """
     key = email_key(email)
 

@@ -36,9 +36,10 @@ def erase_command(email: str, yes: bool) -> None:
     codes, others = privacy.erasable(shop, email)
     for code, reason in others.items():
         click.echo(f"{code} stays: {reason}")
-    if not codes:
+    if not codes and (others or not privacy.has_mail_files(shop, email)):
         raise click.ClickException("there is no order of this address that can be erased")
-    click.echo(f"to be erased: name and address in {', '.join(codes)}")
+    what = f"name and address in {', '.join(codes)}" if codes else "mails in the mail folder"
+    click.echo(f"to be erased: {what}")
     if not yes:
         click.confirm("Erase them? This cannot be undone", abort=True)
-    click.echo(f"erased: {', '.join(privacy.erase(shop, email))}")
+    click.echo(f"erased: {', '.join(privacy.erase(shop, email)) or what}")

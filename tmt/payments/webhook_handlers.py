@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tmt.checkout.states import Trigger
 from tmt.core.errors import DomainError
-from tmt.gateway.errors import UnreadableAnswer, UnreadableEvent
+from tmt.gateway.errors import UnreadableEvent
 from tmt.gateway.inbox import Handler, MarkHandled
 from tmt.gateway.stripe_api import Gateway
 from tmt.gateway.types import API_VERSION, PaymentIntent, PaymentIntentStatus, StripeEvent
@@ -15,7 +15,6 @@ from tmt.payments.card_testing import (
 )
 from tmt.payments.disputes import sync_dispute
 from tmt.payments.refunds import record_refund
-from tmt.payments.refusals import report_refusal
 from tmt.payments.sync import (
     Outcome,
     expects_intent,
@@ -41,7 +40,7 @@ def payment_intent_changed(
 ) -> None:
     """Syncs the event's PaymentIntent; those of other systems on the account are left alone."""
     if not event.object_id:
-        raise _unreadable(shop, event)
+        raise UnreadableEvent(f"the {event.type} event lacks what the shop needs of it")
     if not _is_stored(shop, event):
         if event.type == FAILED_EVENT:
             cancel_after_declines(shop, gateway, event.object_id)
@@ -75,7 +74,7 @@ def charge_refunded(
     if _may_be_ours(shop, event):
         payment_intent = event.object.get("payment_intent")
         if not isinstance(payment_intent, str):
-            raise _unreadable(shop, event)
+            raise UnreadableEvent(f"the {event.type} event lacks what the shop needs of it")
         for refund in gateway.list_refunds(payment_intent=payment_intent):
             record_refund(shop, refund, Trigger.WEBHOOK)
 
@@ -132,18 +131,11 @@ def _may_be_ours(shop: Shop, event: StripeEvent) -> bool:
     was paid without a PaymentIntent says so, and is not ours.
     """
     if not event.object_id:
-        raise _unreadable(shop, event)
+        raise UnreadableEvent(f"the {event.type} event lacks what the shop needs of it")
     payment_intent = event.object.get("payment_intent", _NOT_NAMED)
     if isinstance(payment_intent, str) and payment_intent:
         return is_known_intent(shop, payment_intent)
     return payment_intent is not None
-
-
-def _unreadable(shop: Shop, event: StripeEvent) -> UnreadableEvent:
-    """The error that parks the event; its alert is raised."""
-    text = f"the {event.type} event lacks what the shop needs of it"
-    report_refusal(shop, "event", UnreadableAnswer(text))
-    return UnreadableEvent(text)
 
 
 def _final_intent(event: StripeEvent) -> PaymentIntent | None:
