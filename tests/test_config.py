@@ -7,6 +7,7 @@ import stat
 import pytest
 from pydantic import ValidationError
 
+from tmt import config
 from tmt.config import STRIPE_JS, InvalidSettings, Settings, load_settings, renamed_settings
 
 TEST = {
@@ -19,6 +20,7 @@ LIVE = TEST | {
     "STRIPE_SECRET_KEY": "sk_live_1",
     "STRIPE_PUBLISHABLE_KEY": "pk_live_1",
     "STRIPE_WEBHOOK_SECRET": "whsec_1",
+    "MAIL_DEFAULT_SENDER": "Shop <tickets@example.org>",
 }
 FLASK_RUN = "http://127.0.0.1:5000"
 
@@ -27,6 +29,7 @@ FLASK_RUN = "http://127.0.0.1:5000"
 def load(monkeypatch, tmp_path):
     """Loads the settings of an environment that holds these variables and nothing else."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config, "ROOT", tmp_path)
     for field in Settings.model_fields.values():
         monkeypatch.delenv(str(field.alias), raising=False)
 
@@ -44,7 +47,7 @@ def test_without_a_key_flask_run_is_a_sandbox(load, tmp_path):
     assert settings.base_url == FLASK_RUN
     assert settings.stripe_api_base == f"{FLASK_RUN}/sandbox"
     assert settings.stripe_js_url == f"{FLASK_RUN}/sandbox/stripe.js"
-    assert settings.database_url == f"sqlite:///{tmp_path / 'instance' / 'tmt.sqlite'}"
+    assert (settings.database_url, settings.instance) == ("", tmp_path / "instance")
     again = load({}, FLASK_RUN)
     names = ("secret_key", "stripe_secret_key", "stripe_publishable_key", "stripe_webhook_secrets")
     assert [getattr(again, name) for name in names] == [getattr(settings, name) for name in names]

@@ -1,20 +1,31 @@
 """Settings: the environment and `.env`, read once into a frozen, typed object.
 
-Nobody else reads the environment. Combinations that would sell wrongly or unsafely are refused
+`.env` and relative paths belong to the folder of `app.py`, wherever a command is typed. Nobody
+else reads the environment. Combinations that would sell wrongly or unsafely are refused
 at start, with a sentence that says what to set.
 """
 
 from __future__ import annotations
 
+import difflib
+import os
 import secrets
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from click import ClickException
+from dotenv import dotenv_values, find_dotenv
 from limits import parse_many
-from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -22,10 +33,26 @@ from pydantic_settings import (
     NoDecode,
     SettingsConfigDict,
 )
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from tmt.core.mail_transport import parse_sender
 
 Mode = Literal["sandbox", "test", "live"]
 
+ROOT = Path(__file__).parent.parent
+DEFAULT_ADDRESS = "http://127.0.0.1:5000"
+# Where `flask run` leaves its address, in the instance folder.
+ADDRESS_FILE = "address"
+# For `load_settings` in any flask command but `flask run`: wherever that one serves.
+LEFT_ADDRESS = "left by flask run"
 STRIPE_JS = "https://js.stripe.com/endive/stripe.js"
+
+
+_IMPLICIT_TLS_PORT = 465
+_DATABASE_URL_FORMS = (
+    "it must be sqlite:////absolute/path/of/file.sqlite or postgresql://user:password@host/name"
+)
 
 
 class InvalidSettings(ClickException):
@@ -36,7 +63,7 @@ class Settings(BaseSettings):
     """Every setting with its default; `.env.example` explains them to operators."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", env_file=".env", env_ignore_empty=True, populate_by_name=True
+        frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True
     )
 
     secret_key: str = Field("", alias="SECRET_KEY", repr=False)
@@ -135,6 +162,36 @@ class Settings(BaseSettings):
             raise ValueError("it must begin with http:// or https://")
         return value.rstrip("/")
 
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: str) -> str:
+        try:
+            url = make_url(value) if value else None
+        except ArgumentError:
+            raise ValueError(_DATABASE_URL_FORMS) from None
+        if url and url.get_backend_name() not in ("sqlite", "postgresql", "postgres"):
+            raise ValueError(_DATABASE_URL_FORMS)
+        if url and not url.database:
+            raise ValueError(f"it names no database; {_DATABASE_URL_FORMS}")
+        return value
+
+    @field_validator("jobs_url", "limits_url")
+    @classmethod
+    def _check_shared_url(cls, value: str, info: ValidationInfo) -> str:
+        schemes: tuple[str, ...] = ("redis://", "rediss://", "unix://")
+        if info.field_name == "jobs_url":
+            schemes = ("redis://", "rediss://", "postgres://", "postgresql://")
+        if value and not value.startswith(schemes):
+            raise ValueError(f"it must begin with {' or '.join(schemes)}")
+        return value
+
+    @field_validator("mail_sender")
+    @classmethod
+    def _check_sender(cls, value: str) -> str:
+        if value:
+            parse_sender(value)
+        return value
+
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
         problem = next(_problems(self), None)
@@ -162,24 +219,53 @@ class Settings(BaseSettings):
     def mail_folder(self) -> Path:
         return self.instance / "mail"
 
+    @property
+    def mail_uses_ssl(self) -> bool:
+        """Whether the mail server speaks TLS from the first byte, as all do at port 465."""
+        return self.mail_use_ssl or self.mail_port == _IMPLICIT_TLS_PORT
+
 
 def load_settings(overrides: dict[str, Any] | None = None, *, flask_run: str = "") -> Settings:
     """The settings of this process, or `InvalidSettings` with what to set.
 
     `overrides` are settings by field name and win over the environment. `flask_run` is the
-    address at which `flask run` is about to serve, empty elsewhere: with it, a shop without a
-    Stripe key becomes a sandbox.
+    address at which `flask run` is about to serve, `LEFT_ADDRESS` in its other commands, and empty
+    elsewhere: with it, a shop without a Stripe key becomes a sandbox.
     """
+    if flask_run:
+        _refuse_foreign_dotenv()
     try:
-        settings = Settings(**(overrides or {}))
+        settings = Settings(_env_file=ROOT / ".env", **(overrides or {}))  # type: ignore[call-arg]
         return _complete(settings, flask_run)
     except ValidationError as error:
         raise InvalidSettings(_readable(error)) from None
+    except OSError as error:
+        raise InvalidSettings(
+            f"{error.filename or ROOT} cannot be used: {error.strerror or error}. TMT_INSTANCE must"
+            " be a folder that this user may write to and that has free space."
+        ) from None
+
+
+def unknown_settings() -> list[str]:
+    """A sentence for each variable that looks like a setting and is none, such as a typing error.
+
+    Each that begins with TMT_; of the others, those that nearly are a setting.
+    """
+    known = {name for field in Settings.model_fields.values() for name in _names(field)}
+    sentences = []
+    for name in sorted(_set_names() - known):
+        is_ours = name.startswith("TMT_")
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.6 if is_ours else 0.9)
+        if close:
+            sentences.append(f"{name} is not a setting: did you mean {close[0]}?")
+        elif is_ours:
+            sentences.append(f"{name} is not a setting; .env.example lists them all")
+    return sentences
 
 
 def renamed_settings() -> list[str]:
     """A sentence for each setting that the environment or `.env` sets under its old name."""
-    names = EnvSettingsSource(Settings).env_vars.keys() | DotEnvSettingsSource(Settings).env_vars
+    names = {name.lower() for name in _set_names()}
     sentences = []
     for field in Settings.model_fields.values():
         if isinstance(field.validation_alias, AliasChoices):
@@ -189,18 +275,56 @@ def renamed_settings() -> list[str]:
     return sentences
 
 
+def _set_names() -> set[str]:
+    """The names of all variables of the environment and of `.env`."""
+    of_file = DotEnvSettingsSource(Settings, env_file=ROOT / ".env").env_vars
+    return {name.upper() for name in EnvSettingsSource(Settings).env_vars.keys() | of_file}
+
+
+def _names(field: FieldInfo) -> list[str]:
+    """The setting's name, and its old one if it has one."""
+    alias = field.validation_alias
+    names = alias.choices if isinstance(alias, AliasChoices) else [alias]
+    return [str(name) for name in names]
+
+
+def _refuse_foreign_dotenv() -> None:
+    """Refuses the settings of another `.env`, which `flask` reads from the current folder.
+
+    It puts them into the environment, so that they look like the shop's own.
+    """
+    found = find_dotenv(usecwd=True)
+    if not found or Path(found).resolve() == (ROOT / ".env").resolve():
+        return
+    foreign, own = dotenv_values(found), dotenv_values(ROOT / ".env")
+    known = {name for field in Settings.model_fields.values() for name in _names(field)}
+    taken = sorted(
+        name
+        for name, value in foreign.items()
+        if name in known and value and os.environ.get(name) == value != own.get(name)
+    )
+    if taken:
+        raise InvalidSettings(
+            f"{', '.join(taken)} would be taken from {found}, the .env of the folder that this"
+            f" command is typed in. The shop's is {ROOT / '.env'}: run the command in {ROOT}, or"
+            " with FLASK_SKIP_DOTENV=1."
+        )
+
+
 def _complete(settings: Settings, flask_run: str) -> Settings:
     """Fills in what a mode decides: the sandbox's keys, paths of files, the public address."""
-    instance = settings.instance.resolve()
+    instance = (ROOT / settings.instance).resolve()
     sandbox = settings.sandbox
     if sandbox is None:
         sandbox = bool(flask_run) and not settings.stripe_secret_key
-    base_url = settings.base_url or flask_run or ("http://127.0.0.1:5000" if sandbox else "")
+    if flask_run == LEFT_ADDRESS:
+        flask_run = left_address(instance)
+    base_url = settings.base_url or flask_run or (DEFAULT_ADDRESS if sandbox else "")
     values: dict[str, Any] = {
         "instance": instance,
         "sandbox": sandbox,
         "base_url": base_url,
-        "database_url": settings.database_url or f"sqlite:///{instance / 'tmt.sqlite'}",
+        "database_url": _absolute(settings.database_url),
     }
     if sandbox:
         publishable_key = _persistent_secret(instance, "sandbox-publishable-key")
@@ -216,6 +340,23 @@ def _complete(settings: Settings, flask_run: str) -> Settings:
     completed = settings.model_copy(update=values)
     _require_complete(completed)
     return completed
+
+
+def left_address(instance: Path) -> str:
+    """Where `flask run` on this instance folder serves, or served last; its default before that."""
+    file = instance / ADDRESS_FILE
+    address = file.read_text().strip() if file.exists() else ""
+    return address if address.startswith(("http://", "https://")) else DEFAULT_ADDRESS
+
+
+def _absolute(database_url: str) -> str:
+    """The address with an SQLite file's path from the folder of `app.py`."""
+    if not database_url.startswith("sqlite"):
+        return database_url
+    url = make_url(database_url)
+    if not url.database or url.database.startswith(("file:", ":memory:")):
+        return database_url
+    return url.set(database=str(ROOT / url.database)).render_as_string(hide_password=False)
 
 
 def _require_complete(settings: Settings) -> None:
@@ -275,6 +416,11 @@ def _problems_of_live(settings: Settings) -> Iterator[str]:
         )
     if not settings.secret_key or len(settings.secret_key) < 16:
         yield "SECRET_KEY is not set or short. Set it to a random text of 32 characters or more."
+    if not settings.mail_sender:
+        yield (
+            "MAIL_DEFAULT_SENDER is not set. Set it to the address that tickets come from, such as"
+            " Teatro Central <entradas@example.org>."
+        )
     if not settings.base_url.startswith("https://"):
         yield "TMT_BASE_URL must be the shop's public https:// address when live keys are used."
 
@@ -288,9 +434,15 @@ def _persistent_secret(instance: Path, name: str) -> str:
         draft.touch(mode=0o600)
         draft.write_text(secrets.token_hex(24))
         # Another process may have written it first: then its text counts.
-        with suppress(FileExistsError):
+        try:
             path.hardlink_to(draft)
-        draft.unlink()
+        except FileExistsError:
+            pass
+        except OSError:
+            # Some file systems have no hard links. Then the last of several first starts wins.
+            if not path.exists():
+                draft.replace(path)
+        draft.unlink(missing_ok=True)
     return path.read_text().strip()
 
 

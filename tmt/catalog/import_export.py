@@ -75,7 +75,7 @@ def seed_demo(db: Database, now: datetime) -> int:
     def unit(session: Session) -> int:
         if session.scalar(select(Event.id).limit(1)) is not None:
             return 0
-        return _import(session, events, now).created
+        return _import(session, events, now, demo=True).created
 
     try:
         return db.transaction(unit)
@@ -84,7 +84,9 @@ def seed_demo(db: Database, now: datetime) -> int:
         return 0
 
 
-def _import(session: Session, events: Sequence[EventData], now: datetime) -> ImportResult:
+def _import(
+    session: Session, events: Sequence[EventData], now: datetime, *, demo: bool = False
+) -> ImportResult:
     # Every change of stock begins with the event's row, so its lock keeps held and sold still.
     query = select(Event).where(Event.slug.in_([data.slug for data in events]))
     locked = query.order_by(Event.id).with_for_update().options(selectinload(Event.ticket_types))
@@ -97,9 +99,12 @@ def _import(session: Session, events: Sequence[EventData], now: datetime) -> Imp
         raise CatalogueError(errors)
     for data in events:
         event = existing.get(data.slug)
+        if event:
+            # A file of the organiser's makes it theirs, even if it changes nothing else.
+            event.demo = demo
         if event and _event_data(event) == data:
             continue
-        event = event or Event()
+        event = event or Event(demo=demo)
         for name in _EVENT_FIELDS:
             setattr(event, name, getattr(data, name))
         by_name = {each.name: each for each in event.ticket_types}

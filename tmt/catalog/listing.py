@@ -8,10 +8,11 @@ from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import ColumnElement, bindparam, select, true
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from tmt.catalog.models import Event, EventStatus, TicketType, folded
+from tmt.core.database import account_of
 from tmt.core.errors import NotFound
 
 _MAX_EVENTS = 200
@@ -76,7 +77,7 @@ def upcoming(
     """Published and canceled events that are not over, soonest first, as the search asks."""
     query = (
         select(Event)
-        .where(Event.status.in_(_LISTED), Event.ends_at > now)
+        .where(Event.status.in_(_LISTED), Event.ends_at > now, _is_shown(session))
         .options(selectinload(Event.ticket_types))
         .order_by(Event.starts_at, Event.id)
         .limit(_MAX_EVENTS)
@@ -98,17 +99,23 @@ def upcoming(
 
 def cities(session: Session, now: datetime) -> Sequence[str]:
     """The cities of upcoming events, for the search's list."""
-    query = select(Event.city).where(Event.status.in_(_LISTED), Event.ends_at > now)
+    query = select(Event.city).where(
+        Event.status.in_(_LISTED), Event.ends_at > now, _is_shown(session)
+    )
     return session.scalars(query.distinct().order_by(Event.city)).all()
 
 
 def find_event(session: Session, slug: str) -> Event:
-    """The event of this address with its ticket types; `NotFound` for none or a draft."""
+    """The event of this address with its ticket types.
+
+    `NotFound` for none, for a draft, and for one of the demo where money is real.
+    """
     # PostgreSQL takes no NUL in a text, and an address may hold one.
     if not slug.isprintable():
         raise NotFound("no event of this address")
     event = session.scalars(_BY_SLUG, {"slug": slug}).unique().one_or_none()
-    if event is None or event.status == EventStatus.DRAFT:
+    is_fiction = event is not None and event.demo and _is_live(session)
+    if event is None or event.status == EventStatus.DRAFT or is_fiction:
         raise NotFound(f"no event '{slug[:80]}'")
     return event
 
@@ -117,6 +124,15 @@ def find_event(session: Session, slug: str) -> Event:
 _BY_SLUG = (
     select(Event).where(Event.slug == bindparam("slug")).options(joinedload(Event.ticket_types))
 )
+
+
+def _is_live(session: Session) -> bool:
+    return account_of(session).startswith("live:")
+
+
+def _is_shown(session: Session) -> ColumnElement[bool]:
+    """A condition that leaves the sandbox's demo events out where money is real."""
+    return Event.demo.is_(False) if _is_live(session) else true()
 
 
 def is_upcoming(event: Event, now: datetime) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, select, true
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from tmt.catalog import listing, stock
@@ -12,6 +12,7 @@ from tmt.catalog.models import Event
 from tmt.checkout.forms import CheckoutRequest
 from tmt.checkout.models import Order, OrderLine, OrderStatus
 from tmt.config import Settings
+from tmt.core.database import account_of, belongs_to
 from tmt.core.email_address import email_key
 from tmt.core.errors import DomainError, NotFound
 from tmt.core.ids import is_token, new_order_code, new_token
@@ -76,6 +77,21 @@ def newest_orders_of(session: Session, email: str, limit: int = 20) -> list[int]
     return list(session.scalars(query.order_by(Order.created_at.desc()).limit(limit)))
 
 
+def own_orders(account: str) -> ColumnElement[bool]:
+    """A condition: the order was taken in this mode and for this account, as `Database` has it.
+
+    No other one can be charged, canceled or refunded with the keys in use.
+    """
+    livemode = Order.livemode == account.startswith("live:")
+    return and_(livemode, belongs_to(Order.account, account)) if account else true()
+
+
+def is_own_order(session: Session, order_id: int) -> bool:
+    """The same of one order, for the account that the session works for."""
+    query = select(Order.id).where(Order.id == order_id, own_orders(account_of(session)))
+    return session.scalar(query) is not None
+
+
 def order_url(settings: Settings, order: Order) -> str:
     """The order's page as an absolute URL, for mails and Stripe."""
     return f"{settings.base_url}/orders/{order.token}"
@@ -107,6 +123,7 @@ def _new_order(shop: Shop, event: Event, request: CheckoutRequest, locale: str) 
         total=total,
         currency=event.currency,
         livemode=shop.settings.livemode,
+        account=shop.db.account or None,
         created_at=now,
         expires_at=now + timedelta(minutes=shop.settings.hold_minutes),
         lines=lines,

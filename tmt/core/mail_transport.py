@@ -95,7 +95,7 @@ def build(message: Message, sender: str) -> EmailMessage:
     if not _MESSAGE_ID.fullmatch(message.message_id):
         raise MailRefused("the Message-ID is not of the form <left@right>")
     mail = EmailMessage(policy=_SEVEN_BIT)
-    mail["From"] = _parse_sender(sender)
+    mail["From"] = parse_sender(sender)
     mail["To"] = _parse_recipient(message.to)
     mail["Subject"] = _one_line(message.subject)
     mail["Date"] = localtime()
@@ -127,7 +127,7 @@ class FolderTransport:
     """
 
     def __init__(self, folder: Path, sender: str) -> None:
-        _parse_sender(sender)
+        parse_sender(sender)
         self.folder = folder
         self.sender = sender
 
@@ -194,7 +194,7 @@ class SmtpTransport:
         sender: str,
         timeout: float,
     ) -> None:
-        _parse_sender(sender)
+        parse_sender(sender)
         self.host = host
         self.port = port
         self.username = username
@@ -307,7 +307,8 @@ def _one_line(text: str) -> str:
     return " ".join(_CONTROL.sub(" ", text).split())
 
 
-def _parse_sender(sender: str) -> Address:
+def parse_sender(sender: str) -> Address:
+    """The sender of a setting; raises `ValueError` for what is no address."""
     match = _SENDER.fullmatch(_one_line(sender))
     name, address = match.group("name", "address") if match else ("", sender.strip())
     if len(name) > 1 and name[0] == name[-1] == '"':

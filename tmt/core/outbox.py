@@ -15,7 +15,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tmt.core import queued_rows
 from tmt.core.clock import Clock
-from tmt.core.database import Base, Database, InsertIfAbsent
+from tmt.core.database import Base, Database, InsertIfAbsent, account_of
 from tmt.core.errors import NotFound
 
 # A handler gets the row's key and payload. It may run again after it succeeded, as a crash can hide
@@ -53,7 +53,7 @@ def put(
     It is due at once, or at `due`.
     """
     row = {"kind": kind, "key": key, "payload": payload, "created_at": now, "due_at": due or now}
-    _INSERT.run(session, row | {"attempts": 0})
+    _INSERT.run(session, row | {"attempts": 0, "account": account_of(session) or None})
 
 
 def run_due(db: Database, clock: Clock, handlers: Mapping[str, Handler]) -> int:

@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy import (
     CursorResult,
     Index,
+    String,
     Table,
     Text,
     Update,
@@ -31,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, Session, declared_attr, mapped_column
 
 from tmt.core.clock import Clock
-from tmt.core.database import Database
+from tmt.core.database import Database, account_of, belongs_to
 from tmt.core.errors import DomainError, PermanentFailure, RetryLater
 from tmt.core.log import redact_text
 
@@ -56,6 +57,8 @@ class QueuedRow:
     done_at: Mapped[datetime | None]
     parked_at: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(default=0)
+    # The mode and Stripe account whose processes handle the row; any, where it is not stored.
+    account: Mapped[str | None] = mapped_column(String(80))
     last_error: Mapped[str | None] = mapped_column(Text)
 
     @declared_attr.directive
@@ -162,6 +165,7 @@ def claim(session: Session, table: type[Row], now: datetime, limit: int) -> Sequ
         select(table)
         .where(table.done_at.is_(None), table.parked_at.is_(None), table.due_at <= now)
         .where(or_(table.leased_until.is_(None), table.leased_until < now))
+        .where(belongs_to(table.account, account_of(session)))
         .order_by(table.due_at, table.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -245,14 +249,17 @@ class Backlog:
 
 
 def backlog(session: Session, table: type[QueuedRow], now: datetime) -> Backlog:
-    """The backlog of a table now."""
-    open_rows = table.done_at.is_(None) & table.parked_at.is_(None)
+    """The backlog of a table now, without what waits for another mode or account."""
+    own = belongs_to(table.account, account_of(session))
+    open_rows = table.done_at.is_(None) & table.parked_at.is_(None) & own
     free = or_(table.leased_until.is_(None), table.leased_until < now)
     due = session.scalar(select(func.min(table.due_at)).where(open_rows, free))
     count = select(func.count()).select_from(table)
     return Backlog(
         failing=session.scalar(count.where(open_rows, table.last_error.is_not(None))) or 0,
-        parked=session.scalar(count.where(table.done_at.is_(None), table.parked_at.is_not(None)))
+        parked=session.scalar(
+            count.where(table.done_at.is_(None), table.parked_at.is_not(None), own)
+        )
         or 0,
         unclaimed=max(now - due, timedelta()) if due else timedelta(),
     )

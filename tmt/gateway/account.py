@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,12 +10,15 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from tmt.gateway import parsing, types
+from tmt.gateway.errors import PermissionDenied
 
 T = TypeVar("T")
 # Makes a call to Stripe under a name, as `Gateway` does.
 Caller = Callable[[str, Callable[[], Any]], Any]
 
 ALL_EVENTS = "*"
+# It becomes part of a file's name.
+_ACCOUNT_ID = re.compile(r"acct_[A-Za-z0-9]{1,60}")
 _PAGE = 100
 
 
@@ -64,6 +68,17 @@ class Account:
             due=tuple(sorted(due)),
             disabled_reason=requirements.get("disabled_reason"),
         )
+
+    def id(self) -> str:
+        """The account's id (acct_…); "" where a restricted key may not learn it."""
+        try:
+            account = self._call("account.retrieve", self._v1.accounts.retrieve_current)
+        except PermissionDenied as error:
+            # Stripe's refusal names the account.
+            match = _ACCOUNT_ID.search(error.user_message or "")
+            return match.group() if match else ""
+        match = _ACCOUNT_ID.fullmatch(str(getattr(account, "id", "")))
+        return match.group() if match else ""
 
     def clock_ahead(self) -> float:
         """By how many seconds this machine's clock is ahead of Stripe's; negative when behind."""

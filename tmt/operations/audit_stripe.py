@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from tmt.checkout.models import Order, OrderStatus
+from tmt.checkout.orders import own_orders
 from tmt.core.money import format_money
 from tmt.gateway.errors import StripeNotFound, StripeUnreachable
 from tmt.gateway.stripe_api import Gateway
@@ -48,7 +49,7 @@ def stripe_breaches(shop: Shop, gateway: Gateway) -> Iterator[Breach]:
     Raises `GatewayError` when Stripe does not answer.
     """
     with shop.db.reading() as session:
-        first = first_payment_at(session, shop.settings.livemode)
+        first = first_payment_at(session, shop)
     if first is None:
         return
     since = int((first - _CLOCK_TOLERANCE).timestamp())
@@ -107,7 +108,7 @@ def _differing_payments(
     query_unlisted = (
         rows_with_intent.join(Order, Order.id == Payment.order_id)
         .where(table.id <= newest, stripe_id.is_not(None))
-        .where(Order.livemode == shop.settings.livemode)
+        .where(own_orders(shop.db.account))
         .execution_options(yield_per=1000)
     )
     with shop.db.reading() as session:

@@ -19,6 +19,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from tmt.checkout.models import Order, OrderStatus
+from tmt.checkout.orders import own_orders
 from tmt.checkout.states import Trigger
 from tmt.core import cursors
 from tmt.core.clock import from_unix
@@ -52,6 +53,11 @@ _LOOKBACK, _FULL_RUN_INTERVAL = timedelta(days=35), timedelta(days=1)
 # Events become visible a little later than their time says, and clocks differ.
 _OVERLAP = timedelta(hours=1)
 _EVENTS_RETENTION = timedelta(days=30)
+_CANCELABLE = (
+    PaymentIntentStatus.REQUIRES_PAYMENT_METHOD,
+    PaymentIntentStatus.REQUIRES_CONFIRMATION,
+    PaymentIntentStatus.REQUIRES_ACTION,
+)
 _FINAL = (PaymentIntentStatus.SUCCEEDED, PaymentIntentStatus.CANCELED)
 # Any other status of a refund, also one that Stripe adds later, is asked about again.
 _DECIDED_REFUNDS = (RefundStatus.SUCCEEDED, RefundStatus.FAILED, RefundStatus.CANCELED)
@@ -86,9 +92,9 @@ def reconcile(shop: Shop, gateway: Gateway, since: datetime | None = None) -> Re
     """
     run = _Run(shop, gateway)
     with shop.db.reading() as session:
-        first = first_payment_at(session, shop.settings.livemode)
-        events_read = cursors.read(session, _EVENTS_CURSOR)
-        last_full_run = cursors.read(session, _FULL_RUN_CURSOR)
+        first = first_payment_at(session, shop)
+        events_read = cursors.read(session, _cursor(shop, _EVENTS_CURSOR))
+        last_full_run = cursors.read(session, _cursor(shop, _FULL_RUN_CURSOR))
     if first is None:
         return run.report
     now = shop.clock.now()
@@ -109,9 +115,9 @@ def reconcile(shop: Shop, gateway: Gateway, since: datetime | None = None) -> Re
 
         def advance_cursors(session: Session) -> None:
             if newest_event:
-                cursors.advance(session, _EVENTS_CURSOR, newest_event)
+                cursors.advance(session, _cursor(shop, _EVENTS_CURSOR), newest_event)
             if is_full_run or since is not None:
-                cursors.advance(session, _FULL_RUN_CURSOR, now)
+                cursors.advance(session, _cursor(shop, _FULL_RUN_CURSOR), now)
 
         shop.db.transaction(advance_cursors)
     log.info("reconcile.done", **(asdict(run.report) | {"failed": len(run.report.failed)}))
@@ -140,16 +146,22 @@ def is_orphan(session: Session, intent: PaymentIntent) -> bool:
     return session.scalar(query) is not None
 
 
+def _cursor(shop: Shop, name: str) -> str:
+    """The cursor's name, of which each Stripe account and mode that shares a database has one."""
+    mode, _, stripe_account = shop.db.account.partition(":")
+    return f"{name}/{mode[0]}/{stripe_account[-16:]}" if stripe_account else name
+
+
 def payment_in_metadata(intent: PaymentIntent) -> int:
     """The id of the payment that its metadata names; 0 if it names none."""
     number = intent.metadata.get("payment", "")
     return int(number) if number.isdecimal() and len(number) < 18 else 0
 
 
-def first_payment_at(session: Session, livemode: bool) -> datetime | None:
-    """When the first payment of this mode was created: nothing older at Stripe is the shop's."""
+def first_payment_at(session: Session, shop: Shop) -> datetime | None:
+    """When the first payment of this account was created: nothing older at Stripe is the shop's."""
     query = select(func.min(Payment.id)).join(Order, Order.id == Payment.order_id)
-    first = session.scalar(query.where(Order.livemode == livemode))
+    first = session.scalar(query.where(own_orders(shop.db.account)))
     return session.get_one(Payment, first).created_at if first else None
 
 
@@ -175,6 +187,7 @@ class _OpenPayment:
     created_at: datetime
     order_id: int
     order_code: str
+    order_status: OrderStatus
 
     @property
     def label(self) -> str:
@@ -194,7 +207,7 @@ class _Run:
         """Syncs open payments, and cancels PaymentIntents that no order has stored."""
         settings = self.shop.settings
         with self.shop.db.reading() as session:
-            waiting = _open_payments(session, settings.livemode)
+            waiting = _open_payments(session, self.shop)
         # A PaymentIntent whose order ended before its id was stored is no older than a hold.
         longest_hold = timedelta(minutes=settings.hold_minutes * (1 + settings.hold_extensions))
         orphans_since = start - longest_hold
@@ -261,7 +274,7 @@ class _Run:
     ) -> None:
         """Compares a list of Stripe's with its rows, and retrieves undecided ones it lacks."""
         with self.shop.db.reading() as session:
-            waiting = _statuses(session, table, undecided, self.shop.settings.livemode)
+            waiting = _statuses(session, table, undecided, self.shop)
 
         def record_counted(item: StripeRefund | StripeDispute) -> None:
             self.report.recorded += record(item)
@@ -292,6 +305,9 @@ class _Run:
 
     def _sync(self, row: _OpenPayment, intent: PaymentIntent) -> None:
         self.report.checked += 1
+        if row.order_status.is_abandoned and intent.status in _CANCELABLE:
+            # Its hold was ended without its keys, while the shop ran with others.
+            intent = self.gateway.cancel_payment_intent(intent.id)
         if (intent.status, intent.error_code) != (row.status, row.error_code):
             outcome = sync_payment_intent(self.shop, intent, Trigger.RECONCILER)
             self.report.synced += outcome not in (Outcome.UNCHANGED, Outcome.UNKNOWN_INTENT)
@@ -347,8 +363,8 @@ class _Run:
             raise _StripeDown
 
 
-def _open_payments(session: Session, livemode: bool) -> dict[str, _OpenPayment]:
-    """The open payments of this mode, by PaymentIntent."""
+def _open_payments(session: Session, shop: Shop) -> dict[str, _OpenPayment]:
+    """The open payments of this mode and account, by PaymentIntent."""
     query = (
         select(
             Payment.payment_intent_id,
@@ -358,24 +374,25 @@ def _open_payments(session: Session, livemode: bool) -> dict[str, _OpenPayment]:
             Payment.created_at,
             Payment.order_id,
             Order.code,
+            Order.status,
         )
         .join(Order, Order.id == Payment.order_id)
         .where(Payment.payment_intent_id.is_not(None), Payment.status.not_in(_FINAL))
-        .where(Order.livemode == livemode)
+        .where(own_orders(shop.db.account))
         .order_by(Payment.id)
     )
     return {str(row[0]): _OpenPayment(str(row[0]), *row[1:]) for row in session.execute(query)}
 
 
 def _statuses(
-    session: Session, table: type[Refund] | type[Dispute], undecided: Any, livemode: bool
+    session: Session, table: type[Refund] | type[Dispute], undecided: Any, shop: Shop
 ) -> dict[str, str]:
-    """The statuses of undecided rows of this mode, by Stripe's id."""
+    """The statuses of undecided rows of this mode and account, by Stripe's id."""
     query = (
         select(table.stripe_id, table.status)
         .join(Payment, Payment.id == table.payment_id)
         .join(Order, Order.id == Payment.order_id)
         .where(undecided, table.stripe_id.is_not(None))
-        .where(Order.livemode == livemode)
+        .where(own_orders(shop.db.account))
     )
     return {str(row[0]): row[1] for row in session.execute(query)}

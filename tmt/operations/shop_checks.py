@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tmt import web
 from tmt.checkout.models import Order
+from tmt.checkout.orders import own_orders
 from tmt.config import Settings
 from tmt.core import queued_rows
 from tmt.core.limits import Limits
@@ -213,7 +214,7 @@ def _deliveries(shop: Shop) -> Finding:
         select(Payment.payment_intent_id)
         .join(Order, Order.id == Payment.order_id)
         .where(Payment.succeeded_at.between(now - _DAY, now - health.STALE_AFTER))
-        .where(Order.livemode == shop.settings.livemode, Payment.payment_intent_id.is_not(None))
+        .where(own_orders(shop.db.account), Payment.payment_intent_id.is_not(None))
         .order_by(Payment.id.desc())
         .limit(_MAX_PAYMENTS)
     )

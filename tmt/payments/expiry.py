@@ -3,6 +3,10 @@
 A PaymentIntent that Stripe has confirmed as canceled ends the hold; one that succeeded meanwhile
 pays the order; one that is processing keeps the hold; no answer keeps it too, until the next try.
 An order that has not stored a PaymentIntent ends without a call to Stripe.
+
+An order of another mode or account, whose keys this process has not, cannot be canceled at Stripe.
+Its hold ends all the same, later: a payment that succeeds after that goes the way of a late one,
+and the reconciler of its own mode cancels what is still open.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from tmt.catalog import stock
-from tmt.checkout.holds import overdue
+from tmt.checkout.holds import overdue, overdue_elsewhere
 from tmt.checkout.models import OrderStatus
 from tmt.checkout.states import Trigger, lock_order, transition
 from tmt.gateway.errors import InvalidState, StripeUnreachable
@@ -30,7 +34,10 @@ _MAX_UNREACHABLE = 3
 def end_overdue_holds(shop: Shop, gateway: Gateway) -> None:
     """Ends every hold whose time is up, each on its own; for the jobs, every minute."""
     with shop.db.reading() as session:
-        orders = overdue(session, shop.clock.now(), shop.settings.livemode)
+        orders = overdue(session, shop, shop.clock.now())
+        elsewhere = overdue_elsewhere(session, shop, shop.clock.now())
+    for order_id in elsewhere:
+        _end_elsewhere(shop, order_id)
     unreachable = 0
     for order_id in orders:
         try:
@@ -62,6 +69,21 @@ def end_hold(shop: Shop, gateway: Gateway, order_id: int, trigger: Trigger) -> N
         except InvalidState:
             intent = gateway.retrieve_payment_intent(payment_intent)
     sync_payment_intent(shop, intent, trigger)
+
+
+def _end_elsewhere(shop: Shop, order_id: int) -> None:
+    """Ends the hold of an order of another mode or account; its payment keeps its status."""
+
+    def unit(session: Session) -> str | None:
+        order, now = lock_order(session, order_id), shop.clock.now()
+        if not overdue_elsewhere(session, shop, now, order_id):
+            return None
+        stock.release(session, order.event_id, order.quantities)
+        transition(session, order, OrderStatus.EXPIRED, Trigger.EXPIRY, now)
+        return order.code
+
+    if code := shop.db.transaction(unit):
+        log.warning("hold.ended_elsewhere", order=code, trigger=Trigger.EXPIRY.value)
 
 
 def _end_without_stripe(
