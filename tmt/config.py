@@ -8,7 +8,6 @@ at start, with a sentence that says what to set.
 from __future__ import annotations
 
 import difflib
-import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -251,11 +250,11 @@ def unknown_settings() -> list[str]:
 
     Each that begins with TMT_; of the others, those that nearly are a setting.
     """
-    known = {name for field in Settings.model_fields.values() for name in _names(field)}
+    all_names = {name for field in Settings.model_fields.values() for name in _names(field)}
     sentences = []
-    for name in sorted(_set_names() - known):
+    for name in sorted(_set_names() - all_names):
         is_ours = name.startswith("TMT_")
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.6 if is_ours else 0.9)
+        close = difflib.get_close_matches(name, all_names, n=1, cutoff=0.6 if is_ours else 0.9)
         if close:
             sentences.append(f"{name} is not a setting: did you mean {close[0]}?")
         elif is_ours:
@@ -293,19 +292,20 @@ def _refuse_foreign_dotenv() -> None:
 
     It puts them into the environment, so that they look like the shop's own.
     """
-    found = find_dotenv(usecwd=True)
-    if not found or Path(found).resolve() == (ROOT / ".env").resolve():
+    other = find_dotenv(usecwd=True)
+    if not other or Path(other).resolve() == (ROOT / ".env").resolve():
         return
-    foreign, own = dotenv_values(found), dotenv_values(ROOT / ".env")
-    known = {name for field in Settings.model_fields.values() for name in _names(field)}
-    taken = sorted(
+    environment = EnvSettingsSource(Settings).env_vars
+    foreign, own = dotenv_values(other), dotenv_values(ROOT / ".env")
+    all_names = {name for field in Settings.model_fields.values() for name in _names(field)}
+    names = sorted(
         name
         for name, value in foreign.items()
-        if name in known and value and os.environ.get(name) == value != own.get(name)
+        if name in all_names and value and environment.get(name.lower()) == value != own.get(name)
     )
-    if taken:
+    if names:
         raise InvalidSettings(
-            f"{', '.join(taken)} would be taken from {found}, the .env of the folder that this"
+            f"{', '.join(names)} would be names from {other}, the .env of the folder that this"
             f" command is typed in. The shop's is {ROOT / '.env'}: run the command in {ROOT}, or"
             " with FLASK_SKIP_DOTENV=1."
         )

@@ -50,9 +50,9 @@ def explain(db: Database, error: SQLAlchemyError | sqlite3.Error) -> str:
     lines = str(original).splitlines() or [type(original).__name__]
     text = lines[0][:_MAX_LENGTH].rstrip(".")
     # The class says what PostgreSQL's text may say in another language.
-    said = f"{type(original).__name__} {original}"
+    full_text = f"{type(original).__name__} {original}"
     for sign, meaning, to_do in _MEANINGS:
-        if re.search(sign, said, re.IGNORECASE):
+        if re.search(sign, full_text, re.IGNORECASE):
             return f"The database {db.label} {meaning} ({text}). {to_do}"
     return f"The database {db.label} cannot be used ({text})."
 

@@ -12,6 +12,7 @@ import re
 import smtplib
 import ssl
 import tempfile
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ _SEVEN_BIT = SMTP.clone(cte_type="7bit")
 _MESSAGE_ID = re.compile(r"<[^<>@\s]+@[^<>@\s]+>", re.ASCII)
 # RFC 5321, 4.2.3: 552 is about the size of this message, also in response to MAIL FROM.
 _TOO_BIG = 552
+_CONTINUE = 334
+_LOGGED_IN = (235, 503)
 
 
 class MailRefused(PermanentFailure):
@@ -260,11 +263,37 @@ class SmtpTransport:
             if self.use_tls and not self.use_ssl:
                 server.starttls(context=context)
             if self.username:
-                server.login(self.username, self.password or "")
+                _login(server, self.username, self.password or "")
         except BaseException:
             server.close()
             raise
         return server
+
+
+def _login(server: smtplib.SMTP, username: str, password: str) -> None:
+    """Logs in; beyond ASCII in UTF-8 (RFC 4616), which smtplib does not do."""
+    if f"{username}{password}".isascii():
+        server.login(username, password)
+        return
+    server.ehlo_or_helo_if_needed()
+    name, secret = username.encode(), password.encode()
+    methods = server.esmtp_features.get("auth", "").upper().split()
+    if "PLAIN" in methods:
+        # Without an identity of its own before the first NUL.
+        login = _base64(b"\0" + name + b"\0" + secret)
+        code, text = server.docmd("AUTH", f"PLAIN {login}")
+    elif "LOGIN" in methods:
+        code, text = server.docmd("AUTH", f"LOGIN {_base64(name)}")
+        if code == _CONTINUE:
+            code, text = server.docmd(_base64(secret))
+    else:
+        raise smtplib.SMTPNotSupportedError("the server offers neither AUTH PLAIN nor LOGIN")
+    if code not in _LOGGED_IN:
+        raise smtplib.SMTPAuthenticationError(code, text)
+
+
+def _base64(text: bytes) -> str:
+    return b64encode(text).decode()
 
 
 def _quit(server: smtplib.SMTP) -> None:

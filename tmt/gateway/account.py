@@ -20,6 +20,7 @@ ALL_EVENTS = "*"
 # It becomes part of a file's name.
 _ACCOUNT_ID = re.compile(r"acct_[A-Za-z0-9]{1,60}")
 _PAGE = 100
+_WALLETS = {"apple_pay": "Apple Pay", "google_pay": "Google Pay", "link": "Link"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,19 @@ class WebhookEndpoint:
     def misses(self, events: Sequence[str]) -> list[str]:
         """Which of these events it is not subscribed to."""
         return [] if ALL_EVENTS in self.events else sorted(set(events) - set(self.events))
+
+
+@dataclass(frozen=True)
+class PaymentMethodDomain:
+    """A domain on which wallets (Apple Pay, Google Pay, Link) may be shown.
+
+    `inactive` are the wallets that Stripe could not activate for it.
+    """
+
+    id: str
+    name: str
+    enabled: bool
+    inactive: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -114,6 +128,24 @@ class Account:
         update = self._v1.webhook_endpoints.update
         return _endpoint(self._call("webhook_endpoints.update", lambda: update(endpoint, params)))
 
+    def payment_method_domains(self) -> list[PaymentMethodDomain]:
+        """The domains that are registered for wallets."""
+        listing = self._listing(self._v1.payment_method_domains, _PAGE)
+        return [_domain(d) for d in self._call("payment_method_domains.list", listing).data]
+
+    def register_payment_method_domain(self, name: str) -> PaymentMethodDomain:
+        """Registers the domain for wallets, or enables it and has it validated again."""
+        service = self._v1.payment_method_domains
+        domain = next((d for d in self.payment_method_domains() if d.name == name), None)
+        if domain is None:
+            create = lambda: service.create({"domain_name": name})  # noqa: E731
+            return _domain(self._call("payment_method_domains.create", create))
+        if not domain.enabled:
+            update = lambda: service.update(domain.id, {"enabled": True})  # noqa: E731
+            self._call("payment_method_domains.update", update)
+        validate = lambda: service.validate(domain.id)  # noqa: E731
+        return _domain(self._call("payment_method_domains.validate", validate))
+
     def payment_methods(self) -> list[str]:
         """The payment methods that are switched on for the account's own payments, by name."""
         listing = self._listing(self._v1.payment_method_configurations, _PAGE)
@@ -142,6 +174,16 @@ def _endpoint(source: Any) -> WebhookEndpoint:
         status=source.status,
         api_version=source.api_version,
         events=tuple(source.enabled_events),
+    )
+
+
+def _domain(source: Any) -> PaymentMethodDomain:
+    states = {name: getattr(getattr(source, name, None), "status", None) for name in _WALLETS}
+    return PaymentMethodDomain(
+        id=source.id,
+        name=source.domain_name,
+        enabled=source.enabled,
+        inactive=tuple(_WALLETS[name] for name, state in states.items() if state == "inactive"),
     )
 
 

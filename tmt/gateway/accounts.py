@@ -34,8 +34,8 @@ def fingerprint(secret_key: str) -> str:
 
 def known_account(session: Session, secret_key: str) -> str | None:
     """The mode and account of this key, if it was used with this database before."""
-    known = session.get(KnownAccount, fingerprint(secret_key))
-    return known.account if known else None
+    row = session.get(KnownAccount, fingerprint(secret_key))
+    return row.account if row else None
 
 
 def remember_account(session: Session, secret_key: str, account: str, now: datetime) -> None:

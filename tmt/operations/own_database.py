@@ -110,11 +110,11 @@ def foreign_orders(session: Session) -> Sequence[ForeignOrders]:
     account = account_of(session)
     if not account:
         return []
-    taken = func.coalesce(func.sum(OrderLine.quantity), 0)
+    places = func.sum(OrderLine.quantity)
     is_held = Order.status.in_([status for status in OrderStatus if status.holds_stock])
 
     def count(condition: ColumnElement[bool]) -> ColumnElement[int]:
-        return taken.filter(condition)
+        return func.coalesce(places.filter(condition), 0)
 
     query = (
         select(
@@ -197,8 +197,8 @@ def _account_in_files(settings: Settings) -> str | None:
 
 def _is_legacy_of(file: Path, account: str) -> bool:
     """Whether the one file that all modes used is this mode's: by its keys, else by its rows."""
-    if known := [row[0] for row in _rows(file, "SELECT DISTINCT account FROM stripe_accounts")]:
-        return account in known
+    if accounts := [row[0] for row in _rows(file, "SELECT DISTINCT account FROM stripe_accounts")]:
+        return account in accounts
     mode = account.partition(":")[0]
     modes = {bool(row[0]) for row in _rows(file, "SELECT DISTINCT livemode FROM orders")}
     if modes:
