@@ -305,7 +305,7 @@ def _refuse_foreign_dotenv() -> None:
     )
     if names:
         raise InvalidSettings(
-            f"{', '.join(names)} would be names from {other}, the .env of the folder that this"
+            f"{', '.join(names)} would be taken from {other}, the .env of the folder that this"
             f" command is typed in. The shop's is {ROOT / '.env'}: run the command in {ROOT}, or"
             " with FLASK_SKIP_DOTENV=1."
         )
