@@ -77,6 +77,20 @@ def test_live_keys_make_live_mode(load, secret):
     assert (settings.base_url, settings.stripe_js_url) == ("https://t.example", STRIPE_JS)
 
 
+@pytest.mark.parametrize(("port", "uses_ssl"), [("465", True), ("587", False)])
+def test_port_465_is_implicit_tls(load, port, uses_ssl):
+    assert load(TEST | {"MAIL_PORT": port, "MAIL_USE_SSL": "0"}).mail_uses_ssl is uses_ssl
+
+
+def test_the_keys_are_written_where_there_are_no_hard_links(load, monkeypatch):
+    def refuse(*_args):
+        raise PermissionError("no hard links")
+
+    monkeypatch.setattr("pathlib.Path.hardlink_to", refuse)
+    first, second = load({}, FLASK_RUN), load({}, FLASK_RUN)
+    assert first.secret_key == second.secret_key != ""
+
+
 def test_several_webhook_secrets_and_origins(load):
     lists = {"STRIPE_WEBHOOK_SECRET": "whsec_a, whsec_b,", "TMT_API_ORIGINS": "https://a,https://b"}
     settings = load(TEST | lists)
@@ -173,6 +187,13 @@ REFUSED = [
     (
         LIVE | {"STRIPE_API_BASE": "http://127.0.0.1:9"},
         ("STRIPE_API_BASE is set together with live keys. Unset it: live money goes to Stripe."),
+    ),
+    (
+        LIVE | {"MAIL_DEFAULT_SENDER": ""},
+        (
+            "MAIL_DEFAULT_SENDER is not set. Set it to the address that tickets come from, such as"
+            " Teatro Central <entradas@example.org>."
+        ),
     ),
     (
         LIVE | {"STRIPE_WEBHOOK_SECRET": ""},
