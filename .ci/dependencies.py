@@ -18,6 +18,9 @@ The packages of `requirements.lock` with their licences and sizes as installed (
 
 Those under the LGPL are used as they are, as separate packages; anybody may replace them. The fonts
 of `fontpkg-inter` (OFL) and `ttf-opensans` (Apache) are embedded in PDF tickets, which both allow.
+The style sheets, scripts and icons in `static/` ({static} kB) are the project's own, under its MIT
+licence; pages use the fonts of the browser's system. Stripe.js is Stripe's, loaded from its
+address, and not shipped.
 {missing}
 | package | licence | MB | |
 | --- | --- | --- | --- |
@@ -64,8 +67,12 @@ def main() -> None:
         direct = "direct" if is_direct else ""
         rows.append(f"| {name} | {licence(package, name)} | {size(package):.1f} | {direct} |\n")
     elsewhere = f"Installed on other systems only: {', '.join(missing)}.\n" if missing else ""
+    shipped = [path for path in (ROOT / "static").rglob("*") if path.is_file()]
+    static = round(sum(path.stat().st_size for path in shipped) / 1024)
     TARGET.write_text(
-        HEAD.format(missing=elsewhere) + "".join(rows) + f"| in all | | {total:.1f} | |\n"
+        HEAD.format(missing=elsewhere, static=static)
+        + "".join(rows)
+        + f"| in all | | {total:.1f} | |\n"
     )
 
 

@@ -25,7 +25,7 @@ def flask_run(folder: Path, **environment: str) -> Iterator[tuple[str, Path]]:
         process = subprocess.Popen(
             [*command, "--port", str(port)],
             cwd=folder,
-            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), **environment},
+            env={"PATH": "/usr/bin:/bin", "TMT_INSTANCE": str(folder / "instance"), **environment},
             stdout=file,
             stderr=subprocess.STDOUT,
         )
@@ -87,7 +87,7 @@ def test_a_restart_keeps_everything(tmp_path: Path) -> None:
         subprocess.run(
             [sys.executable, str(ROOT / ".ci" / "buy.py"), address], check=True, timeout=60
         )
-    database = tmp_path / "instance" / "tmt.sqlite"
+    database = tmp_path / "instance" / "tmt-sandbox.sqlite"
     size = database.stat().st_size
     with flask_run(tmp_path) as (address, _output):
         assert wait_for(address).status_code == 200

@@ -7,7 +7,9 @@ import stat
 import pytest
 from pydantic import ValidationError
 
-from tmt.config import STRIPE_JS, InvalidSettings, Settings, load_settings, renamed_settings
+from tmt import environment
+from tmt.config import STRIPE_JS, InvalidSettings, Settings
+from tmt.environment import load_settings, renamed_settings
 
 TEST = {
     "STRIPE_SECRET_KEY": "sk_test_1",
@@ -19,6 +21,7 @@ LIVE = TEST | {
     "STRIPE_SECRET_KEY": "sk_live_1",
     "STRIPE_PUBLISHABLE_KEY": "pk_live_1",
     "STRIPE_WEBHOOK_SECRET": "whsec_1",
+    "MAIL_DEFAULT_SENDER": "Shop <tickets@example.org>",
 }
 FLASK_RUN = "http://127.0.0.1:5000"
 
@@ -27,6 +30,7 @@ FLASK_RUN = "http://127.0.0.1:5000"
 def load(monkeypatch, tmp_path):
     """Loads the settings of an environment that holds these variables and nothing else."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
     for field in Settings.model_fields.values():
         monkeypatch.delenv(str(field.alias), raising=False)
 
@@ -44,7 +48,7 @@ def test_without_a_key_flask_run_is_a_sandbox(load, tmp_path):
     assert settings.base_url == FLASK_RUN
     assert settings.stripe_api_base == f"{FLASK_RUN}/sandbox"
     assert settings.stripe_js_url == f"{FLASK_RUN}/sandbox/stripe.js"
-    assert settings.database_url == f"sqlite:///{tmp_path / 'instance' / 'tmt.sqlite'}"
+    assert (settings.database_url, settings.instance) == ("", tmp_path / "instance")
     again = load({}, FLASK_RUN)
     names = ("secret_key", "stripe_secret_key", "stripe_publishable_key", "stripe_webhook_secrets")
     assert [getattr(again, name) for name in names] == [getattr(settings, name) for name in names]
@@ -72,6 +76,20 @@ def test_live_keys_make_live_mode(load, secret):
     settings = load(LIVE | {"STRIPE_SECRET_KEY": secret, "TMT_BASE_URL": "https://t.example/"})
     assert (settings.mode, settings.livemode) == ("live", True)
     assert (settings.base_url, settings.stripe_js_url) == ("https://t.example", STRIPE_JS)
+
+
+@pytest.mark.parametrize(("port", "uses_ssl"), [("465", True), ("587", False)])
+def test_port_465_is_implicit_tls(load, port, uses_ssl):
+    assert load(TEST | {"MAIL_PORT": port, "MAIL_USE_SSL": "0"}).mail_uses_ssl is uses_ssl
+
+
+def test_the_keys_are_written_where_there_are_no_hard_links(load, monkeypatch):
+    def refuse(*_args):
+        raise PermissionError("no hard links")
+
+    monkeypatch.setattr("pathlib.Path.hardlink_to", refuse)
+    first, second = load({}, FLASK_RUN), load({}, FLASK_RUN)
+    assert first.secret_key == second.secret_key != ""
 
 
 def test_several_webhook_secrets_and_origins(load):
@@ -170,6 +188,13 @@ REFUSED = [
     (
         LIVE | {"STRIPE_API_BASE": "http://127.0.0.1:9"},
         ("STRIPE_API_BASE is set together with live keys. Unset it: live money goes to Stripe."),
+    ),
+    (
+        LIVE | {"MAIL_DEFAULT_SENDER": ""},
+        (
+            "MAIL_DEFAULT_SENDER is not set. Set it to the address that tickets come from, such as"
+            " Teatro Central <entradas@example.org>."
+        ),
     ),
     (
         LIVE | {"STRIPE_WEBHOOK_SECRET": ""},

@@ -34,7 +34,12 @@ def gunicorn(folder: Path, **environment: str) -> Iterator[tuple[str, subprocess
     process = subprocess.Popen(
         [*command, "--chdir", str(ROOT), "--bind", f"127.0.0.1:{port}", "app:app"],
         cwd=folder,
-        env={**SETTINGS, "TMT_INSTANCE": str(folder / "instance"), **environment},
+        env={
+            **SETTINGS,
+            "TMT_INSTANCE": str(folder / "instance"),
+            "DATABASE_URL": f"sqlite:///{folder / 'tmt.sqlite'}",
+            **environment,
+        },
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -46,8 +51,7 @@ def gunicorn(folder: Path, **environment: str) -> Iterator[tuple[str, subprocess
 
 
 def migrated(folder: Path) -> None:
-    (folder / "instance").mkdir()
-    database = Database(f"sqlite:///{folder / 'instance' / 'tmt.sqlite'}")
+    database = Database(f"sqlite:///{folder / 'tmt.sqlite'}")
     schema.migrate(database)
     database.close()
 
@@ -81,6 +85,7 @@ def test_logs_are_json_lines(tmp_path: Path) -> None:
 
 
 def test_not_ready_before_the_schema_is_there(tmp_path: Path) -> None:
+    (tmp_path / "tmt.sqlite").touch()
     with gunicorn(tmp_path) as (address, _process):
         wait_for(f"{address}/healthz")
         answer = requests.get(f"{address}/readyz", timeout=10)

@@ -9,6 +9,7 @@ import click
 import requests
 from flask.cli import with_appcontext
 
+from tmt.environment import left_address
 from tmt.web import shop as current_shop
 
 _TIMEOUT = 60
@@ -16,15 +17,21 @@ _TIMEOUT = 60
 
 @click.group("sandbox", invoke_without_command=True)
 @click.option("--port", default=12111, show_default=True)
-@click.option("--store", default="instance/sandbox-alone.sqlite", show_default=True)
-@click.option("--webhook", default="http://127.0.0.1:5000/stripe_webhook", show_default=True)
+@click.option("--store", help="Its file.  [default: sandbox-alone.sqlite in TMT_INSTANCE]")
+@click.option("--webhook", help="Where events go.  [default: where flask run serves the shop]")
 @click.pass_context
-def sandbox_command(context: click.Context, port: int, store: str, webhook: str) -> None:
+@with_appcontext
+def sandbox_command(
+    context: click.Context, port: int, store: str | None, webhook: str | None
+) -> None:
     """Runs the stand-in for Stripe alone; point STRIPE_API_BASE at it."""
     if context.invoked_subcommand:
         return
     from tmt.sandbox.server import serve
 
+    instance = current_shop().settings.instance
+    store = store or str(instance / "sandbox-alone.sqlite")
+    webhook = webhook or f"{left_address(instance)}/stripe_webhook"
     Path(store).parent.mkdir(parents=True, exist_ok=True)
     serve(port=port, store=store, webhook=webhook, say=click.echo)
 

@@ -1,31 +1,35 @@
-"""Settings: the environment and `.env`, read once into a frozen, typed object.
+"""Settings: one frozen, typed object with every default.
 
-Nobody else reads the environment. Combinations that would sell wrongly or unsafely are refused
-at start, with a sentence that says what to set.
+Combinations that would sell wrongly or unsafely are refused at start, with a sentence that says
+what to set. `environment.py` reads them.
 """
 
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from click import ClickException
 from limits import parse_many
-from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
-    EnvSettingsSource,
     NoDecode,
     SettingsConfigDict,
 )
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
-from tmt.core.addresses import host_name, is_local
+from tmt.core.addresses import host_name
+from tmt.core.mail_transport import parse_sender
 from tmt.core.money import InvalidAmount, UnknownCurrency, parse_amount
 
 Mode = Literal["sandbox", "test", "live"]
@@ -33,6 +37,11 @@ Mode = Literal["sandbox", "test", "live"]
 _MIN_RETENTION, _MAX_RETENTION = 40, 36500
 
 STRIPE_JS = "https://js.stripe.com/endive/stripe.js"
+
+_IMPLICIT_TLS_PORT = 465
+_DATABASE_URL_FORMS = (
+    "it must be sqlite:////absolute/path/of/file.sqlite or postgresql://user:password@host/name"
+)
 
 
 class InvalidSettings(ClickException):
@@ -43,7 +52,7 @@ class Settings(BaseSettings):
     """Every setting with its default; `.env.example` explains them to operators."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", env_file=".env", env_ignore_empty=True, populate_by_name=True
+        frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True
     )
 
     secret_key: str = Field("", alias="SECRET_KEY", repr=False)
@@ -216,6 +225,36 @@ class Settings(BaseSettings):
     def _cut_slash(cls, value: str) -> str:
         return value.rstrip("/")
 
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: str) -> str:
+        try:
+            url = make_url(value) if value else None
+        except ArgumentError:
+            raise ValueError(_DATABASE_URL_FORMS) from None
+        if url and url.get_backend_name() not in ("sqlite", "postgresql", "postgres"):
+            raise ValueError(_DATABASE_URL_FORMS)
+        if url and not url.database:
+            raise ValueError(f"it names no database; {_DATABASE_URL_FORMS}")
+        return value
+
+    @field_validator("jobs_url", "limits_url")
+    @classmethod
+    def _check_shared_url(cls, value: str, info: ValidationInfo) -> str:
+        schemes: tuple[str, ...] = ("redis://", "rediss://", "unix://")
+        if info.field_name == "jobs_url":
+            schemes = ("redis://", "rediss://", "postgres://", "postgresql://")
+        if value and not value.startswith(schemes):
+            raise ValueError(f"it must begin with {' or '.join(schemes)}")
+        return value
+
+    @field_validator("mail_sender")
+    @classmethod
+    def _check_sender(cls, value: str) -> str:
+        if value:
+            parse_sender(value)
+        return value
+
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
         problem = next(_problems(self), None)
@@ -256,85 +295,10 @@ class Settings(BaseSettings):
     def mail_folder(self) -> Path:
         return self.instance / "mail"
 
-
-def load_settings(overrides: dict[str, Any] | None = None, *, flask_run: str = "") -> Settings:
-    """The settings of this process, or `InvalidSettings` with what to set.
-
-    `overrides` are settings by field name and win over the environment. `flask_run` is the
-    address at which `flask run` is about to serve, empty elsewhere: with it, a shop without a
-    Stripe key becomes a sandbox.
-    """
-    try:
-        settings = Settings(**(overrides or {}))
-        return _complete(settings, flask_run)
-    except ValidationError as error:
-        raise InvalidSettings(_readable(error)) from None
-
-
-def renamed_settings() -> list[str]:
-    """A sentence for each setting that the environment or `.env` sets under its old name."""
-    names = EnvSettingsSource(Settings).env_vars.keys() | DotEnvSettingsSource(Settings).env_vars
-    sentences = []
-    for field in Settings.model_fields.values():
-        if isinstance(field.validation_alias, AliasChoices):
-            name, old_name = field.validation_alias.choices
-            if str(old_name).lower() in names:
-                sentences.append(f"{old_name} is now {name}; the old name still works")
-    return sentences
-
-
-def _complete(settings: Settings, flask_run: str) -> Settings:
-    """Fills in what a mode decides: the sandbox's keys, paths of files, the public address."""
-    instance = settings.instance.resolve()
-    sandbox = settings.sandbox
-    if sandbox is None:
-        sandbox = bool(flask_run) and not settings.stripe_secret_key
-    base_url = settings.base_url or flask_run or ("http://127.0.0.1:5000" if sandbox else "")
-    values: dict[str, Any] = {
-        "instance": instance,
-        "sandbox": sandbox,
-        "base_url": base_url,
-        "database_url": settings.database_url or f"sqlite:///{instance / 'tmt.sqlite'}",
-    }
-    if sandbox:
-        publishable_key = _persistent_secret(instance, "sandbox-publishable-key")
-        signing_secret = _persistent_secret(instance, "sandbox-webhook-secret")
-        values |= {
-            "stripe_secret_key": f"sk_test_{_persistent_secret(instance, 'sandbox-secret-key')}",
-            "stripe_publishable_key": f"pk_test_{publishable_key}",
-            "stripe_webhook_secrets": (f"whsec_{signing_secret}",),
-            "stripe_api_base": f"{base_url}/sandbox",
-        }
-    if not settings.secret_key and (sandbox or flask_run):
-        values["secret_key"] = _persistent_secret(instance, "secret-key")
-    completed = settings.model_copy(update=values)
-    _require_complete(completed)
-    return completed
-
-
-def _require_complete(settings: Settings) -> None:
-    if not settings.stripe_secret_key:
-        raise InvalidSettings(
-            "No Stripe key is set. Set STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY, or"
-            " TMT_SANDBOX=1 for a shop in which no real money is charged."
-        )
-    if not settings.secret_key:
-        raise InvalidSettings(
-            "SECRET_KEY is not set. Set it to a long random text, the same for every process:"
-            ' python -c "import secrets; print(secrets.token_hex(32))"'
-        )
-    if not settings.base_url:
-        raise InvalidSettings(
-            "TMT_BASE_URL is not set. Set it to the shop's public address, such as"
-            " https://tickets.example.org: links in mails begin with it."
-        )
-    if settings.sandbox and not settings.sandbox_public:
-        public = urlsplit(settings.base_url).hostname
-        if not is_local(public):
-            raise InvalidSettings(
-                f"TMT_BASE_URL names {public}, and the sandbox answers this machine only: nobody"
-                " could pay. Set TMT_SANDBOX_PUBLIC=1 to let other machines use the sandbox."
-            )
+    @property
+    def mail_uses_ssl(self) -> bool:
+        """Whether the mail server speaks TLS from the first byte, as all do at port 465."""
+        return self.mail_use_ssl or self.mail_port == _IMPLICIT_TLS_PORT
 
 
 def _problems(settings: Settings) -> Iterator[str]:
@@ -376,29 +340,10 @@ def _problems_of_live(settings: Settings) -> Iterator[str]:
         )
     if not settings.secret_key or len(settings.secret_key) < 16:
         yield "SECRET_KEY is not set or short. Set it to a random text of 32 characters or more."
+    if not settings.mail_sender:
+        yield (
+            "MAIL_DEFAULT_SENDER is not set. Set it to the address that tickets come from, such as"
+            " Teatro Central <entradas@example.org>."
+        )
     if not settings.base_url.startswith("https://"):
         yield "TMT_BASE_URL must be the shop's public https:// address when live keys are used."
-
-
-def _persistent_secret(instance: Path, name: str) -> str:
-    """A random text that survives restarts, in a file that only its owner can read."""
-    path = instance / "keys" / name
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = path.with_suffix(f".{secrets.token_hex(4)}")
-        draft.touch(mode=0o600)
-        draft.write_text(secrets.token_hex(24))
-        # Another process may have written it first: then its text counts.
-        with suppress(FileExistsError):
-            path.hardlink_to(draft)
-        draft.unlink()
-    return path.read_text().strip()
-
-
-def _readable(error: ValidationError) -> str:
-    lines = []
-    for item in error.errors():
-        name = str(item["loc"][0]) if item["loc"] else ""
-        text = str(item["msg"]).removeprefix("Value error, ")
-        lines.append(f"{name}: {text}" if name else text)
-    return "\n".join(lines)

@@ -1,8 +1,14 @@
-"""create_app: puts the shop together. The only place that knows everyone."""
+"""create_app: puts the shop together. The only place that knows everyone.
+
+`load_app` and `check_start` are for `app.py`: they end the process with one sentence when the shop
+cannot start.
+"""
 
 from __future__ import annotations
 
 import os
+import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -10,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 import structlog
 from flask import Flask
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
@@ -18,10 +25,11 @@ from tmt import cli, web
 from tmt.api import views as api
 from tmt.catalog.views import catalog
 from tmt.checkout.views import checkout
-from tmt.config import Settings, load_settings, renamed_settings
+from tmt.config import InvalidSettings, Settings
 from tmt.core import log, metrics, outbox
 from tmt.core.clock import Clock
 from tmt.core.database import Database
+from tmt.core.database_problems import problem_at_start
 from tmt.core.job_runs import Run
 from tmt.core.jobs import Job, Jobs
 from tmt.core.limits import Limits
@@ -34,11 +42,13 @@ from tmt.core.mail_transport import (
 )
 from tmt.core.mailer import Mailer
 from tmt.core.queued_rows import Drain
+from tmt.environment import ROOT, load_settings, renamed_settings, unknown_settings
 from tmt.gateway import inbox
 from tmt.gateway.errors import GatewayError
 from tmt.gateway.stripe_api import Gateway
 from tmt.gateway.views import webhook
 from tmt.operations import health
+from tmt.operations.own_database import learn_account, own_database, start_notes
 from tmt.operations.privacy import purge
 from tmt.operations.reconcile import reconcile
 from tmt.payments import alerts, card_testing, event_changes, mails, refusals, webhook_handlers
@@ -55,15 +65,47 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
-ROOT = Path(__file__).parent.parent
+_GUNICORN_APP_LOAD_ERROR = 4
 _RECONCILE_MINUTES, _PURGE_MINUTES = 5, 60
+
+
+def load_app() -> Flask:
+    """The application for `app.py`; ends the process with a sentence when it cannot start."""
+    try:
+        return create_app()
+    except click.ClickException as error:
+        # Not raised again: Flask would print a traceback, or that there is no such command.
+        sys.stderr.write(f"Error: {error.message}\n")
+        # Gunicorn starts a worker that ends with another code again, for ever.
+        sys.exit(_GUNICORN_APP_LOAD_ERROR if "gunicorn.arbiter" in sys.modules else 1)
+
+
+def check_start() -> None:
+    """Ends the process with 1 and a sentence when a server could not start; else says what it saw.
+
+    For `python app.py`, which `gunicorn.conf.py` runs first.
+    """
+    try:
+        settings = load_settings()
+        gateway = Gateway(settings, _ignore_call)
+        own = own_database(settings, gateway.account)
+        db = Database(own.url, own.account)
+        if problem := problem_at_start(db):
+            raise click.ClickException(problem)
+    except click.ClickException as error:
+        sys.exit(f"Error: {error.message}")
+    shop = Shop(settings, db, Clock(), Jobs(settings.jobs_url, settings.instance))
+    learn_account(shop, gateway.account)
+    notes = [note for note in (own.note, *unknown_settings(), *start_notes(shop)) if note]
+    lines = [f"Database: {db.label} ({db.account.rstrip(':')})", *(f"Note: {n}" for n in notes)]
+    sys.stderr.write("\n".join(lines) + "\n")
 
 
 def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     """The application; `overrides` are settings by field name, which win over the environment.
 
     Opens the database lazily. Only under `flask run` does it migrate, seed and start threads.
-    Raises `InvalidSettings`.
+    Raises `InvalidSettings`, or another `click.ClickException` with a sentence for the operator.
     """
     command = cli.running_command()
     # Whatever this process writes, its owner alone may read.
@@ -77,15 +119,22 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     log.configure(log_format, settings.log_level)
     for sentence in renamed_settings():
         logger.warning("settings.renamed", text=sentence)
+    for sentence in unknown_settings():
+        logger.warning("settings.unknown", text=sentence)
     if settings.metrics_folder:
         Path(settings.metrics_folder).mkdir(parents=True, exist_ok=True)
+    own = own_database(settings, Gateway(settings, _ignore_call).account)
+    settings = settings.model_copy(update={"database_url": own.url})
     # Other commands, such as `flask jobs`, call the sandbox of the process that serves.
     mounts = settings.sandbox and (command.serves or not command.address)
     sandbox = _open_sandbox(settings) if mounts else None
-    db = Database(settings.database_url)
+    db = Database(own.url, own.account)
     # Follows the sandbox's clock, so that moving that one on also ends holds.
     clock = Clock(lambda: timedelta(seconds=sandbox.ahead())) if sandbox else Clock()
     shop = Shop(settings, db, clock, Jobs(settings.jobs_url, settings.instance, db, clock))
+    learn_account(shop, None)
+    # Sockets to a database must not be shared with processes that are forked later.
+    shop.db.close()
     noted = partial(_note_stripe_call, shop)
     # Jobs have no page that waits behind them, and must not be kept out by pages.
     job_gateway = Gateway(settings, noted)
@@ -104,13 +153,14 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     for blueprint in (catalog, checkout, payments, tickets, webhook, health.health):
         app.register_blueprint(blueprint)
     api.init_app(app)
-    cli.init_app(app)
+    cli.init_app(app, shop)
     if sandbox:
         sandbox.start()
         app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/sandbox": sandbox.wsgi})  # type: ignore[method-assign]
         app.extensions["tmt.sandbox"] = sandbox
+    web.mount(app, settings)
     if command.serves:
-        cli.begin_serving(shop)
+        cli.begin_serving(app, shop, command.address, own.note)
     return app
 
 
@@ -197,8 +247,8 @@ def _mail_transport(settings: Settings) -> Transport:
             settings.mail_port,
             settings.mail_username,
             settings.mail_password,
-            use_tls=settings.mail_use_tls and not settings.mail_use_ssl,
-            use_ssl=settings.mail_use_ssl,
+            use_tls=settings.mail_use_tls and not settings.mail_uses_ssl,
+            use_ssl=settings.mail_uses_ssl,
             sender=sender,
             timeout=settings.mail_timeout,
         )
@@ -221,16 +271,25 @@ def _open_sandbox(settings: Settings) -> Sandbox:
     # Imported only where it is used: it costs time at start and memory.
     from tmt.sandbox import Endpoint, Sandbox
 
-    settings.instance.mkdir(parents=True, exist_ok=True)
-    return Sandbox(
-        store=str(settings.instance / "sandbox.sqlite"),
-        secret_key=settings.stripe_secret_key,
-        publishable_key=settings.stripe_publishable_key,
-        endpoints=[
-            Endpoint(f"{settings.base_url}/stripe_webhook", settings.stripe_webhook_secrets[0])
-        ],
-        local_only=not settings.sandbox_public,
-    )
+    store = settings.instance / "sandbox.sqlite"
+    webhook = Endpoint(f"{settings.base_url}/stripe_webhook", settings.stripe_webhook_secrets[0])
+    try:
+        return Sandbox(
+            store=str(store),
+            secret_key=settings.stripe_secret_key,
+            publishable_key=settings.stripe_publishable_key,
+            endpoints=[webhook],
+            local_only=not settings.sandbox_public,
+        )
+    except sqlite3.Error as error:
+        raise InvalidSettings(
+            f"{store} cannot be used ({error}). TMT_INSTANCE must be a folder that this user may"
+            " write to and that has free space."
+        ) from None
+
+
+def _ignore_call(_operation: str, _error: GatewayError | None) -> None:
+    """For the call that finds the database, without which nothing can be noted."""
 
 
 def _note_stripe_call(shop: Shop, operation: str, error: GatewayError | None) -> None:

@@ -220,7 +220,9 @@ def init_app(app: Flask, app_state: AppState) -> None:
     )
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops, x_prefix=hops
+        )
     headers.init_app(app, settings)
     _init_templates(app, settings)
     app.register_blueprint(pages)
@@ -240,15 +242,35 @@ def set_error_renderer(app: Flask, paths: Iterable[str], renderer: ErrorRenderer
         app.extensions[_EXTENSION].error_renderers[path] = renderer
 
 
+def mount(app: Flask, settings: Settings) -> None:
+    """Puts all that the application serves under the path of TMT_BASE_URL, if it has one.
+
+    Whether or not a proxy takes the path off.
+    """
+    prefix, serve = urlsplit(settings.base_url).path.rstrip("/"), app.wsgi_app
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        path = environ.get("PATH_INFO", "")
+        if path == prefix or path.startswith(f"{prefix}/"):
+            environ["PATH_INFO"] = path[len(prefix) :]
+        if not environ.get("SCRIPT_NAME"):
+            environ["SCRIPT_NAME"] = prefix
+        return serve(environ, start_response)
+
+    if prefix:
+        app.wsgi_app = answer  # type: ignore[method-assign]
+
+
 def safe_path(target: str) -> str:
     """The target if it is a path of this site, else the front page."""
+    front = f"{request.script_root}/"
     try:
         parts = urlsplit(target)
     except ValueError:
-        return "/"
+        return front
     plain = target.startswith("/") and not target.startswith(("//", "/\\"))
     printable = target.isprintable() and "\\" not in target
-    return target if plain and printable and not parts.netloc and not parts.scheme else "/"
+    return target if plain and printable and not parts.netloc and not parts.scheme else front
 
 
 @pages.get("/language/<code>")
@@ -256,7 +278,7 @@ def language(code: str) -> ResponseReturnValue:
     """Stores the language in a cookie and goes back to the page it was chosen on."""
     if code not in i18n.LOCALES:
         raise NotFound("no such language")
-    response = redirect(safe_path(request.args.get("next", "/")), 303)
+    response = redirect(safe_path(request.args.get("next", "")), 303)
     secure = bool(current_app.config["SESSION_COOKIE_SECURE"])
     response.set_cookie(
         "language", code, max_age=_YEAR, httponly=True, samesite="Lax", secure=secure
@@ -373,7 +395,9 @@ def _init_templates(app: Flask, settings: Settings) -> None:
     )
 
     def common() -> dict[str, Any]:
+        # As the browser has it: with the path that the shop is mounted under.
         path = request.full_path.rstrip("?") if request.method == "GET" else "/"
+        path = request.script_root + path
         return {
             "locale": i18n.current_locale(),
             "mode": settings.mode,

@@ -18,12 +18,12 @@ from tests.benchmarks.table import Row, rate_row
 from tmt.catalog.listing import find_event
 from tmt.checkout.forms import CheckoutRequest
 from tmt.checkout.models import Order
-from tmt.config import load_settings
 from tmt.core import log
 from tmt.core.clock import Clock
 from tmt.core.database import Database
 from tmt.core.ids import new_token
 from tmt.core.jobs import Jobs
+from tmt.environment import load_settings
 from tmt.payments.models import Payment
 from tmt.payments.purchase import purchase
 from tmt.shop import Shop

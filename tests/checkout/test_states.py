@@ -36,7 +36,7 @@ ALLOWED = {
     (OrderStatus.PROCESSING, OrderStatus.PAID): STRIPE_READERS,
     (OrderStatus.PROCESSING, OrderStatus.HELD): STRIPE_READERS,
     (OrderStatus.PROCESSING, OrderStatus.EXPIRED): STRIPE_READERS,
-    (OrderStatus.PROCESSING, OrderStatus.CANCELED): STRIPE_READERS,
+    (OrderStatus.PROCESSING, OrderStatus.CANCELED): STRIPE_READERS | {Trigger.STAFF},
     (OrderStatus.PROCESSING, OrderStatus.REFUNDED): STRIPE_READERS,
     (OrderStatus.EXPIRED, OrderStatus.PAID): STRIPE_READERS,
     (OrderStatus.EXPIRED, OrderStatus.REFUNDED): STRIPE_READERS,

@@ -316,7 +316,10 @@ class TestSmtp:
                 smtp(port, username="shop", password="wrong").send(MESSAGE)
             assert postbox.received == []
             smtp(port, username="shop", password="right").send(MESSAGE)
-        assert logins[-1] == LoginPassword(b"shop", b"right")
+            assert logins[-1] == LoginPassword(b"shop", b"right")
+            with pytest.raises(MailUnavailable, match="535"):
+                smtp(port, username="shop", password="contraseña").check()
+        assert logins[-1] == LoginPassword(b"shop", "contraseña".encode())
         assert len(postbox.received) == 1
 
     @pytest.mark.parametrize("setting", ["use_tls", "use_ssl"])

@@ -50,6 +50,7 @@ INSERT INTO outbox (id, kind, key, payload, created_at, due_at, attempts)
 def empty_db(request: pytest.FixtureRequest, tmp_path: Path):
     """A database without any table."""
     if request.param == "sqlite":
+        (tmp_path / "old.sqlite").touch()
         url = f"sqlite:///{tmp_path / 'old.sqlite'}"
     else:
         server = request.getfixturevalue("postgres")

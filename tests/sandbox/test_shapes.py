@@ -126,6 +126,7 @@ def full_account(v1: Any, pay: Pay, driver: Driver) -> Any:
     error_of(v1.setup_intents.create, {**setup, "payment_method": "pm_card_chargeDeclined"})
     v1.setup_intents.create({"usage": "on_session"})
     v1.test_helpers.test_clocks.create({"frozen_time": 1800000000})
+    v1.payment_method_domains.create({"domain_name": "shop.example"})
     driver.advance(days=6)
     evidence = {"uncategorized_text": "winning_evidence"}
     v1.disputes.update(v1.disputes.list().data[-1].id, {"evidence": evidence})

@@ -79,7 +79,7 @@ def import_catalogue(
     """
 
     def unit(session: Session) -> ImportResult:
-        result = _import(session, events, now, with_mail)
+        result = _import(session, events, now, with_mail=with_mail)
         if expected is not None and result.changes != expected:
             raise CatalogueError(["the shop has changed since you were asked: import it again"])
         if dry_run:
@@ -119,7 +119,7 @@ def seed_demo(db: Database, now: datetime) -> int:
     def unit(session: Session) -> int:
         if session.scalar(select(Event.id).limit(1)) is not None:
             return 0
-        return _import(session, events, now, with_mail=False).created
+        return _import(session, events, now, with_mail=False, demo=True).created
 
     try:
         return db.transaction(unit)
@@ -129,7 +129,12 @@ def seed_demo(db: Database, now: datetime) -> int:
 
 
 def _import(
-    session: Session, events: Sequence[EventData], now: datetime, with_mail: bool
+    session: Session,
+    events: Sequence[EventData],
+    now: datetime,
+    *,
+    with_mail: bool,
+    demo: bool = False,
 ) -> ImportResult:
     # Every change of stock begins with the event's row, so its lock keeps held and sold still.
     query = select(Event).where(Event.slug.in_([data.slug for data in events]))
@@ -149,8 +154,11 @@ def _import(
     for data in events:
         data = _with_keys(data, matches[data.slug])
         event = existing.get(data.slug)
+        if event:
+            # A file of the organiser's makes it theirs, even if it changes nothing else.
+            event.demo = demo
         if event is None:
-            session.add(_apply(Event(), data, matches[data.slug], now))
+            session.add(_apply(Event(demo=demo), data, matches[data.slug], now))
         elif _event_data(event) != data:
             updated += 1
             before, kind = Appointment.of(event), kind_of_change(event, data, now)

@@ -8,10 +8,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, and_, bindparam, false, func, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, false, func, or_, select, true
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from tmt.catalog.models import Event, EventStatus, TicketType, folded
+from tmt.core.database import account_of
 from tmt.core.errors import NotFound
 
 PAGE_SIZE = 48
@@ -105,13 +106,12 @@ def upcoming(
 
 def cities(session: Session, now: datetime) -> Sequence[str]:
     """The cities of upcoming events, for the search's list."""
-    query = select(Event.city).where(Event.status.in_(_LISTED), Event.ends_at > now)
-    query = query.where(Event.city != "")
+    query = select(Event.city).where(*_listed(session, now), Event.city != "")
     return session.scalars(query.distinct().order_by(Event.city)).all()
 
 
 def _conditions(session: Session, now: datetime, search: Search) -> list[ColumnElement[bool]]:
-    listed = [Event.status.in_(_LISTED), Event.ends_at > now]
+    listed = _listed(session, now)
     conditions = listed.copy()
     for word in folded(search.q).split()[:_MAX_WORDS]:
         conditions.append(Event.search_text.contains(word, autoescape=True))
@@ -138,12 +138,16 @@ def _is_on(day: date, zone: str) -> ColumnElement[bool]:
 
 
 def find_event(session: Session, slug: str) -> Event:
-    """The event of this address with its ticket types; `NotFound` for none or a draft."""
+    """The event of this address with its ticket types.
+
+    `NotFound` for none, for a draft, and for one of the demo where money is real.
+    """
     # PostgreSQL takes no NUL in a text, and an address may hold one.
     if not slug.isprintable():
         raise NotFound("no event of this address")
     event = session.scalars(_BY_SLUG, {"slug": slug}).unique().one_or_none()
-    if event is None or event.status == EventStatus.DRAFT:
+    is_fiction = event is not None and event.demo and _is_live(session)
+    if event is None or event.status == EventStatus.DRAFT or is_fiction:
         raise NotFound(f"no event '{slug[:80]}'")
     return event
 
@@ -152,6 +156,16 @@ def find_event(session: Session, slug: str) -> Event:
 _BY_SLUG = (
     select(Event).where(Event.slug == bindparam("slug")).options(joinedload(Event.ticket_types))
 )
+
+
+def _is_live(session: Session) -> bool:
+    return account_of(session).startswith("live:")
+
+
+def _listed(session: Session, now: datetime) -> list[ColumnElement[bool]]:
+    """The conditions of an event in lists; the sandbox's demo is left out where money is real."""
+    is_shown = Event.demo.is_(False) if _is_live(session) else true()
+    return [Event.status.in_(_LISTED), Event.ends_at > now, is_shown]
 
 
 def is_upcoming(event: Event, now: datetime) -> bool:

@@ -85,6 +85,8 @@ class Event(Base):
     status: Mapped[str] = mapped_column(String(12))
     image_url: Mapped[str | None] = mapped_column(String(500))
     sequence: Mapped[int] = mapped_column(default=0)
+    # Of the sandbox's demo: never shown or sold where money is real.
+    demo: Mapped[bool] = mapped_column(default=False)
     updated_at: Mapped[datetime]
 
     ticket_types: Mapped[list[TicketType]] = relationship(

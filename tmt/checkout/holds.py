@@ -11,9 +11,12 @@ from sqlalchemy.orm import Session
 from tmt.catalog.listing import is_upcoming
 from tmt.checkout.buyer_limits import may_extend
 from tmt.checkout.models import Order, OrderStatus
+from tmt.checkout.orders import own_orders
 from tmt.checkout.states import lock_order
 from tmt.core.errors import DomainError
 from tmt.shop import Shop
+
+_BATCH = 500
 
 
 class NoMoreTime(DomainError):
@@ -45,9 +48,9 @@ def extensions_left(shop: Shop, order: Order) -> int:
     return max(shop.settings.hold_extensions - order.extensions, 0)
 
 
-def overdue(session: Session, now: datetime, livemode: bool, limit: int = 500) -> Sequence[int]:
-    """The ids of held orders that have expired, oldest first, of this mode only."""
+def overdue(session: Session, shop: Shop, now: datetime, limit: int = _BATCH) -> Sequence[int]:
+    """The ids of held orders that have expired, oldest first, of this mode and account only."""
     query = select(Order.id).where(
-        Order.status == OrderStatus.HELD, Order.expires_at <= now, Order.livemode == livemode
+        Order.status == OrderStatus.HELD, Order.expires_at <= now, own_orders(shop.db.account)
     )
     return session.scalars(query.order_by(Order.expires_at).limit(limit)).all()

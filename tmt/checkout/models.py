@@ -62,6 +62,8 @@ class Order(Base):
     total: Mapped[Amount]
     currency: Mapped[str] = mapped_column(String(3))
     livemode: Mapped[bool]
+    # The mode and Stripe account that took it, such as "live:acct_1…"; not stored of old orders.
+    account: Mapped[str | None] = mapped_column(String(80))
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     extensions: Mapped[int] = mapped_column(default=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import structlog
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, and_, func, select, true, update
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from tmt.catalog import listing, stock
@@ -15,6 +15,7 @@ from tmt.checkout.models import Order, OrderLine, OrderStatus
 from tmt.checkout.states import lock_order
 from tmt.config import Settings
 from tmt.core import outbox
+from tmt.core.database import account_of, belongs_to
 from tmt.core.email_address import email_key
 from tmt.core.errors import DomainError, NotFound
 from tmt.core.ids import is_token, new_order_code, new_token
@@ -134,6 +135,26 @@ def change_email(shop: Shop, order_id: int, email: str) -> None:
     shop.jobs.trigger("outbox")
 
 
+def own_orders(account: str) -> ColumnElement[bool]:
+    """A condition: the order was taken in this mode and for this account, as `Database` has it.
+
+    No other one can be charged, canceled or refunded with the keys in use.
+    """
+    livemode = Order.livemode == account.startswith("live:")
+    return and_(livemode, belongs_to(Order.account, account)) if account else true()
+
+
+def account_of_order(order: Order) -> str:
+    """The mode and account whose processes can act on it, or the mode alone."""
+    return order.account or ("live:" if order.livemode else "test:")
+
+
+def is_own_order(session: Session, order_id: int) -> bool:
+    """The same of one order, for the account that the session works for."""
+    query = select(Order.id).where(Order.id == order_id, own_orders(account_of(session)))
+    return session.scalar(query) is not None
+
+
 def order_url(settings: Settings, order: Order) -> str:
     """The order's page as an absolute URL, for mails and Stripe."""
     return f"{settings.base_url}/orders/{order.token}"
@@ -165,6 +186,7 @@ def _new_order(shop: Shop, event: Event, request: CheckoutRequest, locale: str) 
         total=total,
         currency=event.currency,
         livemode=shop.settings.livemode,
+        account=shop.db.account or None,
         created_at=now,
         expires_at=now + timedelta(minutes=shop.settings.hold_minutes),
         lines=lines,

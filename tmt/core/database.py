@@ -18,10 +18,12 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     CursorResult,
     DateTime,
     Dialect,
@@ -32,15 +34,18 @@ from sqlalchemy import (
     create_engine,
     event,
     make_url,
+    or_,
+    true,
 )
-from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
 from tmt.core import failpoints
 from tmt.core.errors import Unavailable
 
 _BUSY_SECONDS = 5
+_CONNECT_SECONDS = 10
 _MAX_ATTEMPTS = 5
 _RETRY_SQLSTATES = frozenset({"40001", "40P01", "55P03"})
 
@@ -50,6 +55,10 @@ T = TypeVar("T")
 _POOL: dict[str, Any] = {"pool_size": 10, "max_overflow": 20, "hide_parameters": True}
 
 _open_transaction: ContextVar[bool] = ContextVar("open_transaction", default=False)
+
+
+class MissingDatabase(Unavailable, SQLAlchemyError):
+    """The SQLite file is not there; only a migration creates it."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -126,19 +135,72 @@ class InsertIfAbsent:
         return cast("CursorResult[Any]", result).rowcount == 1
 
 
-class Database:
-    """One database, SQLite or PostgreSQL, shared by the threads of a process."""
+def account_of(session: Session) -> str:
+    """The mode and Stripe account for which this session reads and writes; see `Database`."""
+    return str(session.info.get("account", ""))
 
-    def __init__(self, url: str) -> None:
+
+def belongs_to(
+    column: ColumnElement[str | None] | Mapped[str | None], account: str
+) -> ColumnElement[bool]:
+    """Whether a row whose `account` is in this column is of this mode and Stripe account.
+
+    Rows without one were written before accounts were stored. Where one side knows its mode and
+    not its account, the mode decides.
+    """
+    mode, _, stripe_account = account.partition(":")
+    if not account:
+        return true()
+    own: ColumnElement[bool]
+    if stripe_account:
+        own = column.in_([account, f"{mode}:"])
+    else:
+        own = column.startswith(f"{mode}:") if ":" in account else column == account
+    return or_(column.is_(None), own)
+
+
+def name_for(account: str, name: str) -> str:
+    """The name of a cursor or job of which each account that shares a database has one of its own.
+
+    The same name where the account is not known; at most 20 characters are added.
+    """
+    mode, _, stripe_account = account.partition(":")
+    return f"{name}/{mode[0]}/{stripe_account[-16:]}" if stripe_account else name
+
+
+class Database:
+    """One database, SQLite or PostgreSQL, shared by the threads of a process.
+
+    `account` is the mode and Stripe account of this process: "sandbox", "test:acct_…",
+    "live:acct_…", or "live:" while the account is not known. Orders and queued rows store it.
+    """
+
+    def __init__(self, url: str, account: str = "") -> None:
         self.engine = _make_engine(url)
-        self._reader = sessionmaker(self.engine, expire_on_commit=False)
+        # Shared with the sessions that are opened later.
+        self._info = {"account": account}
+        self._reader = sessionmaker(self.engine, expire_on_commit=False, info=self._info)
         writing = self.engine.execution_options(tmt_writes=True)
-        self._writer = sessionmaker(writing, expire_on_commit=False)
+        self._writer = sessionmaker(writing, expire_on_commit=False, info=self._info)
         self._write_lock = threading.RLock() if self.is_sqlite else None
+
+    @property
+    def account(self) -> str:
+        return self._info["account"]
+
+    @account.setter
+    def account(self, account: str) -> None:
+        self._info["account"] = account
 
     @property
     def is_sqlite(self) -> bool:
         return self.engine.dialect.name == "sqlite"
+
+    @property
+    def label(self) -> str:
+        """The file or address for people, without its password."""
+        url = self.engine.url
+        return str(url.database) if self.is_sqlite else url.render_as_string(hide_password=True)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -231,18 +293,29 @@ def is_busy(error: DBAPIError) -> bool:
 
 def _make_engine(url: str) -> Engine:
     parsed = make_url(url)
-    if parsed.drivername in ("postgres", "postgresql"):
+    if parsed.get_backend_name() in ("postgres", "postgresql"):
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True, **_POOL)
+        timeout = {} if "connect_timeout" in parsed.query else {"connect_timeout": _CONNECT_SECONDS}
+        return create_engine(parsed, pool_pre_ping=True, connect_args=timeout, **_POOL)
     engine = create_engine(
         parsed,
         **_POOL,
         connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
     )
+    event.listen(engine, "do_connect", _refuse_missing_file)
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _refuse_missing_file(_dialect: object, _record: object, args: Any, _params: object) -> None:
+    # SQLite would create an empty file, wherever a wrong path leads.
+    file = str(args[0])
+    if file and not file.startswith((":memory:", "file:")) and not Path(file).exists():
+        raise MissingDatabase(
+            f"There is no database {file} yet: flask run and flask db upgrade create it."
+        )
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:

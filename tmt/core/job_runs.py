@@ -4,6 +4,8 @@ A run holds the job's row while it works. Whoever comes meanwhile leaves a note 
 to do, so that at most one more run follows. A process that dies leaves its row to the next one: at
 once on its own machine, elsewhere when the lease has ended, which a run renews while it works.
 
+Each mode and Stripe account that shares the database has rows of its own.
+
 A job whose outside party (the mail server, Stripe) did not answer rests before it asks it again:
 1 s, 2 s, … up to five minutes.
 """
@@ -24,7 +26,7 @@ from sqlalchemy import CursorResult, String, delete, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tmt.core.clock import Clock
-from tmt.core.database import Base, Database, InsertIfAbsent, table_of
+from tmt.core.database import Base, Database, InsertIfAbsent, account_of, name_for, table_of
 
 log = structlog.get_logger(__name__)
 
@@ -166,13 +168,14 @@ def run_alone(
 
 
 def find(session: Session, name: str) -> JobRun | None:
-    """The state of the job; None before its first run."""
-    return session.get(JobRun, name)
+    """The state of the job for this mode and account; None before its first run."""
+    return session.get(JobRun, name_for(account_of(session), name))
 
 
 def _acquire(
     session: Session, name: str, holder: str, now: datetime, leave_note: bool
 ) -> Run | None:
+    name = name_for(account_of(session), name)
     _INSERT.run(session, {"name": name, "repeat": False, "failures": 0})
     row = session.get_one(JobRun, name, with_for_update=True)
     if row.is_held(now):
@@ -194,7 +197,8 @@ def _release(session: Session, run: Run, now: datetime) -> bool:
         row.failures = 1 if run._answered else run.failures + 1
         row.failing_since = now if row.failures == 1 else row.failing_since
         seconds = (row.rests_until - now).seconds
-        log.warning("jobs.resting", job=run.name, error=run._error, seconds=seconds)
+        job = run.name.partition("/")[0]
+        log.warning("jobs.resting", job=job, error=run._error, seconds=seconds)
         return False
     if run._answered and not run.is_resting:
         row.failures, row.failing_since, row.rests_until = 0, None, None

@@ -14,6 +14,7 @@ import socket
 import ssl
 import tempfile
 import threading
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ _MESSAGE_ID = re.compile(r"<[^<>@\s]+@[^<>@\s]+>", re.ASCII)
 _TOO_BIG = 552
 # RFC 5321, 4.2.3: the server is closing the connection; nobody's mail is taken.
 _CLOSING = 421
+_CONTINUE = 334
+_LOGGED_IN = (235, 503)
 # A mail may take so many times the timeout of a single step.
 _STEPS_IN_TIME = 6
 
@@ -118,7 +121,7 @@ def build(message: Message, sender: str) -> EmailMessage:
     if not _MESSAGE_ID.fullmatch(message.message_id):
         raise MailRefused("the Message-ID is not of the form <left@right>")
     mail = EmailMessage(policy=_SEVEN_BIT)
-    mail["From"] = _parse_sender(sender)
+    mail["From"] = parse_sender(sender)
     mail["To"] = _parse_recipient(message.to)
     mail["Subject"] = _one_line(message.subject)
     mail["Date"] = localtime()
@@ -153,7 +156,7 @@ class FolderTransport:
     """
 
     def __init__(self, folder: Path, sender: str) -> None:
-        _parse_sender(sender)
+        parse_sender(sender)
         self.folder = folder
         self.sender = sender
 
@@ -228,7 +231,7 @@ class SmtpTransport:
         sender: str,
         timeout: float,
     ) -> None:
-        _parse_sender(sender)
+        parse_sender(sender)
         self.host = host
         self.port = port
         self.username = username
@@ -295,7 +298,7 @@ class SmtpTransport:
             if self.use_tls and not self.use_ssl:
                 server.starttls(context=context)
             if self.username:
-                server.login(self.username, self.password or "")
+                _login(server, self.username, self.password or "")
         except BaseException:
             server.close()
             raise
@@ -338,6 +341,32 @@ class _Server(smtplib.SMTP):
 
 class _TlsServer(_Server, smtplib.SMTP_SSL):
     pass
+
+
+def _login(server: smtplib.SMTP, username: str, password: str) -> None:
+    """Logs in; beyond ASCII in UTF-8 (RFC 4616), which smtplib does not do."""
+    if f"{username}{password}".isascii():
+        server.login(username, password)
+        return
+    server.ehlo_or_helo_if_needed()
+    name, secret = username.encode(), password.encode()
+    methods = server.esmtp_features.get("auth", "").upper().split()
+    if "PLAIN" in methods:
+        # Without an identity of its own before the first NUL.
+        login = _base64(b"\0" + name + b"\0" + secret)
+        code, text = server.docmd("AUTH", f"PLAIN {login}")
+    elif "LOGIN" in methods:
+        code, text = server.docmd("AUTH", f"LOGIN {_base64(name)}")
+        if code == _CONTINUE:
+            code, text = server.docmd(_base64(secret))
+    else:
+        raise smtplib.SMTPNotSupportedError("the server offers neither AUTH PLAIN nor LOGIN")
+    if code not in _LOGGED_IN:
+        raise smtplib.SMTPAuthenticationError(code, text)
+
+
+def _base64(text: bytes) -> str:
+    return b64encode(text).decode()
 
 
 def _quit(server: smtplib.SMTP) -> None:
@@ -387,7 +416,8 @@ def _one_line(text: str) -> str:
     return " ".join(_CONTROL.sub(" ", text).split())
 
 
-def _parse_sender(sender: str) -> Address:
+def parse_sender(sender: str) -> Address:
+    """The sender of a setting; raises `ValueError` for what is no address."""
     match = _SENDER.fullmatch(_one_line(sender))
     name, address = match.group("name", "address") if match else ("", sender.strip())
     if len(name) > 1 and name[0] == name[-1] == '"':

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tmt.core import queued_rows
 from tmt.core.clock import Clock
-from tmt.core.database import Base, Database, InsertIfAbsent
+from tmt.core.database import Base, Database, InsertIfAbsent, account_of
 from tmt.core.errors import NotFound
 
 # A handler gets the row's key and payload. It may run again after it succeeded, as a crash can hide
@@ -47,13 +47,14 @@ def put(
     payload: dict[str, Any],
     now: datetime,
     due: datetime | None = None,
+    account: str | None = None,
 ) -> None:
     """Adds the row unless there is one of this key already; the payload holds ids, no names.
 
-    It is due at once, or at `due`.
+    It is due at once, or at `due`, for processes of `account`, or else of the session's.
     """
     row = {"kind": kind, "key": key, "payload": payload, "created_at": now, "due_at": due or now}
-    _INSERT.run(session, row | {"attempts": 0})
+    _INSERT.run(session, row | {"attempts": 0, "account": account or account_of(session) or None})
 
 
 def lanes() -> dict[str, ColumnElement[bool]]:

@@ -23,6 +23,7 @@ from sqlalchemy import (
     CursorResult,
     Index,
     Select,
+    String,
     Table,
     Text,
     Update,
@@ -37,7 +38,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, Session, declared_attr, mapped_column
 
 from tmt.core.clock import Clock
-from tmt.core.database import Database
+from tmt.core.database import Database, account_of, belongs_to
 from tmt.core.errors import DomainError, PermanentFailure, RetryLater, Unavailable
 from tmt.core.job_runs import Run
 from tmt.core.log import redact_text
@@ -65,6 +66,8 @@ class QueuedRow:
     done_at: Mapped[datetime | None]
     parked_at: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(default=0)
+    # The mode and Stripe account whose processes handle the row; any, where it is not stored.
+    account: Mapped[str | None] = mapped_column(String(80))
     last_error: Mapped[str | None] = mapped_column(Text)
 
     @declared_attr.directive
@@ -140,7 +143,7 @@ class Drain(Generic[Row]):
     def is_due(self) -> bool:
         """Whether any row is due."""
         with self.db.reading() as session:
-            query = _due(self.table, self.clock.now(), self.condition)
+            query = _due(session, self.table, self.clock.now(), self.condition)
             return session.scalar(query.with_only_columns(self.table.id).limit(1)) is not None
 
     def run(self, run: Run | None = None) -> int:
@@ -221,11 +224,15 @@ class Drain(Generic[Row]):
             log.error(f"{self.table.log_prefix}.parked", **fields)
 
 
-def _due(table: type[Row], now: datetime, condition: ColumnElement[bool]) -> Select[Row]:
+def _due(
+    session: Session, table: type[Row], now: datetime, condition: ColumnElement[bool]
+) -> Select[Row]:
+    """The due rows of this mode and account that fulfil the condition."""
     return (
         select(table)
         .where(table.done_at.is_(None), table.parked_at.is_(None), table.due_at <= now)
         .where(or_(table.leased_until.is_(None), table.leased_until < now), condition)
+        .where(belongs_to(table.account, account_of(session)))
     )
 
 
@@ -236,9 +243,12 @@ def claim(
     limit: int,
     condition: ColumnElement[bool] | None = None,
 ) -> Sequence[Row]:
-    """Up to `limit` due rows, oldest first, each leased to the caller and counted as an attempt."""
+    """Up to `limit` due rows of this mode and account, oldest first.
+
+    Each is leased to the caller and counted as an attempt.
+    """
     due = (
-        _due(table, now, true() if condition is None else condition)
+        _due(session, table, now, true() if condition is None else condition)
         .order_by(table.due_at, table.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -343,8 +353,12 @@ def backlog(
     now: datetime,
     condition: ColumnElement[bool] | None = None,
 ) -> Backlog:
-    """The backlog of a table now, or of those rows that fulfil a condition."""
-    condition = true() if condition is None else condition
+    """The backlog of a table now, or of those rows that fulfil a condition.
+
+    What waits for another mode or account does not count.
+    """
+    own = belongs_to(table.account, account_of(session))
+    condition = own if condition is None else own & condition
     open_rows = table.done_at.is_(None) & table.parked_at.is_(None) & condition
     free = or_(table.leased_until.is_(None), table.leased_until < now)
     due = session.scalar(select(func.min(table.due_at)).where(open_rows, free))

@@ -31,7 +31,9 @@ def migrate(db: Database) -> None:
     from alembic import command
 
     if db.is_sqlite and db.engine.url.database:
-        Path(db.engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+        file = Path(db.engine.url.database)
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file.touch(mode=0o600)
     deadline = time.monotonic() + _MAX_WAIT
     while True:
         try:
@@ -57,6 +59,16 @@ def newest_revision() -> str:
     from alembic.script import ScriptDirectory
 
     return ScriptDirectory.from_config(_config()).get_current_head() or ""
+
+
+def is_older(revision: str) -> bool:
+    """Whether this code knows the revision and needs a newer one."""
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory.from_config(_config())
+    return revision != scripts.get_current_head() and revision in {
+        script.revision for script in scripts.walk_revisions()
+    }
 
 
 def current_revision(db: Database) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Protocol, TypeVar
 
 from tmt.gateway import parsing, types
+from tmt.gateway.errors import PermissionDenied
 
 T = TypeVar("T")
 
@@ -20,7 +22,10 @@ class Caller(Protocol):
 
 
 ALL_EVENTS = "*"
+# It becomes part of a file's name.
+_ACCOUNT_ID = re.compile(r"acct_[A-Za-z0-9]{1,60}")
 _PAGE = 100
+_WALLETS = {"apple_pay": "Apple Pay", "google_pay": "Google Pay", "link": "Link"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,19 @@ class WebhookEndpoint:
     def misses(self, events: Sequence[str]) -> list[str]:
         """Which of these events it is not subscribed to."""
         return [] if ALL_EVENTS in self.events else sorted(set(events) - set(self.events))
+
+
+@dataclass(frozen=True)
+class PaymentMethodDomain:
+    """A domain on which wallets (Apple Pay, Google Pay, Link) may be shown.
+
+    `inactive` are the wallets that Stripe could not activate for it.
+    """
+
+    id: str
+    name: str
+    enabled: bool
+    inactive: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -69,6 +87,19 @@ class Account:
             due=tuple(sorted(due)),
             disabled_reason=requirements.get("disabled_reason"),
         )
+
+    def id(self) -> str:
+        """The account's id (acct_…); "" where a restricted key may not learn it."""
+        try:
+            account = self._call(
+                "account.retrieve", self._v1.accounts.retrieve_current, parsing.to_json
+            )
+        except PermissionDenied as error:
+            # Stripe's refusal names the account.
+            match = _ACCOUNT_ID.search(error.user_message or "")
+            return match.group() if match else ""
+        match = _ACCOUNT_ID.fullmatch(str(account.get("id")))
+        return match.group() if match else ""
 
     def clock_ahead(self) -> float:
         """By how many seconds this machine's clock is ahead of Stripe's; negative when behind."""
@@ -112,6 +143,34 @@ class Account:
         update = self._v1.webhook_endpoints.update
         return self._call("webhook_endpoints.update", lambda: update(endpoint, params), _endpoint)
 
+    def payment_method_domains(self) -> list[PaymentMethodDomain]:
+        """The domains that are registered for wallets."""
+        listing = self._listing(self._v1.payment_method_domains, _PAGE)
+        return self._call(
+            "payment_method_domains.list", listing, lambda page: [_domain(one) for one in page.data]
+        )
+
+    def register_payment_method_domain(self, name: str) -> PaymentMethodDomain:
+        """Registers the domain for wallets, or enables it and has it validated again."""
+        service = self._v1.payment_method_domains
+        domain = next((d for d in self.payment_method_domains() if d.name == name), None)
+        if domain is None:
+            params = {"domain_name": name}
+            return self._call(
+                "payment_method_domains.create", lambda: service.create(params), _domain
+            )
+        domain_id = domain.id
+        if not domain.enabled:
+            enabled = {"enabled": True}
+            self._call(
+                "payment_method_domains.update",
+                lambda: service.update(domain_id, enabled),
+                _domain,
+            )
+        return self._call(
+            "payment_method_domains.validate", lambda: service.validate(domain_id), _domain
+        )
+
     def payment_methods(self) -> list[str]:
         """The payment methods that are switched on for the account's own payments, by name."""
         listing = self._listing(self._v1.payment_method_configurations, _PAGE)
@@ -145,6 +204,16 @@ def _endpoint(source: Any) -> WebhookEndpoint:
         status=source.status,
         api_version=source.api_version,
         events=tuple(source.enabled_events),
+    )
+
+
+def _domain(source: Any) -> PaymentMethodDomain:
+    states = {name: getattr(getattr(source, name, None), "status", None) for name in _WALLETS}
+    return PaymentMethodDomain(
+        id=source.id,
+        name=source.domain_name,
+        enabled=source.enabled,
+        inactive=tuple(_WALLETS[name] for name, state in states.items() if state == "inactive"),
     )
 
 

@@ -76,6 +76,7 @@ def receive(shop: Shop, event: StripeEvent) -> bool:
         "created_at": now,
         "due_at": now,
         "attempts": 0,
+        "account": shop.db.account or None,
     }
     return shop.db.transaction(lambda session: _INSERT.run(session, row))
 

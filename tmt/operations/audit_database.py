@@ -28,6 +28,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from tmt.catalog.models import Event, TicketType
 from tmt.checkout.models import Order, OrderLine, OrderStatus
+from tmt.core.database import account_of, belongs_to
 from tmt.core.money import format_money
 from tmt.core.outbox import OutboxRow
 from tmt.core.queued_rows import QueuedRow
@@ -365,7 +366,7 @@ def confirmation_breaches(session: Session) -> Iterator[Breach]:
 def backlog_breaches(session: Session, now: datetime) -> Iterator[Breach]:
     """I7: every Stripe event is handled, nothing in the outbox is overdue, refunds are sent."""
     unhandled = or_(
-        _is_overdue(InboxRow, now),
+        _is_overdue(session, InboxRow, now),
         and_(InboxRow.done_at.is_(None), InboxRow.last_error.is_not(None)),
         and_(InboxRow.outcome == UNHANDLED, InboxRow.type.in_(HANDLERS)),
     )
@@ -375,7 +376,7 @@ def backlog_breaches(session: Session, now: datetime) -> Iterator[Breach]:
         repair = audit_repair.replay_event(event.event_id)
         yield Breach("I7", f"event {event.event_id}", problem, how_to_fix, repair)
 
-    for row in session.scalars(select(OutboxRow).where(_is_overdue(OutboxRow, now))):
+    for row in session.scalars(select(OutboxRow).where(_is_overdue(session, OutboxRow, now))):
         problem = f"({row.kind}) is not done: {_reason(row)}"
         repair = audit_repair.retry_outbox_row(row.id)
         yield Breach("I7", f"outbox row {row.id}", problem, f"flask outbox retry {row.id}", repair)
@@ -396,10 +397,14 @@ def backlog_breaches(session: Session, now: datetime) -> Iterator[Breach]:
         yield Breach("I7", f"order {code}", problem, _REPAIR, repair)
 
 
-def _is_overdue(table: type[InboxRow] | type[OutboxRow], now: datetime) -> ColumnElement[bool]:
+def _is_overdue(
+    session: Session, table: type[InboxRow] | type[OutboxRow], now: datetime
+) -> ColumnElement[bool]:
+    """Whether a row of this mode and account waits for too long."""
     is_free = or_(table.leased_until.is_(None), table.leased_until < now)
     is_late = and_(table.due_at < now - _OVERDUE_AFTER, is_free)
-    return and_(table.done_at.is_(None), or_(table.parked_at.is_not(None), is_late))
+    is_own = belongs_to(table.account, account_of(session))
+    return and_(table.done_at.is_(None), is_own, or_(table.parked_at.is_not(None), is_late))
 
 
 def _reason(row: QueuedRow) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from tmt.checkout.models import Order, OrderStatus
+from tmt.checkout.orders import own_orders
 from tmt.core.clock import from_unix
 from tmt.core.money import format_money
 from tmt.gateway.errors import StripeNotFound, StripeUnreachable
@@ -53,7 +54,7 @@ def stripe_breaches(shop: Shop, gateway: Gateway) -> Iterator[Breach]:
     with shop.db.reading() as session:
         identity = get_identity(session)
         # Without any payment too: they may have been lost.
-        first = first_payment_at(session, shop.settings.livemode) or identity.created_at
+        first = first_payment_at(session, shop) or identity.created_at
     since = int((min(first, identity.created_at) - _CLOCK_TOLERANCE).timestamp())
     differing: set[str] = set()
     without_row: list[PaymentIntent] = []
@@ -110,7 +111,7 @@ def _differing_payments(
     query_unlisted = (
         rows_with_intent.join(Order, Order.id == Payment.order_id)
         .where(table.id <= newest, stripe_id.is_not(None))
-        .where(Order.livemode == shop.settings.livemode)
+        .where(own_orders(shop.db.account))
         .execution_options(yield_per=1000)
     )
     with shop.db.reading() as session:

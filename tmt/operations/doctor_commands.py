@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import click
 from flask.cli import AppGroup, with_appcontext
@@ -12,6 +13,7 @@ from flask.cli import AppGroup, with_appcontext
 from tmt import web
 from tmt.config import Settings
 from tmt.core import log
+from tmt.core.addresses import is_local
 from tmt.gateway.account import ALL_EVENTS, Account, WebhookEndpoint
 from tmt.gateway.errors import GatewayError
 from tmt.gateway.types import API_VERSION
@@ -24,7 +26,7 @@ T = TypeVar("T")
 
 _EVENTS = tuple(sorted(HANDLERS))
 
-stripe_commands = AppGroup("stripe", help="The Stripe account's webhook endpoints.")
+stripe_commands = AppGroup("stripe", help="The Stripe account's webhook endpoints and domains.")
 
 
 @click.command("doctor")
@@ -126,6 +128,34 @@ def register_command(url: str | None, roll: bool) -> None:
         )
     else:
         click.echo("Set STRIPE_WEBHOOK_SECRET to it and restart the shop, its jobs too.")
+
+
+@stripe_commands.command("domains")
+def domains_command() -> None:
+    """The domains on which wallets are shown, one per line; * marks the shop's own."""
+    own = urlsplit(web.shop().settings.base_url).hostname
+    domains = _call(web.gateway().account.payment_method_domains)
+    for domain in domains:
+        mark = "*" if domain.name == own else " "
+        inactive = f"  without {', '.join(domain.inactive)}" if domain.inactive else ""
+        state = "enabled" if domain.enabled else "disabled"
+        click.echo(f"{mark} {domain.id}  {state:<8}  {domain.name}{inactive}")
+    if not domains:
+        click.echo("no domains")
+
+
+@stripe_commands.command("register-domain")
+@click.option("--domain", help="Such as tickets.example.org  [default: that of TMT_BASE_URL]")
+def register_domain_command(domain: str | None) -> None:
+    """Registers the shop's domain at Stripe, so that Apple Pay, Google Pay and Link are shown."""
+    name = (domain or urlsplit(web.shop().settings.base_url).hostname or "").lower()
+    if is_local(name) or "." not in name or "/" in name:
+        raise click.ClickException(f"'{name[:80]}' is not a public domain: set TMT_BASE_URL")
+    account = web.gateway().account
+    registered = _call(lambda: account.register_payment_method_domain(name))
+    click.echo(f"{registered.id}: {registered.name} is registered.")
+    if registered.inactive:
+        click.echo(f"Not active on it: {', '.join(registered.inactive)}. Is the shop online there?")
 
 
 def _enable(account: Account, endpoint: WebhookEndpoint, settings: Settings) -> None:

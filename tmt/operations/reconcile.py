@@ -21,14 +21,17 @@ import structlog
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from tmt.checkout.models import Order
+from tmt.checkout.models import Order, OrderStatus
+from tmt.checkout.orders import own_orders
 from tmt.checkout.states import Trigger
 from tmt.core import cursors
 from tmt.core.clock import from_unix
+from tmt.core.database import name_for
 from tmt.gateway import inbox
 from tmt.gateway.errors import (
     AuthenticationFailed,
     GatewayError,
+    InvalidState,
     PermissionDenied,
     StripeNotFound,
     StripeUnreachable,
@@ -63,6 +66,11 @@ _LOOKBACK, _FULL_RUN_INTERVAL = timedelta(days=35), timedelta(days=1)
 # Events become visible a little later than their time says, and clocks differ.
 _OVERLAP = timedelta(hours=1)
 _EVENTS_RETENTION = timedelta(days=30)
+_CANCELABLE = (
+    PaymentIntentStatus.REQUIRES_PAYMENT_METHOD,
+    PaymentIntentStatus.REQUIRES_CONFIRMATION,
+    PaymentIntentStatus.REQUIRES_ACTION,
+)
 _FINAL = (PaymentIntentStatus.SUCCEEDED, PaymentIntentStatus.CANCELED)
 # Any other status of a refund, also one that Stripe adds later, is asked about again.
 _DECIDED_REFUNDS = (RefundStatus.SUCCEEDED, RefundStatus.FAILED, RefundStatus.CANCELED)
@@ -99,10 +107,10 @@ def reconcile(shop: Shop, gateway: Gateway, since: datetime | None = None) -> Re
     30 days. Never raises for what a single item or Stripe does.
     """
     with shop.db.reading() as session:
-        first = first_payment_at(session, shop.settings.livemode)
+        first = first_payment_at(session, shop)
         identity = get_identity(session)
-        events_read = cursors.read(session, _EVENTS_CURSOR)
-        last_full_run = cursors.read(session, _FULL_RUN_CURSOR)
+        events_read = cursors.read(session, name_for(shop.db.account, _EVENTS_CURSOR))
+        last_full_run = cursors.read(session, name_for(shop.db.account, _FULL_RUN_CURSOR))
     run = _Run(shop, gateway, identity.shop_id)
     if first is None:
         return run.report
@@ -125,9 +133,9 @@ def reconcile(shop: Shop, gateway: Gateway, since: datetime | None = None) -> Re
 
         def advance_cursors(session: Session) -> None:
             if newest_event:
-                cursors.advance(session, _EVENTS_CURSOR, newest_event)
+                cursors.advance(session, name_for(shop.db.account, _EVENTS_CURSOR), newest_event)
             if is_full_run or since is not None:
-                cursors.advance(session, _FULL_RUN_CURSOR, now)
+                cursors.advance(session, name_for(shop.db.account, _FULL_RUN_CURSOR), now)
 
         shop.db.transaction(advance_cursors)
     log.info("reconcile.done", **(asdict(run.report) | {"failed": len(run.report.failed)}))
@@ -143,10 +151,10 @@ def sync_with_stripe(shop: Shop, gateway: Gateway, payment_intent: str) -> None:
         sync_dispute(shop, gateway, dispute.id, Trigger.RECONCILER)
 
 
-def first_payment_at(session: Session, livemode: bool) -> datetime | None:
-    """When the first payment of this mode was created: nothing older at Stripe is the shop's."""
+def first_payment_at(session: Session, shop: Shop) -> datetime | None:
+    """When the first payment of this account was created: nothing older at Stripe is the shop's."""
     query = select(func.min(Payment.id)).join(Order, Order.id == Payment.order_id)
-    first = session.scalar(query.where(Order.livemode == livemode))
+    first = session.scalar(query.where(own_orders(shop.db.account)))
     return session.get_one(Payment, first).created_at if first else None
 
 
@@ -176,6 +184,7 @@ class _OpenPayment:
     verified_at: datetime | None
     order_id: int
     order_code: str
+    order_status: OrderStatus
 
     @property
     def label(self) -> str:
@@ -200,7 +209,7 @@ class _Run:
         """Syncs open payments; what no order has is canceled or, if it was paid, reported."""
         settings = self.shop.settings
         with self.shop.db.reading() as session:
-            waiting = _open_payments(session, settings.livemode)
+            waiting = _open_payments(session, self.shop.db.account)
         # A PaymentIntent whose order ended before its id was stored is no older than a hold.
         longest_hold = timedelta(minutes=settings.hold_minutes * (1 + settings.hold_extensions))
         orphans_since = start - longest_hold
@@ -273,7 +282,7 @@ class _Run:
     ) -> None:
         """Compares a list of Stripe's with its rows, and retrieves undecided ones it lacks."""
         with self.shop.db.reading() as session:
-            waiting = _undecided(session, table, undecided, self.shop.settings.livemode)
+            waiting = _undecided(session, table, undecided, self.shop.db.account)
 
         def record_counted(item: StripeRefund | StripeDispute) -> None:
             self.report.recorded += record(item)
@@ -303,6 +312,9 @@ class _Run:
 
     def _sync(self, row: _OpenPayment, intent: PaymentIntent) -> None:
         self.report.checked += 1
+        if row.order_status.is_abandoned and intent.status in _CANCELABLE:
+            # Its hold was ended without its keys, while the shop ran with others.
+            intent = self._cancel(intent.id)
         action = intent.next_action.type if intent.next_action else None
         at_stripe = (intent.status, intent.error_code, intent.payment_method, action)
         stored = (row.status, row.error_code, row.payment_method_id, row.next_action)
@@ -310,6 +322,13 @@ class _Run:
             read = replace(intent, version=row.version)
             outcome = sync_payment_intent(self.shop, read, Trigger.RECONCILER)
             self.report.synced += outcome not in _NOTHING_DONE
+
+    def _cancel(self, payment_intent: str) -> PaymentIntent:
+        try:
+            return self.gateway.cancel_payment_intent(payment_intent)
+        except InvalidState:
+            # It was paid at this very moment.
+            return self.gateway.retrieve_payment_intent(payment_intent)
 
     def _retrieve_and_sync(self, row: _OpenPayment) -> None:
         def alert(session: Session) -> None:
@@ -374,8 +393,11 @@ class _Run:
             raise _StripeDown
 
 
-def _open_payments(session: Session, livemode: bool) -> dict[str, _OpenPayment]:
-    """The open payments of this mode, and those that a webhook alone reported as paid."""
+def _open_payments(session: Session, account: str) -> dict[str, _OpenPayment]:
+    """The open payments of this mode and account, and those that a webhook alone reported as paid.
+
+    By PaymentIntent.
+    """
     query = (
         select(
             Payment.payment_intent_id,
@@ -389,6 +411,7 @@ def _open_payments(session: Session, livemode: bool) -> dict[str, _OpenPayment]:
             Payment.verified_at,
             Payment.order_id,
             Order.code,
+            Order.status,
         )
         .join(Order, Order.id == Payment.order_id)
         .where(
@@ -400,7 +423,7 @@ def _open_payments(session: Session, livemode: bool) -> dict[str, _OpenPayment]:
                 ),
             ),
         )
-        .where(Order.livemode == livemode)
+        .where(own_orders(account))
         .order_by(Payment.id)
     )
     rows: Iterator[tuple[Any, ...]] = map(tuple, session.execute(query))
@@ -408,15 +431,14 @@ def _open_payments(session: Session, livemode: bool) -> dict[str, _OpenPayment]:
 
 
 def _undecided(
-    session: Session, table: type[Refund] | type[Dispute], undecided: Any, livemode: bool
+    session: Session, table: type[Refund] | type[Dispute], undecided: Any, account: str
 ) -> dict[str, tuple[Any, ...]]:
-    """The states of undecided rows of this mode, by Stripe's id."""
+    """The states of undecided rows of this mode and account, by Stripe's id."""
     query = (
         select(table)
         .join(Payment, Payment.id == table.payment_id)
         .join(Order, Order.id == Payment.order_id)
-        .where(undecided, table.stripe_id.is_not(None))
-        .where(Order.livemode == livemode)
+        .where(undecided, table.stripe_id.is_not(None), own_orders(account))
     )
     rows: Iterator[Any] = iter(session.scalars(query))
     return {str(row.stripe_id): _state(row) for row in rows}

@@ -12,12 +12,14 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from tmt.checkout.models import Order
+from tmt.checkout.orders import own_orders
 from tmt.config import Settings
 from tmt.core.addresses import is_local
 from tmt.core.limits import Limits
 from tmt.core.mail_transport import MailUnavailable, Transport
+from tmt.environment import unknown_settings
 from tmt.gateway.inbox import InboxRow
-from tmt.operations import health
+from tmt.operations import health, own_database
 from tmt.operations.doctor import Finding, Level, green, red, run_checks, yellow
 from tmt.operations.public_address import check_public_address
 from tmt.payments import alerts, card_testing, refusals
@@ -42,6 +44,7 @@ def run_shop_checks(
     yield from run_checks(
         [
             ("mode", partial(_mode, settings)),
+            ("settings", _settings),
             ("secret key", partial(_secret_key, settings)),
             ("address", partial(_address, settings)),
             ("proxies", partial(_proxies, settings)),
@@ -58,6 +61,7 @@ def run_shop_checks(
     if database.level != Level.RED:
         yield from run_checks(
             [
+                ("modes", partial(_modes, shop)),
                 ("jobs", partial(_jobs, shop)),
                 *((name, partial(_queue, shop, name)) for name in health.QUEUES),
                 ("refusals", partial(_refusals, shop)),
@@ -74,6 +78,25 @@ def _mode(settings: Settings) -> Finding:
     if settings.stripe_api_base:
         return green(f"test: {settings.stripe_api_base} answers for Stripe, no real charges")
     return green("live: real money" if settings.livemode else "test: Stripe's test mode")
+
+
+def _settings() -> Finding:
+    unknown = unknown_settings()
+    if unknown:
+        return yellow("; ".join(unknown), "Correct or remove it.")
+    return green("no variable is misspelt")
+
+
+def _modes(shop: Shop) -> Finding:
+    """Whether the database is this mode's and account's alone."""
+    with shop.db.reading() as session:
+        foreign = [str(orders) for orders in own_database.foreign_orders(session)]
+        if rows := own_database.foreign_rows(session):
+            foreign.append(f"{rows} mails and refunds that wait for other keys")
+    if foreign:
+        to_do = "Give each mode a database of its own: unset DATABASE_URL, or name another one."
+        return yellow(f"the database also has {'; '.join(foreign)}", to_do)
+    return green("the database is this mode's and account's alone")
 
 
 def _secret_key(settings: Settings) -> Finding:
@@ -247,7 +270,7 @@ def _deliveries(shop: Shop) -> Finding:
         select(Payment.payment_intent_id)
         .join(Order, Order.id == Payment.order_id)
         .where(Payment.succeeded_at.between(now - _DAY, now - health.STALE_AFTER))
-        .where(Order.livemode == shop.settings.livemode, Payment.payment_intent_id.is_not(None))
+        .where(own_orders(shop.db.account), Payment.payment_intent_id.is_not(None))
         .order_by(Payment.id.desc())
         .limit(_MAX_PAYMENTS)
     )

@@ -81,6 +81,7 @@ def run_stripe_checks(
             ("account", _tolerant(partial(_account, settings, account))),
             ("webhook", _tolerant(partial(_webhook, settings, account, events))),
             ("methods", _tolerant(partial(_methods, shop, account))),
+            ("domains", _tolerant(partial(_domains, settings, account))),
             ("fraud", _tolerant(partial(_fraud, shop, account))),
         ]
     )
@@ -220,6 +221,21 @@ def _methods(shop: Shop, account: Account) -> Finding:
     if "card" not in methods:
         return yellow(f"cards are off. {text}", to_do)
     return green(text or ", ".join(methods))
+
+
+def _domains(settings: Settings, account: Account) -> Finding:
+    """Whether Stripe shows Apple Pay, Google Pay and Link on this domain."""
+    name = urlsplit(settings.base_url).hostname or ""
+    if is_local(name) or not settings.base_url.startswith("https://"):
+        return green("wallets need a public https:// address: TMT_BASE_URL is none")
+    domain = next((d for d in account.payment_method_domains() if d.name == name), None)
+    if domain is None or not domain.enabled:
+        text = f"{name} is not registered: Apple Pay and Link are not shown"
+        return yellow(text, "Run flask stripe register-domain.")
+    if domain.inactive:
+        text = f"Stripe could not activate {', '.join(domain.inactive)} for {name}"
+        return yellow(text, "Run flask stripe register-domain from a shop that is online.")
+    return green(f"{name} is registered for Apple Pay, Google Pay and Link")
 
 
 def _fraud(shop: Shop, account: Account) -> Finding:

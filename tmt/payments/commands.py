@@ -11,13 +11,16 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tmt import web
+from tmt.checkout.commands import order_commands
 from tmt.checkout.models import Order
-from tmt.checkout.orders import get_order
+from tmt.checkout.orders import account_of_order, get_order, is_own_order
+from tmt.checkout.states import Trigger
 from tmt.core.errors import DomainError
 from tmt.core.i18n import format_datetime, use_locale
 from tmt.core.money import InvalidAmount, format_code, parse_amount
 from tmt.payments import alerts
 from tmt.payments.balances import get_payment, get_refunds, remaining
+from tmt.payments.foreign_holds import end_elsewhere
 from tmt.payments.models import Refund
 from tmt.payments.refunds import STRIPE_REASONS, RefundPlan, issue_refund, plan_refund
 from tmt.tickets.issue import get_tickets
@@ -140,6 +143,42 @@ def _plan_text(order: Order, plan: RefundPlan) -> str:
     else:
         tickets = f"the tickets stay valid, {left} stay paid"
     return f"To be refunded: {money}; {tickets}."
+
+
+@order_commands.command("release")
+@click.argument("code", metavar="ORDER")
+@click.option("--yes", is_flag=True, help="Release without being asked.")
+def release_command(code: str, yes: bool) -> None:
+    """Ends the reservation of ORDER at once, if it belongs to another mode or Stripe account.
+
+    Those of the keys in use end by themselves, or with their buyer. A payment that succeeds later
+    all the same gets tickets if there are any left, and is refunded otherwise.
+    """
+    shop = web.shop()
+    with shop.db.reading() as session:
+        order = session.scalar(select(Order).where(Order.code == _plain_code(code)))
+        if order is None:
+            raise click.ClickException(f"no order {code[:20]}")
+        is_own = is_own_order(session, order.id)
+        tickets = sum(order.quantities.values())
+        for line in _order_lines(session, order):
+            click.echo(line)
+    if not order.status.holds_stock:
+        raise click.ClickException(f"order {order.code} is {order.status} and reserves nothing")
+    if is_own:
+        raise click.ClickException(
+            f"order {order.code} is of the keys in use, and its reservation ends by itself"
+        )
+    owner = account_of_order(order).rstrip(":")
+    click.echo(f"It is of {owner}, and reserves {tickets} tickets, which go on sale again.")
+    if not yes:
+        ask("Release them?")
+    if not end_elsewhere(shop, order.id, Trigger.STAFF):
+        raise click.ClickException(
+            f"order {order.code} keeps its tickets: its payment is processing at a bank, or its"
+            " reservation has just ended"
+        )
+    click.echo(f"Order {order.code} is canceled.")
 
 
 alerts_commands = AppGroup("alerts", help="What a person must see: disputes, failed refunds …")

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from tmt.catalog.changes import Appointment, cancellation, record_change
 from tmt.catalog.models import ChangeKind, Event, EventChange, EventStatus
 from tmt.checkout.models import Order, OrderStatus
-from tmt.checkout.orders import get_order
+from tmt.checkout.orders import account_of_order, get_order, own_orders
 from tmt.checkout.states import Trigger, lock_order
 from tmt.core import outbox
 from tmt.core.errors import DomainError, NotFound
@@ -59,13 +59,16 @@ class Consequences:
     """Who is concerned by a change of an event; amounts in minor units, by currency.
 
     `orders` counts by status those that have tickets or a reservation; `left` is what their buyers
-    paid and have not got back, of which `disputed` orders wait for their dispute.
+    paid and have not got back, of which `disputed` orders wait for their dispute. `elsewhere` are
+    orders of other modes and accounts, which none of the other numbers count: what concerns them
+    waits for their keys.
     """
 
     orders: Counter[OrderStatus]
     tickets: int
     left: dict[str, int]
     disputed: int
+    elsewhere: int
 
     @property
     def mails(self) -> int:
@@ -123,6 +126,7 @@ def consequences(session: Session, shop: Shop, event_id: int) -> Consequences:
         session.scalar(tickets) or 0,
         dict(left),
         len(disputed),
+        (session.scalar(_all_orders(event_id, func.count())) or 0) - orders.total(),
     )
 
 
@@ -131,12 +135,12 @@ def _payments(shop: Shop, event_id: int, *columns: Any) -> Select[Any]:
 
 
 def _orders(shop: Shop, event_id: int, *columns: Any) -> Select[Any]:
-    """Columns of the event's orders that have tickets or a reservation, of this mode."""
-    return select(*columns).where(
-        Order.event_id == event_id,
-        Order.status.in_(_CONCERNED),
-        Order.livemode == shop.settings.livemode,
-    )
+    """Columns of the event's orders that have tickets or a reservation, of this account."""
+    return _all_orders(event_id, *columns).where(own_orders(shop.db.account))
+
+
+def _all_orders(event_id: int, *columns: Any) -> Select[Any]:
+    return select(*columns).where(Order.event_id == event_id, Order.status.in_(_CONCERNED))
 
 
 def cancel_event(shop: Shop, slug: str, message: str = "") -> EventChange:
@@ -153,7 +157,7 @@ def cancel_event(shop: Shop, slug: str, message: str = "") -> EventChange:
         existing = cancellation(session, event.id)
         if existing:
             return existing
-        is_ordered = session.scalar(_orders(shop, event.id, Order.id).limit(1))
+        is_ordered = session.scalar(_all_orders(event.id, Order.id).limit(1))
         if event.status != EventStatus.PUBLISHED and not is_ordered:
             raise NotCancelable(f"event '{slug}' is {event.status}, and nobody has ordered tickets")
         now = shop.clock.now()
@@ -219,20 +223,26 @@ def queue_orders(shop: Shop, _key: str, payload: dict[str, Any]) -> None:
         change = session.scalars(query).one()
         if change.queued_at:
             return
-        concerned = _orders(shop, change.event_id, Order.id).where(Order.id > change.last_order)
-        order_ids = session.scalars(concerned.order_by(Order.id).limit(_BATCH)).all()
-        for order_id in order_ids:
-            row = {"change": change.id, "order": order_id}
+        concerned = _all_orders(change.event_id, Order).where(Order.id > change.last_order)
+        orders = session.scalars(concerned.order_by(Order.id).limit(_BATCH)).all()
+        own = _orders(shop, change.event_id, Order.id).where(Order.id > change.last_order)
+        own_ids = set(session.scalars(own.order_by(Order.id).limit(_BATCH)))
+        for order in orders:
+            row = {"change": change.id, "order": order.id}
+            # Others are handled by processes with the keys that they were placed with.
+            needs_keys = order.total or order.livemode != shop.settings.livemode
+            is_own = order.id in own_ids or not needs_keys
+            account = None if is_own else account_of_order(order)
             if change.kind == ChangeKind.CANCELED:
-                key = f"event-change-{change.id}-order-{order_id}"
-                outbox.put(session, "event_order", key, row, now)
+                key = f"event-change-{change.id}-order-{order.id}"
+                outbox.put(session, "event_order", key, row, now, account=account)
             elif change.with_mail:
-                _put_mail(session, row, now)
-        if len(order_ids) < _BATCH:
+                _put_mail(session, row, now, account)
+        if len(orders) < _BATCH:
             change.queued_at = now
-        if order_ids:
-            change.orders += len(order_ids)
-            change.last_order = order_ids[-1]
+        if orders:
+            change.orders += len(orders)
+            change.last_order = orders[-1].id
         if not change.queued_at:
             key = f"event-change-{change.id}-{change.last_order}"
             outbox.put(session, "event_change", key, payload, now)
@@ -282,9 +292,11 @@ def _refund_all(session: Session, shop: Shop, order: Order) -> None:
     close_if_fully_refunded(session, order, Trigger.EVENT, now)
 
 
-def _put_mail(session: Session, payload: dict[str, Any], now: datetime) -> None:
+def _put_mail(
+    session: Session, payload: dict[str, Any], now: datetime, account: str | None = None
+) -> None:
     key = f"event-mail-{payload['change']}-order-{payload['order']}"
-    outbox.put(session, "event_mail", key, payload, now)
+    outbox.put(session, "event_mail", key, payload, now, account=account)
 
 
 def send_event_mail(shop: Shop, mailer: Mailer, key: str, payload: dict[str, Any]) -> None:

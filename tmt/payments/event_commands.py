@@ -171,6 +171,8 @@ def _consequence_lines(
         if concerned.disputed:
             yield f"{concerned.disputed} disputed orders: refunded when their dispute is decided"
     yield f"{concerned.mails} mails" if with_mail else "no mails"
+    if concerned.elsewhere:
+        yield f"besides, {concerned.elsewhere} orders of other Stripe keys, which wait for those"
 
 
 def _orders_text(concerned: event_changes.Consequences) -> str:

@@ -4,6 +4,8 @@ A PaymentIntent that Stripe has confirmed as canceled ends the hold; one that su
 pays the order; one that is processing keeps the hold; no answer keeps it too, until the next try.
 So does a slip that the buyer can still pay, and what Stripe asks of them that is not known here.
 An order that has not stored a PaymentIntent ends without a call to Stripe.
+
+For orders of another mode or account see `foreign_holds.py`.
 """
 
 from __future__ import annotations
@@ -19,33 +21,29 @@ from sqlalchemy.orm import Session
 from tmt.catalog import stock
 from tmt.checkout.holds import overdue
 from tmt.checkout.models import Order, OrderStatus
+from tmt.checkout.orders import is_own_order, own_orders
 from tmt.checkout.states import Trigger, lock_order, transition
 from tmt.gateway.errors import InvalidState, StripeUnreachable
 from tmt.gateway.stripe_api import Gateway
 from tmt.gateway.types import ActionPlace, PaymentIntent, PaymentIntentStatus
 from tmt.payments.balances import get_payment
+from tmt.payments.foreign_holds import end_elsewhere, overdue_elsewhere
 from tmt.payments.models import Payment
-from tmt.payments.slips import waits_until
+from tmt.payments.slips import NOT_THE_BUYERS, waits_until
 from tmt.payments.sync import read_payment_intent, sync_payment_intent
 from tmt.shop import Shop
 
 log = structlog.get_logger(__name__)
 
 _MAX_SLIPS = 500
-# While a payment is in one of these, its order waits for a bank, or is about to end anyway.
-_NOT_THE_BUYERS = (
-    PaymentIntentStatus.PROCESSING,
-    PaymentIntentStatus.SUCCEEDED,
-    PaymentIntentStatus.CANCELED,
-)
 
 
 def has_overdue_holds(shop: Shop) -> bool:
     """Whether the time of any hold or slip is up."""
-    now, livemode = shop.clock.now(), shop.settings.livemode
+    now = shop.clock.now()
+    queries = (overdue, _overdue_slips, overdue_elsewhere)
     with shop.db.reading() as session:
-        is_overdue = bool(overdue(session, now, livemode, limit=1))
-        return is_overdue or bool(_overdue_slips(session, now, livemode, limit=1))
+        return any(query(session, shop, now, limit=1) for query in queries)
 
 
 def end_overdue_holds(shop: Shop, gateway: Gateway) -> None:
@@ -54,9 +52,12 @@ def end_overdue_holds(shop: Shop, gateway: Gateway) -> None:
     With a gateway that asks Stripe no more once it has not answered, the other holds still end that
     need no call.
     """
-    now, livemode = shop.clock.now(), shop.settings.livemode
+    now = shop.clock.now()
     with shop.db.reading() as session:
-        orders = [*overdue(session, now, livemode), *_overdue_slips(session, now, livemode)]
+        orders = [*overdue(session, shop, now), *_overdue_slips(session, shop, now)]
+        elsewhere = overdue_elsewhere(session, shop, now)
+    for order_id in elsewhere:
+        end_elsewhere(shop, order_id, Trigger.EXPIRY)
     # Those that Stripe is silent about must not keep the same others each time.
     random.shuffle(orders)
     unreachable = 0
@@ -75,8 +76,15 @@ def end_hold(shop: Shop, gateway: Gateway, order_id: int, trigger: Trigger) -> N
     """Ends the order's hold, because its time is up or the buyer gives up.
 
     When the PaymentIntent turns out to be paid or processing, the order is synced with it instead.
-    Raises `GatewayError`, with the hold kept, when Stripe does not answer.
+    That of another mode or account ends only if the buyer gives it up. Raises `GatewayError`, with
+    the hold kept, when Stripe does not answer.
     """
+    with shop.db.reading() as session:
+        is_own = is_own_order(session, order_id)
+    if not is_own:
+        if trigger == Trigger.BUYER:
+            end_elsewhere(shop, order_id, trigger)
+        return
     payment_intent = shop.db.transaction(lambda s: _end_without_stripe(s, shop, order_id, trigger))
     if payment_intent is None:
         return
@@ -104,7 +112,7 @@ def _must_wait(intent: PaymentIntent, trigger: Trigger, now: datetime) -> bool:
 
 
 def _overdue_slips(
-    session: Session, now: datetime, livemode: bool, limit: int = _MAX_SLIPS
+    session: Session, shop: Shop, now: datetime, limit: int = _MAX_SLIPS
 ) -> Sequence[int]:
     """The ids of orders that waited for the buyer elsewhere until now, oldest first."""
     query = (
@@ -113,8 +121,8 @@ def _overdue_slips(
         .where(
             Order.status == OrderStatus.PROCESSING,
             Order.expires_at <= now,
-            Order.livemode == livemode,
-            Payment.status.not_in(_NOT_THE_BUYERS),
+            own_orders(shop.db.account),
+            Payment.status.not_in(NOT_THE_BUYERS),
         )
     )
     return session.scalars(query.order_by(Order.expires_at).limit(limit)).all()
@@ -131,7 +139,7 @@ def _end_without_stripe(
         order.status == OrderStatus.PROCESSING
         and trigger in (Trigger.EXPIRY, Trigger.BUYER)
         and payment is not None
-        and payment.status not in _NOT_THE_BUYERS
+        and payment.status not in NOT_THE_BUYERS
     )
     if not waits_for_buyer or (expired and order.expires_at > now):
         return None

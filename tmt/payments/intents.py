@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from tmt.checkout.models import Order, OrderStatus
+from tmt.checkout.orders import is_own_order
 from tmt.checkout.states import Trigger, lock_order
 from tmt.core.database import InsertIfAbsent
 from tmt.gateway.errors import InvalidRequest
@@ -52,10 +53,11 @@ def current_intent(
     """The order's PaymentIntent as Stripe has it now, synced; created first if there is none.
 
     Every tab and every reload gets the same one: it is created with the key that was written with
-    the order. None when the order has nothing to pay or has ended. Raises `GatewayError`.
+    the order. None when the order has nothing to pay, has ended, or belongs to another mode or
+    account. Raises `GatewayError`.
     """
     with shop.db.reading() as session:
-        payment = get_payment(session, order.id)
+        payment = get_payment(session, order.id) if is_own_order(session, order.id) else None
     if payment is None:
         return None
     if payment.payment_intent_id:

@@ -17,6 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tmt.checkout.models import Order, OrderStatus
+from tmt.checkout.orders import account_of_order, is_own_order
 from tmt.checkout.states import Trigger, lock_order
 from tmt.core import outbox
 from tmt.core.errors import DomainError, NotFound, PermanentFailure, RetryLater
@@ -63,6 +64,10 @@ class NotRefundable(DomainError):
     """The order was never paid, or all of its money has been refunded."""
 
 
+class ForeignOrder(DomainError):
+    """The order was paid in another mode or to another Stripe account than that of the keys."""
+
+
 class OrderDisputed(DomainError):
     """A dispute over the order is undecided: answer it in Stripe's dashboard instead."""
 
@@ -99,6 +104,9 @@ def plan_refund(
         raise NotRefundable(f"the payment of order {order.code} has not arrived yet: wait for it")
     if order.status not in (OrderStatus.PAID, OrderStatus.REFUNDED):
         raise NotRefundable(f"order {order.code} is {order.status}: nothing was paid for it")
+    if order.total and not is_own_order(session, order.id):
+        paid_with = account_of_order(order).rstrip(":")
+        raise ForeignOrder(f"order {order.code} was paid with other keys: {paid_with}")
     if is_disputed(session, order.id):
         raise OrderDisputed(f"order {order.code} is disputed: respond to it in Stripe first")
     issued = {ticket.number: ticket for ticket in get_tickets(session, order.id)}
@@ -145,8 +153,8 @@ def issue_refund(
     unless one is given (minor units; 0 refunds no money). An amount alone leaves the tickets
     valid, unless nothing is left. None for an order that cost nothing.
 
-    Raises `NotFound`, `NotRefundable`, `OrderDisputed`, `AmountTooLarge` or `NoSuchTicket`, with
-    nothing done.
+    Raises `NotFound`, `NotRefundable`, `ForeignOrder`, `OrderDisputed`, `AmountTooLarge` or
+    `NoSuchTicket`, with nothing done.
     """
 
     def unit(session: Session) -> Refund | None:

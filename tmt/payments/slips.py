@@ -29,6 +29,13 @@ _VOUCHER_NAMES = {
     "oxxo_display_details": "OXXO",
 }
 
+# While a payment is in one of these, its order waits for a bank, or is about to end anyway.
+NOT_THE_BUYERS = (
+    PaymentIntentStatus.PROCESSING,
+    PaymentIntentStatus.SUCCEEDED,
+    PaymentIntentStatus.CANCELED,
+)
+
 
 @dataclass(frozen=True)
 class Slip:

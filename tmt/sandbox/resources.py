@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tmt.sandbox.errors import api_error
-from tmt.sandbox.objects import Json, load_table
+from tmt.sandbox.objects import Json, load_table, new
 from tmt.sandbox.params import field_changes
 from tmt.sandbox.registry import route
 from tmt.sandbox.request_context import EVENT_RETENTION_SECONDS, RequestContext
@@ -32,6 +32,7 @@ Where = list[tuple[str, list[Any]]]
 @route("GET /v1/mandates/<id>", kind="mandate")
 @route("GET /v1/payment_intents/<id>", kind="payment_intent", publishable=True)
 @route("GET /v1/payment_method_configurations/<id>", kind="payment_method_configuration")
+@route("GET /v1/payment_method_domains/<id>", kind="payment_method_domain")
 @route("GET /v1/payment_methods/<id>", kind="payment_method")
 @route("GET /v1/payouts/<id>", kind="payout")
 @route("GET /v1/radar/early_fraud_warnings/<id>", kind="radar.early_fraud_warning")
@@ -53,6 +54,30 @@ def retrieve(context: RequestContext, params: Json, id: str, kind: str) -> Json:
 def retrieve_only(context: RequestContext, params: Json, kind: str) -> Json:
     """The object of a kind of which there is one."""
     return context.store.select(kind)[0]
+
+
+@route("POST /v1/payment_method_domains")
+def create_domain(context: RequestContext, params: Json) -> Json:
+    """Register a domain for wallets; one that is registered already is answered as it is."""
+    name = params["domain_name"]
+    for existing in context.store.select("payment_method_domain"):
+        if existing["domain_name"] == name:
+            return existing
+    domain = new("payment_method_domain", context.now)
+    return context.save(domain | field_changes(domain, params))
+
+
+@route("POST /v1/payment_method_domains/<id>")
+def update_domain(context: RequestContext, params: Json, id: str) -> Json:
+    """Enable or disable a domain."""
+    domain = context.fetch("payment_method_domain", id)
+    return context.save(domain | field_changes(domain, params))
+
+
+@route("POST /v1/payment_method_domains/<id>/validate")
+def validate_domain(context: RequestContext, params: Json, id: str) -> Json:
+    """Look at the domain again; here every wallet is active on every domain."""
+    return context.fetch("payment_method_domain", id)
 
 
 @route("POST /v1/charges/<id>", kind="charge", event_types=["charge.updated"])
@@ -91,6 +116,7 @@ def delete(
 @route("GET /v1/events", kind="event")
 @route("GET /v1/payment_intents", kind="payment_intent")
 @route("GET /v1/payment_method_configurations", kind="payment_method_configuration")
+@route("GET /v1/payment_method_domains", kind="payment_method_domain")
 @route("GET /v1/payment_methods", kind="payment_method")
 @route("GET /v1/payouts", kind="payout")
 @route("GET /v1/radar/early_fraud_warnings", kind="radar.early_fraud_warning")
