@@ -39,6 +39,7 @@ from tmt.gateway.views import webhook
 from tmt.operations import health
 from tmt.operations.reconcile import reconcile
 from tmt.payments import alerts, card_testing, event_changes, mails, refusals, webhook_handlers
+from tmt.payments.declines import send_payment_declined
 from tmt.payments.expiry import end_overdue_holds
 from tmt.payments.refunds import send_refund
 from tmt.payments.views import payments
@@ -131,6 +132,7 @@ def _jobs(shop: Shop, gateway: Gateway, transport: Transport) -> dict[str, Job]:
         "payment_processing": partial(mails.send_payment_processing, shop, mailer),
         "payment_slip": partial(mails.send_payment_slip, shop, mailer),
         "payment_failed": partial(mails.send_payment_failed, shop, mailer),
+        "payment_declined": partial(send_payment_declined, shop, mailer),
         "operator_alert": partial(alerts.send_alert, shop, mailer),
         "refund": partial(send_refund, shop, gateway),
         "event_change": partial(event_changes.queue_orders, shop),
