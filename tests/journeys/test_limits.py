@@ -89,3 +89,17 @@ def test_without_javascript_the_server_says_it(visitors: Callable[..., Visitor])
     ana.introduce()
     ana.reserve_button.click()
     expect(ana.page.get_by_role("alert")).to_contain_text("Please choose at least one ticket.")
+
+
+def test_nothing_is_sent_and_lost_without_a_connection(visitor: Visitor) -> None:
+    visitor.reserve(1)
+    visitor.type_card()
+    notice = visitor.page.get_by_role("alert").filter(has_text="You are offline")
+    for button in ("Get more time", "Pay $75.00", "Cancel reservation"):
+        visitor.page.context.set_offline(True)
+        visitor.page.get_by_role("button", name=button).click()
+        expect(notice).to_be_focused()
+    visitor.page.context.set_offline(False)
+    expect(notice).to_be_hidden()
+    visitor.pay_button.click()
+    visitor.expect_tickets(1)
