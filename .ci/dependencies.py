@@ -17,8 +17,8 @@ The packages of `requirements.lock` with their licences and sizes as installed (
 `requirements.txt` says why each direct one is there. `python .ci/dependencies.py` writes this page.
 
 Those under the LGPL are used as they are, as separate packages; anybody may replace them. The fonts
-of `fontpkg-inter` (OFL) and `ttf-opensans` (Apache) are embedded in PDF tickets, which both allow; so
-does the licence of Noto's fonts (OFL), which are not shipped.
+of `fontpkg-inter` (OFL) and `ttf-opensans` (Apache) are embedded in PDF tickets, which both allow.
+So does the licence of Noto's fonts (OFL), which are not shipped.
 {missing}
 | package | licence | MB | |
 | --- | --- | --- | --- |

@@ -210,10 +210,10 @@ def _package_folder(name: str) -> Path:
 @cache
 def _face_of(script: _Script) -> Face | None:
     """The fonts of a script; the bold one is the regular one where there is no other."""
-    found = _installed()
-    regular = found.get(script.file)
+    paths = _installed()
+    regular = paths.get(script.file)
     if regular:
-        bold = found.get(script.file.replace("Regular", "Bold"), regular)
+        bold = paths.get(script.file.replace("Regular", "Bold"), regular)
         return Face(script.name, FontFile(regular, script.index), FontFile(bold, script.index))
     font = _ask_fontconfig(script.language)
     # Fontconfig always has an answer, and be it a font without these letters.
@@ -271,6 +271,6 @@ def _coverage(font: FontFile) -> frozenset[int]:
 def _subset(font: FontFile, code_points: frozenset[int]) -> bytes:
     import uharfbuzz
 
-    wanted = uharfbuzz.SubsetInput()
-    wanted.unicode_set.update(code_points)
-    return bytes(uharfbuzz.subset(_open(font), wanted).blob.data)
+    selection = uharfbuzz.SubsetInput()
+    selection.unicode_set.update(code_points)
+    return bytes(uharfbuzz.subset(_open(font), selection).blob.data)

@@ -297,8 +297,8 @@ def _add_fonts(pdf: FPDF, letters: Letters, folder: Path) -> list[TTFFont]:
 
 def _plain(text: str) -> str:
     """The text on one line, without what no text may have."""
-    kept = (letter for letter in text if unicodedata.category(letter) not in ("Cc", "Cs", "Co"))
-    return " ".join("".join(kept).split())
+    letters = (letter for letter in text if unicodedata.category(letter) not in ("Cc", "Cs", "Co"))
+    return " ".join("".join(letters).split())
 
 
 def _replacements(text: str, code_points: frozenset[int]) -> Iterable[str]:
