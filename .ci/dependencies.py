@@ -18,6 +18,7 @@ The packages of `requirements.lock` with their licences and sizes as installed (
 
 Those under the LGPL are used as they are, as separate packages; anybody may replace them. The fonts
 of `fontpkg-inter` (OFL) and `ttf-opensans` (Apache) are embedded in PDF tickets, which both allow.
+So does the licence of Noto's fonts (OFL), which are not shipped.
 The style sheets, scripts and icons in `static/` ({static} kB) are the project's own, under its MIT
 licence; pages use the fonts of the browser's system. Stripe.js is Stripe's, loaded from its
 address, and not shipped.

@@ -53,6 +53,7 @@ from tmt.operations.privacy import purge
 from tmt.operations.reconcile import reconcile
 from tmt.payments import alerts, card_testing, event_changes, mails, refusals, webhook_handlers
 from tmt.payments.confirm_email import send_confirm_email
+from tmt.payments.declines import send_payment_declined
 from tmt.payments.expiry import end_overdue_holds, has_overdue_holds
 from tmt.payments.refunds import send_refund
 from tmt.payments.views import payments
@@ -191,6 +192,7 @@ def _jobs(shop: Shop, gateway: Gateway, transport: Transport, limits: Limits) ->
             "payment_processing": partial(mails.send_payment_processing, shop, run_mailer),
             "payment_slip": partial(mails.send_payment_slip, shop, run_mailer),
             "payment_failed": partial(mails.send_payment_failed, shop, run_mailer),
+            "payment_declined": partial(send_payment_declined, shop, run_mailer),
             "operator_alert": partial(alerts.send_alert, shop, run_mailer),
             "event_mail": partial(event_changes.send_event_mail, shop, run_mailer),
         }

@@ -7,6 +7,8 @@ const left = document.getElementById("hold-left");
 const warning = document.getElementById("hold-warning");
 
 const ASK_EVERY = 3000;
+// An open page tells the server so: nobody is written to who is still here.
+const HERE_EVERY = 60000;
 
 /** @param {number} seconds */
 function clock(seconds) {
@@ -21,6 +23,7 @@ function run(hold, time, notice) {
   let warned = false;
   let paying = false;
   let timer = 0;
+  let asked = performance.now();
   document.addEventListener("tmt:paying", (event) => {
     paying = event instanceof CustomEvent && event.detail.busy === true;
   });
@@ -36,6 +39,7 @@ function run(hold, time, notice) {
 
   /** The page is left once the server says that the hold has ended; a payment is not cut off. */
   async function ask() {
+    asked = performance.now();
     try {
       const answer = await fetch(statusUrl, { headers: { Accept: "application/json" } });
       const { status, expires_at: expiresAt, now } = await answer.json();
@@ -71,6 +75,8 @@ function run(hold, time, notice) {
       say(hold.dataset.warning);
     }
     timer = setTimeout(tick, 250);
+    const here = document.visibilityState === "visible";
+    if (here && performance.now() - asked > HERE_EVERY) void ask();
   }
 
   hold.addEventListener("submit", async (event) => {

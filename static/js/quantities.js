@@ -67,6 +67,15 @@ function setEnabled(button, enabled) {
   if (button) button.setAttribute("aria-disabled", String(!enabled));
 }
 
+/** @param {HTMLInputElement | undefined} input */
+const limitId = (input) => (input ? `${input.id}-limit` : "");
+
+/** Announced when it changes, and not again. @param {HTMLInputElement} input @param {string} words */
+function say(input, words) {
+  const line = document.getElementById(limitId(input));
+  if (line && line.textContent !== words) line.textContent = words;
+}
+
 /** @param {HTMLFormElement} form @param {HTMLOutputElement} output */
 function start(form, output) {
   /** @type {NodeListOf<HTMLInputElement>} */
@@ -75,6 +84,16 @@ function start(form, output) {
   const maxTotal = Number(form.dataset.maxTotal) || Infinity;
   const formatMoney = moneyFormat(output.dataset);
   const holders = form.querySelector("#holders");
+  const submit = form.querySelector("button[type=submit]");
+  const nothing = document.getElementById("nothing-chosen");
+  // Where the buyer was last: what is true of all ticket types is said there.
+  let last = inputs[0];
+
+  /** Why there is no more of a ticket type; empty if there is. @param {HTMLInputElement} input @param {number} places */
+  function limitOf(input, places) {
+    if (places >= maxTotal) return form.dataset.limit || "";
+    return quantityOf(input) >= Number(input.max) ? input.dataset.limit || "" : "";
+  }
 
   function refresh() {
     const places = inputs.reduce((sum, input) => sum + quantityOf(input), 0);
@@ -85,13 +104,21 @@ function start(form, output) {
     for (const input of inputs) {
       const quantity = quantityOf(input);
       const [fewer, more] = input.parentElement ? input.parentElement.querySelectorAll("button") : [];
+      const limit = limitOf(input, places);
+      const here = places < maxTotal || input === last;
       setEnabled(fewer, quantity > 0);
-      setEnabled(more, quantity < Number(input.max) && places < maxTotal);
+      setEnabled(more, limit === "");
+      say(input, here ? limit : "");
+      if (more) more.setAttribute("aria-describedby", limitId(here ? input : last));
+      // The browser says so before it sends more than the server takes.
+      input.setCustomValidity(places > maxTotal && input === last ? form.dataset.limit || "" : "");
       const offer = input.closest(".offer");
       if (offer) offer.classList.toggle("offer-chosen", quantity > 0);
       showHolders(form, input, quantity);
     }
     if (holders instanceof HTMLElement) holders.hidden = places === 0;
+    if (submit instanceof HTMLElement) setEnabled(submit, places > 0);
+    if (nothing) nothing.hidden = places > 0;
     const text = total === 0 && places > 0 ? output.dataset.free || "" : formatMoney(total);
     if (output.value !== text) output.value = text;
   }
@@ -104,8 +131,10 @@ function start(form, output) {
     const named = input.labels && input.labels[0];
     button.setAttribute("aria-label", `${label}: ${(named && named.textContent) || ""}`);
     button.addEventListener("click", () => {
-      if (button.getAttribute("aria-disabled") === "true") return;
-      input.value = String(quantityOf(input) + step);
+      last = input;
+      if (button.getAttribute("aria-disabled") !== "true") {
+        input.value = String(quantityOf(input) + step);
+      }
       refresh();
     });
     return button;
@@ -115,10 +144,21 @@ function start(form, output) {
     if (input.parentElement) input.parentElement.classList.add("stepper-live");
     input.before(stepButton(input, -1, "−", form.dataset.fewer || ""));
     input.after(stepButton(input, 1, "+", form.dataset.more || ""));
-    input.addEventListener("input", refresh);
+    input.addEventListener("input", () => {
+      last = input;
+      refresh();
+    });
     input.addEventListener("focus", () => input.select());
   }
 
+  if (submit) {
+    submit.setAttribute("aria-describedby", "nothing-chosen");
+    submit.addEventListener("click", (event) => {
+      if (submit.getAttribute("aria-disabled") !== "true") return;
+      event.preventDefault();
+      if (last) last.focus();
+    });
+  }
   const line = document.getElementById("total-line");
   if (line) line.hidden = output.dataset.isFree === "true";
   refresh();

@@ -32,6 +32,9 @@ CONTEXT = {
     "amount": 15050,
     "currency": "eur",
     "reason": "too_late",
+    "pay_url": "https://shop.example/orders/token/pay",
+    "methods": ["card"],
+    "more_time": True,
     "order": {
         "code": "7KQ2MWXA",
         "name": "María <b>",
@@ -39,6 +42,7 @@ CONTEXT = {
         "currency": "eur",
         "lines": [{"name": "Platea", "quantity": 2, "total": 15050}],
         "event": EVENT,
+        "expires_at": EVENT["starts_at"],
     },
     "tickets": [
         {"number": 1, "type_name": "Platea", "holder": "Łukasz Żółć"},
@@ -83,7 +87,9 @@ def render(name: str, locale: str = "en", **changes: Any) -> str:
     return text.replace("\u202f", " ").replace("\xa0", " ")
 
 
-@pytest.mark.parametrize("kind", ["confirmation", "find_orders", "refunded_late"])
+@pytest.mark.parametrize(
+    "kind", ["confirmation", "find_orders", "payment_declined", "refunded_late"]
+)
 class TestEveryMail:
     @pytest.mark.parametrize("locale", ["en", "es"])
     def test_renders_to_a_message(self, kind: str, locale: str) -> None:

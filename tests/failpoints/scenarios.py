@@ -79,6 +79,12 @@ def declined_and_tried_again(env: CrashEnv) -> None:
     _declined(env, buyer.open_pay_page(order))
     env.deliver_events()
     env.run_jobs()
+    env.move(minutes=1)
+    buyer.post(f"/orders/{order.token}/extend", {"csrf_token": _token(buyer, order)})
+    buyer.get(f"/orders/{order.token}/status")
+    # Away for long enough to be written to, whenever a process dies.
+    env.move(minutes=7)
+    env.run_jobs()
     env.confirm(buyer.open_pay_page(order))
     buyer.get(f"/orders/{order.token}/return")
 
@@ -90,6 +96,8 @@ def declined_too_often(env: CrashEnv) -> None:
     for _ in range(2):
         _declined(env, buyer.open_pay_page(order))
     env.deliver_events()
+    env.run_jobs()
+    env.move(minutes=7)
     env.run_jobs()
 
 

@@ -53,6 +53,7 @@ def _list(visitor: Visitor) -> None:
 
 def _form_errors(visitor: Visitor) -> None:
     visitor.open_event()
+    visitor.choose(1)
     visitor.introduce(email="ana@example")
     visitor.page.locator("#holders summary").wait_for(state="attached")
     visitor.reserve_button.click()
@@ -61,7 +62,7 @@ def _form_errors(visitor: Visitor) -> None:
 
 def _chosen(visitor: Visitor) -> None:
     visitor.open_event(add_event(visitor.front.shop.db, "otro", capacities=(3, None)))
-    visitor.choose(2, 1)
+    visitor.choose(3, 1)
     visitor.introduce()
     visitor.page.locator("#holders summary").click()
 

@@ -12,7 +12,7 @@ import zxingcpp
 
 from tmt.core.i18n import use_locale
 from tmt.core.ids import new_ticket_code
-from tmt.tickets import qr
+from tmt.tickets import fonts, qr
 from tmt.tickets.pdf import TicketPage, render_tickets
 
 MILLIMETRE = 72 / 25.4
@@ -136,10 +136,14 @@ def test_a_currency_sign_that_the_main_font_lacks_survives() -> None:
     assert "₹75.50" in text_of(replace(TICKET, currency="inr"))
 
 
-def test_letters_without_a_font_become_squares_and_emoji_are_left_out() -> None:
+def test_letters_without_a_font_become_squares_and_emoji_are_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fonts, "_face_of", lambda script: None)
     text = text_of(replace(TICKET, event_title="Fiesta 🎉👩🏽‍🎤 2027", holder="王伟 Wang"))
     assert "Fiesta 2027" in text
     assert "□□ Wang" in text
+    assert "Some letters could not be printed here." in text
 
 
 @pytest.mark.parametrize(

@@ -29,18 +29,20 @@ def extend(shop: Shop, order_id: int) -> datetime:
     def unit(session: Session) -> datetime:
         now = shop.clock.now()
         order = lock_order(session, order_id)
-        is_open = (
-            order.status == OrderStatus.HELD
-            and order.expires_at > now
-            and is_upcoming(order.event, now)
-        )
-        if not is_open or not extensions_left(shop, order) or not may_extend(session, shop, order):
+        is_open = can_be_paid(order, now) and extensions_left(shop, order)
+        if not is_open or not may_extend(session, shop, order):
             raise NoMoreTime(f"order {order.code}")
         order.extensions += 1
         order.expires_at = now + timedelta(minutes=shop.settings.hold_minutes)
         return order.expires_at
 
     return shop.db.transaction(unit)
+
+
+def can_be_paid(order: Order, now: datetime) -> bool:
+    """Whether the buyer can pay the order now, or get more time for it."""
+    in_time = order.status == OrderStatus.HELD and order.expires_at > now
+    return in_time and is_upcoming(order.event, now)
 
 
 def extensions_left(shop: Shop, order: Order) -> int:

@@ -15,7 +15,7 @@ from tmt.catalog.models import Event
 from tmt.checkout import holds, orders
 from tmt.checkout.buyer_limits import is_from
 from tmt.checkout.forms import CheckoutForm, EmailForm, checkout_form
-from tmt.checkout.models import Order, OrderStatus
+from tmt.checkout.models import Order
 from tmt.core import outbox
 from tmt.core.email_address import email_key
 from tmt.core.i18n import current_locale, ngettext
@@ -36,7 +36,7 @@ def event(slug: str) -> ResponseReturnValue:
     with shop.db.reading() as reading:
         event = listing.find_event(reading, slug)
         open_order = find_own_order(reading, shop, remembered_checkout(slug))
-    if open_order and open_order.status != OrderStatus.HELD:
+    if open_order and not holds.can_be_paid(open_order, shop.clock.now()):
         # A finished order must not prevent another one.
         session["checkouts"] = {s: t for s, t in session["checkouts"].items() if s != slug}
         open_order = None

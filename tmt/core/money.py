@@ -63,6 +63,16 @@ _DIGITS |= dict.fromkeys(
 )
 _DEFAULT_DIGITS = 8
 
+# Written with a plain "$" at home, for which English has no sign of its own: these get their code.
+_DOLLARS = frozenset(
+    "ars bbd bmd bnd bsd bzd clp cop fjd gyd jmd kyd lrd nad sbd sgd srd ttd uyu".split()
+)
+_SIGNS = {"dop": "RD$"} | {currency: f"{currency.upper()}$" for currency in _DOLLARS}
+# The one language in which a bare "$" is understood, and whose.
+_BARE = {"en": "usd"}
+# Countries with a "$" that group digits by points, as Spain does.
+_GROUPED_BY_POINTS = frozenset("ars clp cop uyu".split())
+
 _AMOUNT = re.compile(r"(0|[1-9][0-9]{0,11})(\.[0-9]{1,6})?")
 
 
@@ -157,21 +167,25 @@ class MoneyFormat:
 def money_format(currency: str, locale: str | None = None) -> MoneyFormat:
     """The form of an amount for people, in the current locale unless another is named.
 
-    Dollars and pesos are written '$1,500.00' in Spanish too, as the Americas do; other
-    currencies follow the amount there: '1.500,00 €'.
+    A "$" has its country: 'MX$1,500.00', 'COP$50,000', and 'US$1,500.00' where the page is not in
+    English. Dollars and pesos are written in Spanish as the Americas do, 'US$1,500.00' and
+    'COP$50.000'; other currencies follow the amount there: '1.500,00 €'.
     """
-    currency = known_currency(currency)
-    symbol = get_currency_symbol(currency.upper(), "en")
+    currency, locale = known_currency(currency), locale or current_locale()
+    symbol = _SIGNS.get(currency) or get_currency_symbol(currency.upper(), "en")
+    if symbol == "$" and _BARE.get(locale) != currency:
+        symbol = "US$"
     spaced = "\u00a0" if symbol.isalpha() else ""
     # Babel's digits are for display and not Stripe's: an Icelandic króna has none.
     digits = get_currency_precision(currency.upper())
-    if (locale or current_locale()) == "es" and "$" not in symbol:
+    if locale == "es" and "$" not in symbol:
         return MoneyFormat("es", digits, "", "\u00a0" + symbol)
-    return MoneyFormat("en", digits, symbol + spaced, "")
+    numbers = "es" if locale == "es" and currency in _GROUPED_BY_POINTS else "en"
+    return MoneyFormat(numbers, digits, symbol + spaced, "")
 
 
 def format_money(amount: int, currency: str, locale: str | None = None) -> str:
-    """The amount (minor units) as people write it: '$150.00', '150,00 €', '12.000 ¥'."""
+    """The amount (minor units) as people write it: 'MX$150.00', '150,00 €', '12.000 ¥'."""
     return _format(amount, known_currency(currency), locale or current_locale())
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, String, not_, or_, select, true
+from sqlalchemy import JSON, ColumnElement, String, not_, or_, select, true, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tmt.core import queued_rows
@@ -55,6 +55,22 @@ def put(
     """
     row = {"kind": kind, "key": key, "payload": payload, "created_at": now, "due_at": due or now}
     _INSERT.run(session, row | {"attempts": 0, "account": account or account_of(session) or None})
+
+
+def put_off(session: Session, key: str, due: datetime) -> None:
+    """Makes the row of this key due at `due`, if it waits and would be due sooner."""
+    session.execute(
+        update(OutboxRow)
+        .where(OutboxRow.key == key, OutboxRow.due_at < due)
+        .where(OutboxRow.done_at.is_(None), OutboxRow.parked_at.is_(None))
+        .values(due_at=due)
+    )
+
+
+def due_at(session: Session, key: str) -> datetime | None:
+    """When the row of this key is due; None if none of it waits."""
+    query = select(OutboxRow.due_at).where(OutboxRow.key == key)
+    return session.scalar(query.where(OutboxRow.done_at.is_(None), OutboxRow.parked_at.is_(None)))
 
 
 def lanes() -> dict[str, ColumnElement[bool]]:

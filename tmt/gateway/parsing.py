@@ -35,6 +35,7 @@ _MISSING = object()
 
 _MAX_LENGTH, _MAX_TYPE_LENGTH, _MAX_CODE_LENGTH = 255, 120, 80
 _MAX_ACTION_LENGTH = 64
+_MAX_METHODS = 50
 _LINK = re.compile(r"https?://[!-~]{1,1990}")
 _MAX_NUMBER = 253_402_300_799  # The end of the year 9999, in Unix seconds.
 
@@ -69,7 +70,13 @@ def payment_intent(source: Any) -> PaymentIntent:
         error_code=str(code)[:_MAX_CODE_LENGTH] if code else None,
         client_secret=getattr(source, "client_secret", None),
         next_action=_next_action(source),
+        method_types=_method_types(source),
     )
+
+
+def _method_types(intent: Any) -> tuple[str, ...]:
+    types = getattr(intent, "payment_method_types", None)
+    return tuple(t for t in types if isinstance(t, str))[:_MAX_METHODS] if types else ()
 
 
 def _next_action(intent: Any) -> NextAction | None:

@@ -261,7 +261,8 @@ class PaymentIntent:
     """A PaymentIntent. Amounts in minor units, `created` in Unix seconds.
 
     `from_event` says that it was taken from a webhook's event and not read from Stripe; then
-    `client_secret` is None. The secret goes to the buyer's page, nowhere else.
+    `client_secret` is None. The secret goes to the buyer's page, nowhere else. `method_types` are
+    Stripe's names of the methods that it offers for this payment.
     `version` is that of the payment's row before this was read from Stripe: it shows whether
     something else was applied in the meantime. None when nobody looked.
     """
@@ -279,6 +280,7 @@ class PaymentIntent:
     client_secret: str | None = field(default=None, repr=False)
     from_event: bool = False
     next_action: NextAction | None = None
+    method_types: tuple[str, ...] = ()
     version: int | None = None
 
     @property

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
+from tmt.catalog.models import Event, TicketType
 from tmt.checkout.models import Order
 from tmt.checkout.orders import own_orders
 from tmt.config import Settings
@@ -25,6 +26,7 @@ from tmt.operations.public_address import check_public_address
 from tmt.payments import alerts, card_testing, refusals
 from tmt.payments.models import Payment
 from tmt.shop import Shop
+from tmt.tickets.fonts import letters_of
 
 _MIN_SECRET_LENGTH, _MIN_DIFFERENT_CHARACTERS = 32, 10
 _MAX_HEARTBEAT_AGE = timedelta(minutes=3)
@@ -68,6 +70,7 @@ def run_shop_checks(
                 ("alerts", partial(_alerts, shop)),
                 ("declines", partial(_declines, shop)),
                 ("deliveries", partial(_deliveries, shop)),
+                ("letters", partial(_letters, shop)),
             ]
         )
 
@@ -290,3 +293,19 @@ def _deliveries(shop: Shop) -> Finding:
     text = f"Stripe sent the events of {reported} of {len(paid)} payments of the last day"
     to_do = "Look at the webhook below, and at its deliveries in Stripe's dashboard."
     return red(text, to_do) if missed * 2 > len(paid) else yellow(text, to_do)
+
+
+def _letters(shop: Shop) -> Finding:
+    """Whether PDF tickets can have every letter of the events to come and of the newest orders."""
+    shown = select(Event.title, Event.venue, Event.address, Event.city, TicketType.name)
+    upcoming = shown.join(TicketType).where(Event.ends_at > shop.clock.now())
+    buyers = select(Order.name).order_by(Order.id.desc()).limit(_MAX_PAYMENTS)
+    with shop.db.reading() as session:
+        rows = [*session.execute(upcoming), *session.execute(buyers)]
+    missing = letters_of([shop.settings.shop_name, *(text for row in rows for text in row)]).missing
+    if not missing:
+        return green("PDF tickets have every letter of the events and of the newest orders")
+    packages = " ".join(sorted({script.package for script in missing} - {""}))
+    text = f"PDF tickets lack letters: {', '.join(script.script for script in missing)}"
+    install = f"Install the fonts, on Debian and Ubuntu: apt install {packages}."
+    return yellow(text, install if packages else "Install a font that has them.")

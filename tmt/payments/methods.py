@@ -1,11 +1,16 @@
-"""Which payment methods an order is offered: those that are decided before its event begins."""
+"""Which payment methods an order is offered: those that are decided before its event begins.
+
+And what people call them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from tmt.checkout.models import Order
+from tmt.core.i18n import gettext as _
 
 # How long until a payment by such a method has succeeded or failed, at the longest that Stripe
 # names: https://docs.stripe.com/payments/payment-methods/payment-method-support
@@ -47,6 +52,28 @@ _VOUCHERS: dict[str, _Voucher] = {
     "oxxo": _Voucher("mxn", longest=3, decided=10),
 }
 
+_DEBITS = """
+    acss_debit au_becs_debit bacs_debit nz_bank_account sepa_debit us_bank_account
+""".split()
+# Names that are more than Stripe's in capitals; brands are the same in every language.
+_BRANDS = {
+    "afterpay_clearpay": "Afterpay / Clearpay",
+    "cashapp": "Cash App Pay",
+    "eps": "EPS",
+    "ideal": "iDEAL",
+    "mb_way": "MB WAY",
+    "mobilepay": "MobilePay",
+    "oxxo": "OXXO",
+    "p24": "Przelewy24",
+    "payco": "PAYCO",
+    "paynow": "PayNow",
+    "paypal": "PayPal",
+    "promptpay": "PromptPay",
+    "revolut_pay": "Revolut Pay",
+    "upi": "UPI",
+    "wechat_pay": "WeChat Pay",
+}
+
 
 def excluded_payment_methods(order: Order) -> list[str]:
     """The methods whose payments may not be decided when the order's event begins, by name.
@@ -69,6 +96,16 @@ def payment_method_options(order: Order) -> dict[str, dict[str, int]]:
         for name, voucher in _VOUCHERS.items()
         if voucher.currency == order.currency and _valid_days(name, left) >= 1
     }
+
+
+def method_names(types: Sequence[str]) -> list[str]:
+    """What people call the methods of these names of Stripe's, in the current locale."""
+    words = {
+        "card": _("card"),
+        "customer_balance": _("bank transfer"),
+        **dict.fromkeys(_DEBITS, _("bank debit")),
+    }
+    return [words.get(t) or _BRANDS.get(t) or t.replace("_", " ").title() for t in types]
 
 
 def _time_left(order: Order) -> timedelta:

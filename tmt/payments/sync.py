@@ -29,6 +29,7 @@ from tmt.gateway.stripe_api import Gateway
 from tmt.gateway.types import ActionPlace, NextAction, PaymentIntent, PaymentIntentStatus
 from tmt.payments.alerts import raise_alert
 from tmt.payments.balances import get_disputes, lock_payment, remaining
+from tmt.payments.declines import put_decline_mail, put_off_decline_mail
 from tmt.payments.disputes import apply_disputes
 from tmt.payments.models import Payment
 from tmt.payments.refunds import request_refund
@@ -217,10 +218,22 @@ def _apply(context: SyncContext) -> Outcome:
         return _unknown_action(context)
     if order.status == OrderStatus.PROCESSING and intent.error_code:
         return _refused(context)
+    if order.status == OrderStatus.HELD:
+        _buyer_tried(context, new_error)
     if order.status == OrderStatus.PROCESSING and payment.slip_type and news:
         # The buyer is trying another way instead of the slip: that takes minutes, not days.
         order.expires_at = min(order.expires_at, context.now + _hold(context))
     return Outcome.FAILED if new_error else Outcome.UNCHANGED
+
+
+def _buyer_tried(context: SyncContext, was_declined: bool) -> None:
+    """Sees to the mail that a buyer gets who was declined and has left."""
+    session, order, now = context.session, context.order, context.now
+    if was_declined:
+        put_decline_mail(session, order, context.intent.method_types, now)
+    elif context.trigger == Trigger.WEBHOOK:
+        # Another try, and be it one that was declined for the same reason.
+        put_off_decline_mail(session, order, now)
 
 
 def _verify(context: SyncContext) -> None:

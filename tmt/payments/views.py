@@ -44,6 +44,7 @@ from tmt.gateway.types import DisputeStatus, PaymentIntent, PaymentIntentStatus,
 from tmt.payments import confirm_email as confirm_emails
 from tmt.payments.balances import get_disputes, get_payment, get_refunds, remaining
 from tmt.payments.card_testing import ended_by_declines
+from tmt.payments.declines import note_visit
 from tmt.payments.expiry import end_hold
 from tmt.payments.intents import current_intent
 from tmt.payments.methods import excluded_payment_methods
@@ -154,6 +155,7 @@ def pay(token: str) -> ResponseReturnValue:
     order = _find(shop, token)
     if intent is None or not _can_pay(shop, order):
         return _to_order(token)
+    note_visit(shop, order)
     with shop.db.reading() as session:
         slip = _slip(shop, session, order)
     return render_template(
@@ -196,6 +198,7 @@ def return_from_stripe(token: str) -> ResponseReturnValue:
 def status(token: str) -> ResponseReturnValue:
     shop = web.shop()
     order = _find(shop, token)
+    note_visit(shop, order)
     overdue = order.status == OrderStatus.HELD and order.expires_at <= shop.clock.now()
     if overdue:
         # Once for this end of the hold, however often the page asks.

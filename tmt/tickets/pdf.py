@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from importlib import resources
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, cast
+
+import structlog
 
 from tmt.core.i18n import current_locale, format_date, format_time, zone_name
 from tmt.core.i18n import gettext as _
 from tmt.core.money import format_money
 from tmt.tickets import qr
+from tmt.tickets.fonts import UNKNOWN_LETTER, Letters, is_right_to_left, letters_of, needs_shaping
 
 if TYPE_CHECKING:
     from fpdf import FPDF
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
 
 Colour = tuple[int, int, int]
 Weight = Literal["", "B"]
+
+log = structlog.get_logger(__name__)
 
 WHITE: Colour = (255, 255, 255)
 INK: Colour = (23, 22, 28)
@@ -50,10 +57,6 @@ MODULE = 1.9
 
 # A long day, not a night: from here on the end needs its date.
 MANY_DAYS = timedelta(hours=18)
-
-FONT, FALLBACK_FONT = "tmt-font", "tmt-fallback"
-# Shown for a letter that no font here has.
-UNKNOWN_LETTER = "□"
 
 
 @dataclass(frozen=True)
@@ -89,27 +92,40 @@ class TicketPage:
 def render_tickets(pages: Sequence[TicketPage]) -> bytes:
     """One PDF with a page per ticket, in the current locale, fonts and QR codes included.
 
-    Letters that no bundled font has (such as Chinese ones) are shown as empty squares, and
-    symbols that none has (such as emoji) are left out. The metadata names the event and the
+    It is tagged: texts in reading order with their roles, and the code as a picture with a text
+    beside it. Letters that no font here has are shown as empty squares, of which page and log
+    speak; symbols that none has (such as emoji) are left out. The metadata names the event and the
     shop, never the holder. Raises `ValueError` without pages, `qr.InvalidPayload` for a bad code.
     """
     if not pages:
         raise ValueError("a PDF of tickets needs at least one ticket")
-    sheet = _Sheet(pages[0])
-    try:
-        for page in pages:
-            _draw_page(sheet, page)
-        return bytes(sheet.pdf.output())
-    finally:
-        # FPDF reads its fonts to the end and leaves their files open.
-        for font in sheet.fonts:
-            font.ttfont.close()
+    letters = letters_of(text for page in pages for text in _texts(page))
+    if letters.missing:
+        scripts = [missing.script for missing in letters.missing]
+        packages = sorted({missing.package for missing in letters.missing} - {""})
+        log.warning("pdf.letters_missing", scripts=scripts, packages=packages)
+    with TemporaryDirectory(prefix="tmt-fonts-") as folder:
+        sheet = _Sheet(pages[0], letters, Path(folder))
+        try:
+            for page in pages:
+                _draw_page(sheet, page)
+            return bytes(sheet.pdf.output())
+        finally:
+            # FPDF reads its fonts to the end and leaves their files open.
+            for font in sheet.fonts:
+                font.close()
+
+
+def _texts(page: TicketPage) -> Iterator[str]:
+    """Whatever a page shows that the fonts may lack."""
+    yield from (page.event_title, page.type_name, page.holder, page.venue, page.address, page.city)
+    yield from (page.shop_name, page.notice, format_money(page.price, page.currency))
 
 
 class _Sheet:
     """An FPDF document with the few ways of writing that a ticket needs."""
 
-    def __init__(self, first: TicketPage) -> None:
+    def __init__(self, first: TicketPage, letters: Letters, folder: Path) -> None:
         from fpdf import FPDF, ViewerPreferences
 
         self.pdf = pdf = FPDF(format="A4", unit="mm")
@@ -117,12 +133,42 @@ class _Sheet:
         pdf.c_margin = 0
         # Else a title with "{nb}" in it would show the number of pages there.
         pdf.str_alias_nb_pages = ""
-        self.fonts = _add_fonts(pdf)
-        self.code_points = frozenset(point for font in self.fonts for point in font.cmap)
+        self.family = letters.faces[0].name
+        self.fonts = _add_fonts(pdf, letters, folder)
+        self.code_points = letters.code_points
+        self.lacks_letters = bool(letters.missing)
+        self._marks = 0
         pdf.set_lang(current_locale())
-        pdf.set_title(self.clean(_("Tickets: %(event)s") % {"event": first.event_title}))
-        pdf.set_author(self.clean(first.shop_name))
+        pdf.set_title(_plain(_("Tickets: %(event)s") % {"event": first.event_title}))
+        pdf.set_author(_plain(first.shop_name))
         pdf.viewer_preferences = ViewerPreferences(display_doc_title=True)
+
+    def add_page(self) -> None:
+        self.pdf.add_page()
+        self._marks = 0
+
+    @contextmanager
+    def tagged(self, role: str, description: str = "") -> Iterator[None]:
+        """What is drawn in the block is one element of the page's structure, such as "H1" or "P".
+
+        `description` says in words what a picture shows.
+        """
+        pdf, mark = self.pdf, self._marks
+        self._marks += 1
+        _element, parents = pdf.struct_builder.add_marked_content(
+            pdf.page, f"/{role}", mark, alt_text=description or None
+        )
+        pdf.pages[pdf.page].struct_parents = parents
+        pdf._out(f"/{role} <</MCID {mark}>> BDC")
+        yield
+        pdf._out("EMC")
+
+    @contextmanager
+    def decoration(self) -> Iterator[None]:
+        """What is drawn in the block says nothing, and is not read out."""
+        self.pdf._out("/Artifact BMC")
+        yield
+        self.pdf._out("EMC")
 
     def clean(self, text: str) -> str:
         """The text in characters that the fonts have, on one line."""
@@ -130,7 +176,7 @@ class _Sheet:
         return " ".join("".join(_replacements(composed, self.code_points)).split())
 
     def face(self, size: float, weight: Weight, colour: Colour) -> None:
-        self.pdf.set_font(FONT, weight, size)
+        self.pdf.set_font(self.family, weight, size)
         self.pdf.set_text_color(*colour)
 
     def line(
@@ -143,16 +189,19 @@ class _Sheet:
         weight: Weight = "",
         colour: Colour = INK,
         centred: bool = False,
+        role: str = "P",
     ) -> None:
         """One line with its baseline at `y`, from `x` on or centred about it."""
-        cleaned = self.clean(text)
+        cleaned = self._prepared(text)
         self.face(size, weight, colour)
         width = self.pdf.get_string_width(cleaned)
-        self._put(cleaned, x - width / 2 if centred else x, y)
+        with self.tagged(role):
+            self._put(cleaned, x - width / 2 if centred else x, y)
 
     def label(self, text: str, x: float, y: float, colour: Colour = MUTED) -> None:
         """A small spaced heading in capitals with its baseline at `y`."""
-        self.pdf.set_char_spacing(0.5)
+        # Spaces would tear joined letters apart.
+        self.pdf.set_char_spacing(0 if needs_shaping(text) else 0.5)
         self.line(text.upper(), x, y, size=6.8, weight="B", colour=colour)
         self.pdf.set_char_spacing(0)
 
@@ -166,18 +215,29 @@ class _Sheet:
         sizes: tuple[float, float],
         weight: Weight = "",
         colour: Colour = INK,
+        role: str = "P",
     ) -> float:
         """Text wrapped into the box (width, height) below `y`; returns the y below its last line.
 
         It is as large as fits between the two sizes (largest, smallest); text that does not fit
         at the smallest ends in an ellipsis.
         """
-        size, lines = self._fit(self.clean(text), box, sizes, weight)
+        size, lines = self._fit(self._prepared(text), box, sizes, weight)
         self.face(size, weight, colour)
-        for line in lines:
-            self._put(line, x, y + size * POINT)
-            y += size * POINT * LEADING
+        widths = [self.pdf.get_string_width(line) for line in lines]
+        # From right to left, a line begins where the longest one does.
+        widest = max(widths, default=0) if is_right_to_left(text) else 0
+        with self.tagged(role):
+            for line, width in zip(lines, widths, strict=True):
+                self._put(line, x + max(widest - width, 0), y + size * POINT)
+                y += size * POINT * LEADING
         return y
+
+    def _prepared(self, text: str) -> str:
+        """The text as it can be written, and the document made ready for its script."""
+        direction = "rtl" if is_right_to_left(text) else "ltr"
+        self.pdf.set_text_shaping(needs_shaping(text), direction=direction)
+        return self.clean(text)
 
     def _put(self, text: str, x: float, baseline: float) -> None:
         # cell() and not text(): only cell() looks into the fallback font. It sets the baseline
@@ -185,6 +245,8 @@ class _Sheet:
         height = self.pdf.font_size
         self.pdf.set_xy(x, baseline - 0.8 * height)
         if text:
+            # FPDF forgets that the font of a line that begins in another one ends with that line.
+            self.pdf.current_font_is_set_on_page = False
             self.pdf.cell(h=height, text=text)
 
     def _fit(
@@ -208,30 +270,35 @@ class _Sheet:
         self.pdf.set_draw_color(*HAIRLINE)
         self.pdf.set_line_width(0.25)
         self.pdf.set_dash_pattern(dash, dash)
-        self.pdf.line(*start, *end)
+        with self.decoration():
+            self.pdf.line(*start, *end)
         self.pdf.set_dash_pattern()
 
     def bar(self, x: float, y: float, width: float, height: float, colour: Colour) -> None:
         self.pdf.set_fill_color(*colour)
-        self.pdf.rect(x, y, width, height, style="F")
+        with self.decoration():
+            self.pdf.rect(x, y, width, height, style="F")
 
 
-def _add_fonts(pdf: FPDF) -> list[TTFFont]:
-    """Adds Open Sans, and Inter for what it lacks."""
+def _add_fonts(pdf: FPDF, letters: Letters, folder: Path) -> list[TTFFont]:
+    """Adds the fonts, cut down to the document's letters; the first one is the main one."""
     from fpdf.fonts import TTFFont
 
-    letters = resources.files("ttf_opensans") / "ttf"
-    fallback = resources.files("fontpkg_inter") / "files" / "Inter[opsz,wght].ttf"
-    with (
-        resources.as_file(letters / "OpenSans-Regular.ttf") as regular,
-        resources.as_file(letters / "OpenSans-Bold.ttf") as bold,
-        resources.as_file(fallback) as other,
-    ):
-        pdf.add_font(FONT, "", regular)
-        pdf.add_font(FONT, "B", bold)
-        pdf.add_font(FALLBACK_FONT, "", other)
-    pdf.set_fallback_fonts([FALLBACK_FONT], exact_match=False)
+    names = []
+    for number, face in enumerate(letters.faces):
+        for style, font in {"": face.regular, "B": face.bold}.items():
+            path = folder / f"{number}{style}{font.path.suffix.replace('c', 'f')}"
+            path.write_bytes(letters.subset(font))
+            pdf.add_font(face.name, style, path)
+        names.append(face.name)
+    pdf.set_fallback_fonts(names[1:], exact_match=False)
     return [font for font in pdf.fonts.values() if isinstance(font, TTFFont)]
+
+
+def _plain(text: str) -> str:
+    """The text on one line, without what no text may have."""
+    letters = (letter for letter in text if unicodedata.category(letter) not in ("Cc", "Cs", "Co"))
+    return " ".join("".join(letters).split())
 
 
 def _replacements(text: str, code_points: frozenset[int]) -> Iterable[str]:
@@ -243,11 +310,11 @@ def _replacements(text: str, code_points: frozenset[int]) -> Iterable[str]:
         if plain != character and all(ord(part) in code_points for part in plain):
             yield plain
         elif unicodedata.category(character)[0] in "LN":
-            yield UNKNOWN_LETTER
+            yield chr(UNKNOWN_LETTER)
 
 
 def _draw_page(sheet: _Sheet, page: TicketPage) -> None:
-    sheet.pdf.add_page()
+    sheet.add_page()
     _draw_band(sheet, page)
     _draw_details(sheet, page)
     _draw_order_row(sheet, page)
@@ -269,7 +336,9 @@ def _draw_band(sheet: _Sheet, page: TicketPage) -> None:
         sheet.bar(161 + index * 3.1, y, 1.5, length, colour)
     sheet.label(page.shop_name[:60], LEFT_X, CARD_Y + 9.5, ACCENT)
     title, box = page.event_title, (134.0, height - 17)
-    sheet.block(title, LEFT_X, CARD_Y + 13, box=box, sizes=(30, 12), weight="B", colour=WHITE)
+    sheet.block(
+        title, LEFT_X, CARD_Y + 13, box=box, sizes=(30, 12), weight="B", colour=WHITE, role="H1"
+    )
     _draw_warning(sheet, warning, BAND_END - WARNING_HEIGHT)
 
 
@@ -335,11 +404,12 @@ def _draw_stub(sheet: _Sheet, page: TicketPage) -> None:
     middle = (STUB_X + CARD_X + CARD_WIDTH) / 2
     left, top = middle - side / 2, BAND_END + 4.4 * MODULE
     sheet.pdf.set_fill_color(0)
-    for y, row in enumerate(matrix):
-        for dark in re.finditer(rb"\x01+", row):
-            # A hair of overlap: viewers leave light seams between bars that only touch.
-            x, width, height = dark.start() * MODULE, len(dark[0]) * MODULE, MODULE + 0.03
-            sheet.pdf.rect(left + x, top + y * MODULE, width, height, style="F")
+    with sheet.tagged("Figure", _("Code for ticket %(number)s") % {"number": page.number}):
+        for y, row in enumerate(matrix):
+            for dark in re.finditer(rb"\x01+", row):
+                # A hair of overlap: viewers leave light seams between bars that only touch.
+                x, width, height = dark.start() * MODULE, len(dark[0]) * MODULE, MODULE + 0.03
+                sheet.pdf.rect(left + x, top + y * MODULE, width, height, style="F")
     groups = qr.grouped(page.code.upper()).split()
     below = top + side + qr.QUIET_ZONE * MODULE
     sheet.line(" ".join(groups[:4]), middle, below + 1.8, size=10.5, weight="B", centred=True)
@@ -350,9 +420,10 @@ def _draw_outline(sheet: _Sheet) -> None:
     """The card's edge, the perforation of its stub with a notch, and the two folds."""
     pdf = sheet.pdf
     sheet.rule((STUB_X, BAND_END + 4), (STUB_X, CARD_END - 4), dash=1.2)
-    pdf.rect(CARD_X, CARD_Y, CARD_WIDTH, CARD_HEIGHT, style="D")
     pdf.set_fill_color(*WHITE)
-    pdf.circle(STUB_X, CARD_END, 2.6, style="DF")
+    with sheet.decoration():
+        pdf.rect(CARD_X, CARD_Y, CARD_WIDTH, CARD_HEIGHT, style="D")
+        pdf.circle(STUB_X, CARD_END, 2.6, style="DF")
     sheet.bar(STUB_X - 3, CARD_END + 0.2, 6, 3, WHITE)
     sheet.rule((0, FOLD_Y), (PAGE_WIDTH, FOLD_Y), dash=1.2)
     sheet.rule((FOLD_X, FOLD_Y + 8), (FOLD_X, PAGE_HEIGHT - 32), dash=1.2)
@@ -365,7 +436,7 @@ def _draw_advice(sheet: _Sheet) -> None:
         _("Keep it private, and out of any photos you share."),
     )
     y = FOLD_Y + 24
-    sheet.line(_("At the door"), LEFT_X, y, size=18, weight="B")
+    sheet.line(_("At the door"), LEFT_X, y, size=18, weight="B", role="H2")
     y += 10
     for number, text in enumerate(advice, start=1):
         sheet.line(str(number), LEFT_X, y + 12.5 * POINT, size=12.5, weight="B", colour=MUTED)
@@ -375,7 +446,7 @@ def _draw_advice(sheet: _Sheet) -> None:
 def _draw_folding(sheet: _Sheet) -> None:
     """The heading, three little sheets (whole, half, quarter) and a sentence."""
     x, y = FOLD_X + 12, FOLD_Y + 24
-    sheet.line(_("Fold and go"), x, y, size=18, weight="B")
+    sheet.line(_("Fold and go"), x, y, size=18, weight="B", role="H2")
     y += 12
     _draw_little_sheet(sheet, x, y, 21, 29.7)
     _draw_little_sheet(sheet, x + 31, y, 21, 14.85)
@@ -389,12 +460,16 @@ def _draw_folding(sheet: _Sheet) -> None:
 def _draw_little_sheet(sheet: _Sheet, x: float, y: float, width: float, height: float) -> None:
     sheet.bar(x, y, width, height, TINT)
     sheet.bar(x + width - 7.5, y + 5, 5, 5, INK)
-    sheet.pdf.rect(x, y, width, height, style="D")
+    with sheet.decoration():
+        sheet.pdf.rect(x, y, width, height, style="D")
 
 
 def _draw_foot(sheet: _Sheet, page: TicketPage) -> None:
     y = PAGE_HEIGHT - 24
     sheet.rule((LEFT_X, y), (PAGE_WIDTH - LEFT_X, y), dash=0)
     text = f"{page.shop_name} · {page.event_title}"
-    sheet.block(text, LEFT_X, y + 4, box=(170, 5), sizes=(9, 7))
+    sheet.block(text, LEFT_X, y + 3, box=(170, 4), sizes=(9, 7))
+    if sheet.lacks_letters:
+        lost = _("Some letters could not be printed here. The page of your order shows them.")
+        sheet.block(lost, LEFT_X, y + 6.5, box=(170, 4), sizes=(9, 7))
     _draw_warning(sheet, _warning(page), PAGE_HEIGHT - 13)
