@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tmt.sandbox.currencies import convert, exchange_rate
 from tmt.sandbox.objects import DAY, Json, load_table, new, template
 from tmt.sandbox.registry import route, timer_action
 from tmt.sandbox.request_context import EVENT_RETENTION_SECONDS, RequestContext
@@ -15,8 +16,14 @@ _AVAILABLE = "json_extract(body, '$.available_on') <= ?"
 def add_transaction(
     context: RequestContext, source: Json, kind: str, amount: int, fee: int = 0, days: int = 0
 ) -> Json:
-    """Add `amount - fee` (minor units) to the balance, available after so many days."""
-    currency = source["currency"]
+    """Add an amount (minor units of the source's currency), available after so many days.
+
+    It is converted to the account's currency, which is that of the `fee`.
+    """
+    currency, rate = account_currency(context), None
+    if source["currency"] != currency:
+        rate = exchange_rate(source["currency"], currency)
+        amount = convert(amount, source["currency"], currency)
     fee_part = template("balance_transaction.fee_details") | {"amount": fee, "currency": currency}
     transaction = new(
         "balance_transaction",
@@ -24,6 +31,7 @@ def add_transaction(
         amount=amount,
         available_on=context.now + days * DAY,
         currency=currency,
+        exchange_rate=rate,
         fee=fee,
         fee_details=[fee_part] if fee else [],
         net=amount - fee,
@@ -35,26 +43,33 @@ def add_transaction(
     return context.save(transaction)
 
 
+def account_currency(context: RequestContext) -> str:
+    """The currency of the balance."""
+    return str(context.store.select("account")[0]["default_currency"])
+
+
 def record_charge(context: RequestContext, charge: Json) -> str:
     """Add a captured charge, less Stripe's fee; the id of the balance transaction."""
     simulated, amount = simulated_method(charge), charge["amount_captured"]
     per_mille, fixed = load_table("simulated_methods")["kinds"][simulated.kind]["fee"]
-    fee = min(amount, (amount * per_mille + 500) // 1000 + fixed)
+    settled = convert(amount, charge["currency"], account_currency(context))
+    fee = min(settled, (settled * per_mille + 500) // 1000 + fixed)
     days = 0 if simulated.available_at_once else _PENDING_DAYS
     kind = "charge" if simulated.kind == "card" else "payment"
     transaction = add_transaction(context, charge, kind, amount, fee, days)
     if context.store.select("refund", limit=1, pending_reason="insufficient_funds"):
-        context.schedule(0, "pay_waiting_refunds", charge["currency"])
+        context.schedule(0, "pay_waiting_refunds", "")
     return str(transaction["id"])
 
 
 def can_refund(context: RequestContext, amount: int, currency: str) -> bool:
     """Whether the balance covers a refund; Stripe's own fees are not counted."""
+    own = account_currency(context)
     sql = (
         "SELECT COALESCE(SUM(json_extract(body, '$.amount')), 0) FROM objects"
         " WHERE kind = 'balance_transaction' AND json_extract(body, '$.currency') = ?"
     )
-    return bool(context.store.rows(sql, (currency,))[0][0] >= amount)
+    return bool(context.store.rows(sql, (own,))[0][0] >= convert(amount, currency, own))
 
 
 def _totals(context: RequestContext, available: bool) -> list[Json]:

@@ -79,6 +79,12 @@ class Confirmation:
         method = context.fetch("payment_method", intent["payment_method"])
         return cls(context, intent, method, simulated_method(method))
 
+    def _option(self, name: str) -> str | None:
+        """The intent's `name`, or what its options say instead for this kind of payment method."""
+        options = self.intent["payment_method_options"].get(self.simulated.kind, {})
+        value: str | None = options.get(name, self.intent[name])
+        return value
+
     @property
     def _last_error(self) -> str:
         is_payment = self.intent["object"] == "payment_intent"
@@ -254,7 +260,7 @@ class Confirmation:
             raise self.fail_charge(charge)
         if simulated.kind == "card":
             self.method["card"]["checks"] = charge["payment_method_details"]["card"]["checks"]
-        if intent["capture_method"] != "manual":
+        if self._option("capture_method") != "manual":
             return self.complete_charge(charge)
         self._save_method_after_payment()
         charge["payment_method_details"]["card"]["capture_before"] = context.now + HOLD_SECONDS
@@ -359,7 +365,8 @@ class Confirmation:
     def _save_method_after_payment(self) -> None:
         """Save it for the customer if the payment says so; without a customer it is used up."""
         intent, method = self.intent, self.method
-        if intent["customer"] and intent["setup_future_usage"]:
+        usage = self._option("setup_future_usage")
+        if intent["customer"] and usage not in (None, "none"):
             save_for_customer(self.context, method, intent["customer"])
             method["_set_up"] = True
         self.context.save(method | {"_used": not method["customer"]})

@@ -6,7 +6,7 @@ import hashlib
 
 from tmt.sandbox.errors import api_error, card_error
 from tmt.sandbox.objects import Json, load_table, new, template
-from tmt.sandbox.params import field_changes
+from tmt.sandbox.params import complete_address, field_changes
 from tmt.sandbox.registry import route
 from tmt.sandbox.request_context import RequestContext
 from tmt.sandbox.simulated_methods import (
@@ -203,7 +203,7 @@ def _new_method(
 
 def _complete_billing_details(details: Json) -> Json:
     """Billing details with all their fields."""
-    address = template("payment_method.billing_details.address") | (details.get("address") or {})
+    address = complete_address(details.get("address") or {})
     return {**template("payment_method.billing_details"), **details, "address": address}
 
 

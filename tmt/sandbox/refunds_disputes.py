@@ -110,13 +110,11 @@ def _withdraw(context: RequestContext, refund: Json, charge: Json) -> None:
 
 
 @timer_action("pay_waiting_refunds")
-def pay_waiting_refunds(context: RequestContext, currency: str) -> None:
+def pay_waiting_refunds(context: RequestContext, _: str) -> None:
     """Pay the refunds that wait for money, oldest first, as far as the balance covers them."""
-    waiting = context.store.select(
-        "refund", order="ASC", pending_reason="insufficient_funds", currency=currency
-    )
+    waiting = context.store.select("refund", order="ASC", pending_reason="insufficient_funds")
     for refund in waiting:
-        if not balance.can_refund(context, refund["amount"], currency):
+        if not balance.can_refund(context, refund["amount"], refund["currency"]):
             return
         charge = context.fetch("charge", refund["charge"])
         refund["pending_reason"] = "processing"

@@ -76,7 +76,10 @@ class RequestContext:
             raise self.intent_error("wrong_client_secret", intent)
 
     def save(self, body: Json) -> Json:
-        """Store the object; returns it."""
+        """Store the object; returns it. A field that is never null is absent instead."""
+        for name, field in load_table("objects").get(body["object"], {}).items():
+            if name in body and body[name] is None and "nullable" not in field:
+                del body[name]
         self.store.put(body)
         return body
 
