@@ -65,6 +65,14 @@ SENT_BY_BROWSERS = {
     "POST /v1/payment_intents/<id>/confirm": {"client_secret": "string"},
     "POST /v1/setup_intents/<id>/confirm": {"client_secret": "string"},
 }
+# The official CLI calls it, and the SDK lacks it.
+OF_THE_CLI = {
+    "POST /v1/events/<id>/retry": {
+        "account": "string",
+        "for_stripecli": "boolean",
+        "webhook_endpoint": "string",
+    }
+}
 CARD = {
     "fields": {
         "cvc": "string",
@@ -200,7 +208,9 @@ def parameters_class(rule: str) -> Any:
     while isinstance(getattr(package, segments[0], None), types.ModuleType):
         package = getattr(package, segments.pop(0))
     words = [segment for segment in segments if segment != "<id>"]
-    if segments[-1] == "<id>":
+    if words[-1] == "search":
+        actions = [words.pop()]
+    elif segments[-1] == "<id>":
         actions = {"GET": ["retrieve"], "POST": ["update"], "DELETE": ["delete", "cancel"]}[verb]
     elif verb == "POST" and len(words) > 1:
         # `POST /v1/invoices/<id>/pay` is InvoicePay, `…/finalize` InvoiceFinalizeInvoice.
@@ -285,8 +295,10 @@ class Dumper(yaml.SafeDumper):
 
 def generate() -> dict[str, str]:
     """The text of each generated file, by its name."""
+    methods = [rule for rule in ROUTES if rule not in OF_THE_CLI]
     tables = {
-        "parameters": {rule: parameters(parameters_class(rule), rule) for rule in ROUTES},
+        "parameters": {rule: parameters(parameters_class(rule), rule) for rule in methods}
+        | OF_THE_CLI,
         "objects": {path: fields(path) for path in load_table("defaults")["objects"]},
     }
     explanations = {

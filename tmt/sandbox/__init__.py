@@ -59,7 +59,8 @@ class Sandbox:
 
     The endpoints are registered by their URL, for all events, which wait until `start`. With
     `local_only`, only clients on the loopback interface are served. `faults` arms faults,
-    `advance` moves the clock, `deliver` returns once what is due has been sent.
+    `advance` moves the clock, `deliver` returns once what is due has been sent. With `any_key`,
+    every key of Stripe's test mode opens the sandbox, not only its own two.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Sandbox:
         endpoints: Sequence[Endpoint] = (),
         retry_delays: Sequence[float] = RETRY_DELAYS,
         local_only: bool = True,
+        any_key: bool = False,
     ) -> None:
         self.secret_key = secret_key
         self.publishable_key = publishable_key
@@ -86,13 +88,13 @@ class Sandbox:
         self._delivery = delivery = Delivery(self._store, self.faults, tuple(retry_delays))
         self.start, self.advance, self.deliver = delivery.start, delivery.advance, delivery.flush
         self.ahead = self._store.ahead
-        self.wsgi = self._application(local_only)
+        self.wsgi = self._application(local_only, any_key)
 
-    def _application(self, local_only: bool) -> Flask:
+    def _application(self, local_only: bool, any_key: bool) -> Flask:
         app = Flask(__name__, static_folder=None, template_folder="templates")
         app.url_map.strict_slashes = True
         keys = self.secret_key, self.publishable_key
-        api = Api(self._store, self.faults, keys, self._delivery.flush)
+        api = Api(self._store, self.faults, keys, any_key, self._delivery.flush)
         app.register_blueprint(api.blueprint())
         app.register_blueprint(pages(self._store))
         console = Console(self._store, self.faults, self.advance, self.secret_key, local_only)

@@ -29,6 +29,14 @@ def create_payment_method(context: RequestContext, params: Json) -> Json:
     return context.save(method | field_changes(method, params))
 
 
+@route("GET /v1/payment_methods/<id>")
+def retrieve_payment_method(context: RequestContext, params: Json, id: str) -> Json:
+    """A payment method; of a test token, a new one of its kind."""
+    if find_by_token(id) is None:
+        return context.fetch("payment_method", id)
+    return context.save(from_id(context, id))
+
+
 @route("POST /v1/payment_methods/<id>")
 def update_payment_method(context: RequestContext, params: Json, id: str) -> Json:
     """Update a payment method that is saved for a customer."""

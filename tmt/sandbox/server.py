@@ -30,6 +30,9 @@ def main() -> None:
         "--store", default="sandbox.sqlite", help="SQLite file that stores everything"
     )
     parser.add_argument("--webhook", metavar="URL", help="where events are sent")
+    parser.add_argument(
+        "--pinned", action="store_true", help="refuse every key but the two that are printed"
+    )
     serve(**vars(parser.parse_args()))
 
 
@@ -37,14 +40,18 @@ def serve(
     port: int = 12111,
     store: str = "sandbox.sqlite",
     webhook: str | None = None,
+    pinned: bool = False,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Serve on 127.0.0.1 until interrupted. The keys are created once and stored beside `store`."""
+    """Serve on 127.0.0.1 until interrupted. The keys are created once and stored beside `store`.
+
+    Unless they are `pinned`, every other key of Stripe's test mode opens the sandbox too.
+    """
     # Its owner alone may read what it writes.
     os.umask(0o077)
     secret_key, publishable_key, signing_secret = _read_keys(Path(store + ".keys"))
     endpoints = [Endpoint(webhook, signing_secret)] if webhook else []
-    box = Sandbox(store, secret_key, publishable_key, endpoints)
+    box = Sandbox(store, secret_key, publishable_key, endpoints, any_key=not pinned)
     server = make_server("127.0.0.1", port, box.wsgi, threaded=True, request_handler=_Handler)
     box.start()
     say(f"Sandbox          http://127.0.0.1:{server.port}")
