@@ -50,7 +50,9 @@ def read_interfaces(folder: Path) -> Interfaces:
 def presence(interfaces: Interfaces, kinds: list[str], simulated: set[str]) -> dict[str, Any]:
     """For each object and each part of one: the names of the fields that may be absent or null."""
     methods = {
-        name for name in interfaces["PaymentMethod"] if f"PaymentMethod.{_camel(name)}" in interfaces
+        name
+        for name in interfaces["PaymentMethod"]
+        if f"PaymentMethod.{_camel(name)}" in interfaces
     } - {"billing_details", "radar_options"}
     table: dict[str, Any] = {}
 

@@ -69,7 +69,8 @@ class CheckingClient(stripe.RequestsClient):
     def request(self, *arguments: Any, **named: Any) -> tuple[Any, int, Any]:
         content, status, headers = super().request(*arguments, **named)
         answer = json.loads(content)
-        objects = answer["data"] if answer.get("object") == "list" else [answer]
+        is_page = answer.get("object") in ("list", "search_result")
+        objects = answer["data"] if is_page else [answer]
         for body in objects:
             if status == 200 and body["object"] in OBJECT_CLASSES and not body.get("deleted"):
                 assert wrong_fields(body) == []

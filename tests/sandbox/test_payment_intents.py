@@ -31,7 +31,10 @@ def test_a_payment_succeeds_and_reaches_the_balance_a_little_later(v1: Any, pay:
     path = {"expand": ["latest_charge.balance_transaction"]}
     charge = v1.payment_intents.retrieve(intent.id, path).latest_charge
     assert (charge.balance_transaction.fee, charge.balance_transaction.net) == (82, 1718)
-    assert (charge.balance_transaction.currency, charge.balance_transaction.exchange_rate) == ("eur", 0.9)
+    assert (charge.balance_transaction.currency, charge.balance_transaction.exchange_rate) == (
+        "eur",
+        0.9,
+    )
 
 
 @pytest.mark.parametrize("token", sorted(CARDS))

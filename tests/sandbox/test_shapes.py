@@ -22,6 +22,8 @@ LISTS = {
     for route in ROUTES.values()
     if route.handler.func is list_objects
 }
+
+
 def test_objects_of_requests_have_every_field(v1: Any, pay: Pay) -> None:
     address = {"line1": "Calle Mayor 1", "city": "Madrid", "postal_code": "28001", "country": "ES"}
     shipping = {"name": "Ana", "address": address}

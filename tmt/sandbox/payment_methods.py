@@ -101,21 +101,21 @@ def from_params(context: RequestContext, params: Json, customer: str | None) -> 
         return from_data(context, params["payment_method_data"], "payment_method_data")
     if not params.get("payment_method"):
         return None
-    method = from_id(context, params["payment_method"])
+    method = from_id(context, params["payment_method"], "payment_method")
     if method["customer"] and method["customer"] != customer:
         name = "method_of_other" if customer else "method_of_customer"
         raise api_error(name, customer=method["customer"])
     return method
 
 
-def from_id(context: RequestContext, id: str) -> Json:
+def from_id(context: RequestContext, id: str, param: str | None = None) -> Json:
     """The payment method with this id, or a new one for a test token; not stored yet.
 
-    Raises ApiError for one that is used up.
+    Raises ApiError for one that is used up, or is not there (as `RequestContext.fetch` does).
     """
     simulated = find_by_token(id)
     if simulated is None:
-        method = context.fetch("payment_method", id)
+        method = context.fetch("payment_method", id, param)
         if method.get("_used"):
             raise api_error("method_consumed")
         return method

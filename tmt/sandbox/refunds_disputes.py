@@ -85,7 +85,7 @@ def _refundable_charge(context: RequestContext, params: Json) -> Json:
         if intent["status"] != "succeeded":
             raise api_error("nothing_to_refund", id=intent["id"])
         id = intent["latest_charge"]
-    charge = context.fetch("charge", id)
+    charge = context.fetch("charge", id, "charge")
     if not charge["captured"] or not charge["paid"]:
         raise api_error("charge_not_refundable", id=charge["id"])
     return charge
