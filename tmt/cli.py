@@ -63,13 +63,16 @@ def running_command() -> RunningCommand:
     return RunningCommand(address, not reloads or is_running_from_reloader(), is_interactive=True)
 
 
-def begin_serving(shop: Shop) -> None:
-    """Under `flask run`: migrates, seeds a sandbox, starts the jobs and prints the greeting."""
+def begin_serving(shop: Shop, sandbox_api: str = "") -> None:
+    """Under `flask run`: migrates, seeds a sandbox, starts the jobs and prints the greeting.
+
+    `sandbox_api` is the address of the sandbox's own port, if there is one.
+    """
     schema.migrate(shop.db)
     if shop.settings.sandbox:
         seed_demo(shop.db, shop.clock.now())
     shop.jobs.start_thread()
-    click.echo(_greeting(shop))
+    click.echo(_greeting(shop, sandbox_api))
 
 
 def init_app(app: Flask) -> None:
@@ -123,7 +126,7 @@ def jobs_command(workers: int) -> None:
     current_shop().jobs.run_forever(workers)
 
 
-def _greeting(shop: Shop) -> str:
+def _greeting(shop: Shop, sandbox_api: str) -> str:
     settings = shop.settings
     lines = ["", f"  {settings.shop_name} is open at {settings.base_url}", ""]
     if settings.mode != "sandbox":
@@ -132,6 +135,7 @@ def _greeting(shop: Shop) -> str:
     lines += [
         "  Mode: sandbox. No Stripe key is set, so a local stand-in answers for Stripe.",
         f"  Sandbox dashboard: {settings.stripe_api_base}/",
+        f"  The sandbox for other programs (Stripe's SDKs and CLI): {sandbox_api}",
         f"  Emails are written to {settings.mail_folder}",
         "",
         "  Test cards, with any future expiration date and any three-digit code:",

@@ -105,7 +105,7 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
         app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/sandbox": sandbox.wsgi})  # type: ignore[method-assign]
         app.extensions["tmt.sandbox"] = sandbox
     if command.serves:
-        cli.begin_serving(shop)
+        cli.begin_serving(shop, _listen(sandbox, settings) if sandbox else "")
     return app
 
 
@@ -192,6 +192,13 @@ def _open_sandbox(settings: Settings) -> Sandbox:
         ],
         local_only=not settings.sandbox_public,
     )
+
+
+def _listen(sandbox: Sandbox, settings: Settings) -> str:
+    """Serves the sandbox's API on a port of its own too, to this machine alone."""
+    from tmt.sandbox.server import listen
+
+    return listen(sandbox, any_key=not settings.sandbox_public)
 
 
 def _note_stripe_call(shop: Shop, operation: str, error: GatewayError | None) -> None:

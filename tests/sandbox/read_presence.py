@@ -60,7 +60,7 @@ def presence(interfaces: Interfaces, kinds: list[str], simulated: set[str]) -> d
         fields = {
             field: row
             for field, row in interfaces[name].items()
-            if field not in methods - simulated or "." not in path and path != "payment_method"
+            if field not in methods - simulated or ("." not in path and path != "payment_method")
         }
         row = {
             "absent": " ".join(field for field, (absent, _) in fields.items() if absent),
@@ -94,8 +94,9 @@ if __name__ == "__main__":
     kinds = [kind for kind, row in defaults.items() if "id_prefix" in row or kind == "balance"]
     methods = {*load_table("simulated_methods")["kinds"]}
     table = presence(read_interfaces(package / "esm" / "resources"), kinds, methods)
+    release = (package / "VERSION").read_text().strip()
     header = (
-        f"# Read from the types of the npm package stripe {(package / 'VERSION').read_text().strip()}"
-        f" ({API_VERSION});\n# do not edit it, run `python -m tests.sandbox.read_presence`.\n"
+        f"# Read from the types of the npm package stripe {release} ({API_VERSION});\n"
+        "# do not edit it, run `python -m tests.sandbox.read_presence`.\n"
     )
     FILE.write_text(header + yaml.safe_dump({k: v for k, v in table.items() if v}, width=100))

@@ -88,18 +88,20 @@ class Sandbox:
         self._delivery = delivery = Delivery(self._store, self.faults, tuple(retry_delays))
         self.start, self.advance, self.deliver = delivery.start, delivery.advance, delivery.flush
         self.ahead = self._store.ahead
-        self.wsgi = self._application(local_only, any_key)
+        self._local_only = local_only
+        self.wsgi = self.application(any_key)
 
-    def _application(self, local_only: bool, any_key: bool) -> Flask:
+    def application(self, any_key: bool) -> Flask:
+        """A WSGI application of this sandbox, for its own two keys or for every test key."""
         app = Flask(__name__, static_folder=None, template_folder="templates")
         app.url_map.strict_slashes = True
         keys = self.secret_key, self.publishable_key
         api = Api(self._store, self.faults, keys, any_key, self._delivery.flush)
         app.register_blueprint(api.blueprint())
         app.register_blueprint(pages(self._store))
-        console = Console(self._store, self.faults, self.advance, self.secret_key, local_only)
+        console = Console(self._store, self.faults, self.advance, self.secret_key, self._local_only)
         app.register_blueprint(console.blueprint())
-        if local_only:
+        if self._local_only:
             app.before_request(_refuse_other_machines)
         return app
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from tmt.sandbox import Endpoint, Sandbox
+
+DEFAULT_PORT = 12111
 
 
 class _Handler(WSGIRequestHandler):
@@ -25,7 +29,7 @@ class _Handler(WSGIRequestHandler):
 def main() -> None:
     """Serve as the command line says."""
     parser = argparse.ArgumentParser(prog="python -m tmt.sandbox", description=__doc__)
-    parser.add_argument("--port", type=int, default=12111, help="port on 127.0.0.1")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port on 127.0.0.1")
     parser.add_argument(
         "--store", default="sandbox.sqlite", help="SQLite file that stores everything"
     )
@@ -37,7 +41,7 @@ def main() -> None:
 
 
 def serve(
-    port: int = 12111,
+    port: int = DEFAULT_PORT,
     store: str = "sandbox.sqlite",
     webhook: str | None = None,
     pinned: bool = False,
@@ -65,6 +69,30 @@ def serve(
     finally:
         server.server_close()
         box.close()
+
+
+def listen(box: Sandbox, any_key: bool, port: int = DEFAULT_PORT) -> str:
+    """Serve a sandbox at the root of a port of its own, in a thread; returns the address.
+
+    Some clients of Stripe cannot use a path in front of `/v1`. Where the port is taken, another is.
+    """
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(("127.0.0.1", port))
+        except OSError:
+            listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        server = make_server(
+            *listening.getsockname(),
+            app=box.application(any_key),
+            threaded=True,
+            request_handler=_Handler,
+            fd=listening.fileno(),
+        )
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, name="sandbox-api", daemon=True).start()
+    return f"http://127.0.0.1:{server.port}"
 
 
 def _read_keys(file: Path) -> tuple[str, str, str]:
