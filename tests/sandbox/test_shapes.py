@@ -65,6 +65,7 @@ def full_account(v1: Any, pay: Pay, driver: Driver) -> Any:
     pay_with_ideal(v1)
     pay("pm_card_authenticationRequired", return_url="https://a.b/")
     error_of(pay, "pm_card_visa_chargeDeclined")
+    pay("pm_card_riskLevelElevated")
     for token in ("createDispute", "createDisputeInquiry", "createIssuerFraudRecord"):
         pay(f"pm_card_{token}")
     for token in ("visa", "pendingRefund", "refundFail"):

@@ -27,6 +27,7 @@ from tmt.sandbox import (
     payment_methods,  # noqa: F401
     refunds_disputes,  # noqa: F401
     resources,
+    reviews,  # noqa: F401
     search,  # noqa: F401
     webhooks,  # noqa: F401
 )

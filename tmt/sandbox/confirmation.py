@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta, timezone
 
-from tmt.sandbox import balance, refunds_disputes
+from tmt.sandbox import balance, refunds_disputes, reviews
 from tmt.sandbox.errors import ApiError, api_error, card_error
 from tmt.sandbox.objects import (
     DAY,
@@ -41,6 +41,11 @@ _AUTHORIZED = {
     "network_status": "approved_by_network",
     "seller_message": "Payment complete.",
     "type": "authorized",
+}
+_IN_REVIEW = _AUTHORIZED | {
+    "reason": "elevated_risk_level",
+    "seller_message": "Stripe placed this payment in review because of its elevated risk.",
+    "type": "manual_review",
 }
 _DECLINED = {
     "advice_code": "try_again_later",
@@ -260,6 +265,8 @@ class Confirmation:
             raise self.fail_charge(charge)
         if simulated.kind == "card":
             self.method["card"]["checks"] = charge["payment_method_details"]["card"]["checks"]
+        if simulated.risk == "elevated":
+            reviews.open_review(context, intent, charge)
         if self._option("capture_method") != "manual":
             return self.complete_charge(charge)
         self._save_method_after_payment()
@@ -323,6 +330,8 @@ class Confirmation:
         outcome |= {"risk_level": simulated.risk, "risk_score": _RISK_SCORES[simulated.risk]}
         if simulated.risk == "highest":
             return outcome | _BLOCKED
+        if simulated.risk == "elevated":
+            return outcome | _IN_REVIEW
         if simulated.code and simulated.kind == "card":
             return outcome | _DECLINED | {"reason": simulated.decline_code or simulated.code}
         return outcome | _AUTHORIZED

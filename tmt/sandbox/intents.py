@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tmt.sandbox import payment_methods
+from tmt.sandbox import payment_methods, reviews
 from tmt.sandbox.confirmation import Confirmation, capture_charge
 from tmt.sandbox.currencies import check_amount, format_amount
 from tmt.sandbox.errors import api_error
@@ -114,6 +114,7 @@ def _cancel(context: RequestContext, intent: Json, reason: str | None) -> Json:
             charge |= {"refunded": True, "amount_refunded": charge["amount"]}
             event_type = "charge.expired" if reason == "automatic" else "charge.refunded"
         context.save_and_emit(charge, event_type)
+        reviews.close_review(context, charge, "canceled")
     return context.save_and_emit(intent, f"{intent['object']}.canceled")
 
 

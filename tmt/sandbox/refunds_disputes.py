@@ -5,7 +5,7 @@ A refund succeeds at once or days later, fails at the bank, or waits for money o
 
 from __future__ import annotations
 
-from tmt.sandbox import balance
+from tmt.sandbox import balance, reviews
 from tmt.sandbox.currencies import format_amount
 from tmt.sandbox.errors import api_error
 from tmt.sandbox.objects import DAY, Json, new, template, without_internals
@@ -69,6 +69,8 @@ def create_refund(context: RequestContext, params: Json) -> Json:
     context.save_and_emit(refund, "refund.created")
     context.update(charge, _refunded_amounts(charge, amount), "charge.refunded")
     if charge["refunded"]:
+        as_fraud = refund.get("reason") == "fraudulent"
+        reviews.close_review(context, charge, "refunded_as_fraud" if as_fraud else "refunded")
         # There is nothing left that the bank could ask about.
         for dispute in context.store.select("dispute", charge=charge["id"]):
             if dispute["status"].startswith("warning"):
@@ -205,6 +207,7 @@ def open_dispute(context: RequestContext, charge_id: str, reason: str) -> Json:
         dispute["payment_method_details"] = {"type": "card", "card": card}
         dispute["network_reason_code"] = card["network_reason_code"]
     charge |= {"disputed": True, "_refundable": is_inquiry}
+    reviews.close_review(context, charge, "disputed")
     context.schedule(_RESPONSE_SECONDS, "lose_unanswered_dispute", dispute["id"])
     event_types = ["charge.dispute.created"]
     if not is_inquiry:
