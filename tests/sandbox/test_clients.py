@@ -1,4 +1,4 @@
-"""What clients of Stripe expect beside payments: keys, searches, reviews, and the CLI's resending."""
+"""What clients of Stripe expect beside payments: keys, searches, reviews, payouts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from tests.servers import serve
 from tmt.sandbox import Sandbox
 
 from .conftest import DAY, NEW, Pay, Receiver, error_of
-
 
 KEYS = {"sk_test_x": 200, "rk_test_x": 200, "pk_test_x": 403, "sk_live_x": 401}
 
@@ -116,18 +115,6 @@ def test_a_payment_in_review(v1: Any, pay: Pay, box: Sandbox, receiver: Receiver
     assert v1.reviews.retrieve(held.review).closed_reason == "canceled"
 
 
-def test_an_event_is_sent_again(v1: Any, root: str, box: Sandbox, receiver: Receiver) -> None:
-    box.start()
-    v1.customers.create()
-    event = receiver.wait_for("customer.created")
-    for params in ({}, {"for_stripecli": "true"}):
-        url = f"{root}/v1/events/{event.id}/retry"
-        answer = requests.post(url, params, auth=(box.secret_key, ""))
-        assert answer.json()["id"] == event.id
-    receiver.wait_count(2)
-    assert {event.id for event in receiver.events} == {event.id}
-
-
 def test_options_by_method(v1: Any, pay: Pay) -> None:
     card = {"capture_method": "manual", "setup_future_usage": "off_session"}
     held = pay(payment_method_options={"card": card})
@@ -156,3 +143,26 @@ def test_money_in_other_currencies(v1: Any, pay: Pay, box: Sandbox) -> None:
         assert (taken.amount, taken.currency) == (-settled, "eur")
     box.advance(3 * DAY)
     assert [payout.currency for payout in v1.payouts.list().data] == []
+
+
+def test_payouts_by_request(v1: Any, pay: Pay, box: Sandbox, receiver: Receiver) -> None:
+    box.start()
+    error = error_of(v1.payouts.create, {"amount": 1000, "currency": "usd"})
+    assert (error.http_status, error.code) == (400, "balance_insufficient")
+    pay("pm_card_bypassPending", capture_method="automatic")
+    assert receiver.wait_for("balance.available").data.object.available[0].amount == 1718
+    first, second = [v1.payouts.create({"amount": 500, "currency": "usd"}) for _ in range(2)]
+    assert (first.status, first.automatic, first.reconciliation_status) == (
+        "pending",
+        False,
+        "not_applicable",
+    )
+    assert v1.payouts.update(first.id, {"metadata": {"a": "b"}}).metadata.a == "b"
+    assert v1.payouts.cancel(second.id).status == "canceled"
+    assert v1.balance.retrieve().available[0].amount == 1718 - 450
+    box.advance(2 * DAY)
+    assert v1.payouts.retrieve(first.id).status == "paid"
+    assert error_of(v1.payouts.cancel, first.id).http_status == 400
+    assert {"payout.created", "payout.updated", "payout.canceled", "payout.paid"} <= {
+        *receiver.types()
+    }

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
 
-from tmt.sandbox import balance, webhooks
+from tmt.sandbox import payouts, webhooks
 from tmt.sandbox.api import Api
 from tmt.sandbox.console import Console
 from tmt.sandbox.faults import Faults
@@ -78,7 +78,7 @@ class Sandbox:
         self._store = Store(os.fspath(store))
         with self._store.transaction():
             now = int(self._store.now())
-            balance.schedule_daily_closing(RequestContext(self._store, now))
+            payouts.schedule_daily_closing(RequestContext(self._store, now))
             for kind in ("account", "payment_method_configuration"):
                 if not self._store.select(kind):
                     self._store.put(new(kind, now))

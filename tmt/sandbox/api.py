@@ -25,6 +25,7 @@ from tmt.sandbox import (
     customers,  # noqa: F401
     intents,  # noqa: F401
     payment_methods,  # noqa: F401
+    payouts,  # noqa: F401
     refunds_disputes,  # noqa: F401
     resources,
     reviews,  # noqa: F401

@@ -71,6 +71,7 @@ def retrieve_only(context: RequestContext, params: Json, kind: str) -> Json:
     return context.store.select(kind)[0]
 
 
+@route("POST /v1/payouts/<id>", kind="payout", event_types=["payout.updated"])
 @route("POST /v1/charges/<id>", kind="charge", event_types=["charge.updated"])
 @route(
     "POST /v1/refunds/<id>", kind="refund", event_types=["refund.updated", "charge.refund.updated"]

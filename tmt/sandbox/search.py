@@ -109,20 +109,21 @@ def _clause(kind: str, clause: re.Match[str]) -> tuple[str, list[Any]]:
     if not allowed:
         raise api_error("search_operator", field=field, operator=operator)
     extracted = "json_extract(body, ?)"
+    compared: list[Any] = [value]
     if bare == "null":
-        sql, values = f"{extracted} IS NULL", [path]
+        sql, compared = f"{extracted} IS NULL", []
     elif type == "number":
         sign = "=" if operator == ":" else operator
-        sql, values = f"{extracted} {sign} ?", [path, int(value)]
+        sql, compared = f"{extracted} {sign} ?", [int(value)]
     elif field in ("disputed", "refunded"):
-        sql, values = f"{extracted} = ?", [path, value == "true"]
+        sql, compared = f"{extracted} = ?", [value == "true"]
     elif operator == "~":
-        sql, values = f"INSTR(LOWER({extracted}), LOWER(?)) > 0", [path, value]
+        sql = f"INSTR(LOWER({extracted}), LOWER(?)) > 0"
     else:
-        sql, values = f"LOWER({extracted}) = LOWER(?)", [path, value]
+        sql = f"LOWER({extracted}) = LOWER(?)"
     # A field that is not there matches no clause, so that it matches each negated one.
     sql = f"COALESCE({sql}, 0)"
-    return (f"NOT {sql}" if negated else sql), values
+    return (f"NOT {sql}" if negated else sql), [path, *compared]
 
 
 def _operators(type: str) -> tuple[str, ...]:

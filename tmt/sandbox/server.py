@@ -83,16 +83,13 @@ def listen(box: Sandbox, any_key: bool, port: int = DEFAULT_PORT) -> str:
         except OSError:
             listening.bind(("127.0.0.1", 0))
         listening.listen()
+        address, port = listening.getsockname()
+        application, socket_number = box.application(any_key), listening.fileno()
         server = make_server(
-            *listening.getsockname(),
-            app=box.application(any_key),
-            threaded=True,
-            request_handler=_Handler,
-            fd=listening.fileno(),
+            address, port, application, True, request_handler=_Handler, fd=socket_number
         )
-    server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name="sandbox-api", daemon=True).start()
-    return f"http://127.0.0.1:{server.port}"
+    return f"http://{address}:{port}"
 
 
 def _read_keys(file: Path) -> tuple[str, str, str]:
