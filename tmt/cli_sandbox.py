@@ -18,15 +18,21 @@ _TIMEOUT = 60
 @click.option("--port", default=12111, show_default=True)
 @click.option("--store", default="instance/sandbox-alone.sqlite", show_default=True)
 @click.option("--webhook", default="http://127.0.0.1:5000/stripe_webhook", show_default=True)
+@click.option("--pinned", is_flag=True, help="Refuse every key but the two that are printed.")
 @click.pass_context
-def sandbox_command(context: click.Context, port: int, store: str, webhook: str) -> None:
-    """Runs the stand-in for Stripe alone; point STRIPE_API_BASE at it."""
+def sandbox_command(
+    context: click.Context, port: int, store: str, webhook: str, pinned: bool
+) -> None:
+    """Runs the stand-in for Stripe alone; point STRIPE_API_BASE at it.
+
+    Every key of Stripe's test mode opens it.
+    """
     if context.invoked_subcommand:
         return
     from tmt.sandbox.server import serve
 
     Path(store).parent.mkdir(parents=True, exist_ok=True)
-    serve(port=port, store=store, webhook=webhook, say=click.echo)
+    serve(port=port, store=store, webhook=webhook, pinned=pinned, say=click.echo)
 
 
 @sandbox_command.command("advance")

@@ -52,16 +52,16 @@ def search(context: RequestContext, params: Json, kind: str) -> Json:
         raise api_error("search_page", value=page[:40])
     condition, values = _condition(kind, params["query"])
     where = [("json_extract(body, '$.deleted') IS NULL", []), (condition, values)]
-    found, start = context.store.select(kind, where), int(page)
+    bodies, start = context.store.select(kind, where), int(page)
     end = start + limit
     result = {
         "object": "search_result",
         "url": context.path,
-        "has_more": len(found) > end,
-        "data": [context.visible(body) for body in found[start:end]],
+        "has_more": len(bodies) > end,
+        "data": [context.visible(body) for body in bodies[start:end]],
     }
     # The next page begins behind the last object of this one.
-    return result | {"next_page": str(end) if len(found) > end else None}
+    return result | {"next_page": str(end) if len(bodies) > end else None}
 
 
 def _condition(kind: str, query: str) -> tuple[str, list[Any]]:
