@@ -131,6 +131,22 @@ def test_options_by_method(v1: Any, pay: Pay) -> None:
         _ = shown.capture_method
 
 
+def test_link_pays_where_it_is_listed(v1: Any) -> None:
+    data = {"type": "link", "billing_details": {"email": "ana@example.com"}}
+    params: Any = {**NEW, "confirm": True, "payment_method_data": data}
+    params["return_url"] = "https://a.b/"
+    assert error_of(v1.payment_intents.create, params).param == "payment_method"
+    params |= {"allowed_payment_method_types": ["card", "link"], "capture_method": "manual"}
+    held = v1.payment_intents.create({**params, "expand": ["payment_method", "latest_charge"]})
+    assert (held.status, held.payment_method.link.email) == ("requires_capture", "ana@example.com")
+    assert held.latest_charge.payment_method_details.link.country == "ES"
+    v1.payment_intents.capture(held.id)
+    assert v1.refunds.create({"payment_intent": held.id}).status == "succeeded"
+    nobody = {"type": "link", "billing_details": {"name": "Ana"}}
+    error = error_of(v1.payment_intents.create, {**params, "payment_method_data": nobody})
+    assert (error.code, error.param) == ("parameter_missing", "billing_details[email]")
+
+
 def test_money_in_other_currencies(v1: Any, pay: Pay, box: Sandbox) -> None:
     box.start()
     for currency, amount, settled in (("gbp", 1000, 1160), ("jpy", 1000, 600), ("eur", 1000, 1000)):

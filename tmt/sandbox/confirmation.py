@@ -234,7 +234,9 @@ class Confirmation:
         if self._option("capture_method") != "manual":
             return self.complete_charge(charge)
         self._save_method_after_payment()
-        charge["payment_method_details"]["card"]["capture_before"] = context.now + HOLD_SECONDS
+        if simulated.kind == "card":
+            details = charge["payment_method_details"]["card"]
+            details["capture_before"] = context.now + HOLD_SECONDS
         intent |= {"status": "requires_capture", "amount_capturable": charge["amount"]}
         context.schedule(HOLD_SECONDS, "expire_hold", intent["id"])
         context.save_and_emit(charge, "charge.succeeded")

@@ -241,10 +241,10 @@ def _choose_method_types(context: RequestContext, intent: Json, params: Json, is
     if not chosen and not (intent["automatic_payment_methods"] or {}).get("enabled"):
         chosen = intent["payment_method_types"] or ["card"]
     refused = intent["excluded_payment_method_types"] or ()
+    kinds = load_table("simulated_methods")["kinds"]
+    chosen = chosen or [kind for kind, row in kinds.items() if not row.get("only_listed")]
     intent["payment_method_types"] = [
-        kind
-        for kind in _possible_method_types(intent)
-        if kind in (chosen or (kind,)) and kind not in refused
+        kind for kind in _possible_method_types(intent) if kind in chosen and kind not in refused
     ]
     if not intent["payment_method_types"]:
         param = "excluded_payment_method_types"

@@ -137,8 +137,9 @@ def from_data(context: RequestContext, data: Json, param: str) -> Json:
     if kind not in load_table("simulated_methods")["kinds"]:
         type_param = f"{param}[type]" if param else "type"
         raise api_error("invalid_value", type_param, kind=type_param, value=kind)
-    if kind == "oxxo":
-        return _new_method(context, find_by_email(kind, billing_details), billing_details, {})
+    if kind in ("oxxo", "link"):
+        details = {"email": billing_details.get("email")} if kind == "link" else {}
+        return _new_method(context, find_by_email(kind, billing_details), billing_details, details)
     if (redirect := find_by_token(f"pm_{kind}")) is not None:
         return _new_method(context, redirect, billing_details, {})
     if kind not in data:

@@ -41,7 +41,8 @@ def create_refund(context: RequestContext, params: Json) -> Json:
         formatted = format_amount(amount, currency), format_amount(left, currency)
         raise api_error("refund_too_large", amount=formatted[0], left=formatted[1])
     simulated = simulated_method(charge)
-    destination = "card" if simulated.kind == "card" else "eu_bank_transfer"
+    # Link pays with a card.
+    destination = "card" if simulated.kind in ("card", "link") else "eu_bank_transfer"
     covered, pending_reason = balance.can_refund(context, amount, currency), None
     if not covered:
         pending_reason = "insufficient_funds"
