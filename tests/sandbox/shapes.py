@@ -73,5 +73,6 @@ class CheckingClient(stripe.RequestsClient):
         objects = answer["data"] if is_page else [answer]
         for body in objects:
             if status == 200 and body["object"] in OBJECT_CLASSES and not body.get("deleted"):
-                assert wrong_fields(body) == []
+                wrong = wrong_fields(body)
+                assert wrong == [], wrong
         return content, status, headers
