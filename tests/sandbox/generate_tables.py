@@ -304,7 +304,7 @@ def generate() -> dict[str, str]:
     explanations = {
         "parameters": (
             "# The parameters of each method of the API. An empty string clears one that is\n"
-            "# `clearable`. A hash without `fields` is stored as it was sent.\n"
+            "# `clearable`. Of a hash without `fields`, nothing is read.\n"
         ),
         "objects": (
             "# The fields of each object, and of the parts of objects that have a template.\n"

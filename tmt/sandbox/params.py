@@ -20,7 +20,7 @@ _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
 class Parameter:
     """What a parameter may be; an empty string clears one that is `clearable`.
 
-    The elements of an array are `items`. A hash without `fields` is stored as it was sent.
+    The elements of an array are `items`. Of a hash without `fields`, nothing is read.
     """
 
     type: str
@@ -151,19 +151,6 @@ def _parse_email(raw: Any, name: str) -> str:
     return raw
 
 
-def _parse_hash(raw: Any, name: str) -> Json:
-    """A hash whose fields are not described; what looks like a list in it is one."""
-    return {key: _with_lists(value) for key, value in _check_hash(raw, name).items()}
-
-
-def _with_lists(raw: Any) -> Any:
-    if not isinstance(raw, dict):
-        return raw
-    values = {key: _with_lists(value) for key, value in raw.items()}
-    is_list = values and all(map(str.isdigit, values))
-    return [values[key] for key in sorted(values, key=int)] if is_list else values
-
-
 def _check_hash(raw: Any, name: str, kind: str = "object") -> Json:
     if not isinstance(raw, dict) or (kind == "array" and not all(map(str.isdigit, raw))):
         raise api_error("invalid_value", name, kind=kind, value=raw)
@@ -197,7 +184,7 @@ _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "number": _parse_number,
     "boolean": _parse_boolean,
     "email": _parse_email,
-    "hash": _parse_hash,
+    "hash": _check_hash,
     "range": _parse_range,
     "currency": _parse_currency,
     "metadata": _parse_metadata,
