@@ -91,11 +91,14 @@ def running_command() -> RunningCommand:
     return RunningCommand(address, not reloads or is_running_from_reloader(), is_interactive=True)
 
 
-def begin_serving(app: Flask, shop: Shop, address: str, note: str) -> None:
+def begin_serving(
+    app: Flask, shop: Shop, address: str, note: str, sandbox_api: str = ""
+) -> None:
     """Under `flask run`: migrates, seeds a sandbox, starts the jobs.
 
     Once the server answers at `address`, it prints the greeting, with `note`, and leaves the
-    address for other commands. Raises `click.ClickException`.
+    address for other commands. `sandbox_api` is the address of the sandbox's own port, if there is
+    one. Raises `click.ClickException`.
     """
     with _one_sentence(shop):
         schema.migrate(shop.db)
@@ -107,7 +110,7 @@ def begin_serving(app: Flask, shop: Shop, address: str, note: str) -> None:
     def greet() -> None:
         with suppress(OSError):
             (shop.settings.instance / ADDRESS_FILE).write_text(f"{address}\n")
-        click.echo(_greeting(shop, address, note))
+        click.echo(_greeting(shop, address, note, sandbox_api))
 
     _when_answering(app, address, greet)
 
@@ -245,7 +248,7 @@ def jobs_command(workers: int | None) -> None:
     shop.jobs.run_forever()
 
 
-def _greeting(shop: Shop, address: str, note: str) -> str:
+def _greeting(shop: Shop, address: str, note: str, sandbox_api: str) -> str:
     settings = shop.settings
     lines = ["", f"  {settings.shop_name} is open at {address}", ""]
     if settings.base_url != address:
@@ -260,6 +263,7 @@ def _greeting(shop: Shop, address: str, note: str) -> str:
     lines += [
         "  Mode: sandbox. No Stripe key is set, so a local stand-in answers for Stripe.",
         f"  Sandbox dashboard: {settings.stripe_api_base}/",
+        f"  The sandbox for other programs (Stripe's SDKs and CLI): {sandbox_api}",
         f"  Emails are written to {settings.mail_folder}",
         "",
         "  Test cards, with any future expiration date and any three-digit code:",

@@ -19,12 +19,16 @@ _TIMEOUT = 60
 @click.option("--port", default=12111, show_default=True)
 @click.option("--store", help="Its file.  [default: sandbox-alone.sqlite in TMT_INSTANCE]")
 @click.option("--webhook", help="Where events go.  [default: where flask run serves the shop]")
+@click.option("--pinned", is_flag=True, help="Refuse every key but the two that are printed.")
 @click.pass_context
 @with_appcontext
 def sandbox_command(
-    context: click.Context, port: int, store: str | None, webhook: str | None
+    context: click.Context, port: int, store: str | None, webhook: str | None, pinned: bool
 ) -> None:
-    """Runs the stand-in for Stripe alone; point STRIPE_API_BASE at it."""
+    """Runs the stand-in for Stripe alone; point STRIPE_API_BASE at it.
+
+    Every key of Stripe's test mode opens it.
+    """
     if context.invoked_subcommand:
         return
     from tmt.sandbox.server import serve
@@ -33,7 +37,7 @@ def sandbox_command(
     store = store or str(instance / "sandbox-alone.sqlite")
     webhook = webhook or f"{left_address(instance)}/stripe_webhook"
     Path(store).parent.mkdir(parents=True, exist_ok=True)
-    serve(port=port, store=store, webhook=webhook, say=click.echo)
+    serve(port=port, store=store, webhook=webhook, pinned=pinned, say=click.echo)
 
 
 @sandbox_command.command("advance")

@@ -161,7 +161,8 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
         app.extensions["tmt.sandbox"] = sandbox
     web.mount(app, settings)
     if command.serves:
-        cli.begin_serving(app, shop, command.address, own.note)
+        sandbox_api = _listen(sandbox, settings) if sandbox else ""
+        cli.begin_serving(app, shop, command.address, own.note, sandbox_api)
     return app
 
 
@@ -292,6 +293,13 @@ def _open_sandbox(settings: Settings) -> Sandbox:
 
 def _ignore_call(_operation: str, _error: GatewayError | None) -> None:
     """For the call that finds the database, without which nothing can be noted."""
+
+
+def _listen(sandbox: Sandbox, settings: Settings) -> str:
+    """Serves the sandbox's API on a port of its own too, to this machine alone."""
+    from tmt.sandbox.server import listen
+
+    return listen(sandbox, any_key=not settings.sandbox_public)
 
 
 def _note_stripe_call(shop: Shop, operation: str, error: GatewayError | None) -> None:

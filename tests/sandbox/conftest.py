@@ -21,6 +21,7 @@ from tests.servers import serve
 from tmt.sandbox import Endpoint, Sandbox
 
 from .driver import Driver
+from .shapes import CheckingClient
 
 SECRET_KEY = "sk_test_sandboxtests0000001"
 PUBLISHABLE_KEY = "pk_test_sandboxtests0000001"
@@ -120,7 +121,8 @@ def root(box: Sandbox) -> Iterator[str]:
 @pytest.fixture
 def v1(root: str) -> Any:
     """The official SDK's client of the sandbox."""
-    return stripe.StripeClient(SECRET_KEY, base_addresses={"api": root}).v1
+    client = CheckingClient()
+    return stripe.StripeClient(SECRET_KEY, base_addresses={"api": root}, http_client=client).v1
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import sys
 import types
 import typing
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,8 @@ from tmt.sandbox import api
 from tmt.sandbox.objects import load_table
 from tmt.sandbox.registry import ROUTES
 
+from .read_presence import FILE as PRESENCE_FILE
+
 DATA = Path(api.__file__).parent / "data"
 HEADER = (
     f"# Generated from the types of stripe {stripe.VERSION}; do not edit it, run\n"
@@ -33,13 +36,15 @@ Row = dict[str, Any]
 
 # Exceptions from the SDK's types, each with its reason.
 #
-# Longer lists of values (events, API versions, kinds of payment method) change with every release
-# of the SDK: they are strings, and code checks them where it matters.
+# Longer lists of values (kinds of payment method) change with every release of the SDK: they are
+# strings, and code checks them where it matters. Some have a table of their own, enums.yaml.
 LONGEST_ENUM = 12
+NAMED_ENUMS = {"enabled_events": "event_types", "api_version": "api_versions"}
+EMAILS = {"email", "receipt_email", "instructions_email"}
 # Of the kinds of payment method, only those that the sandbox simulates.
 SIMULATED = set(load_table("simulated_methods")["kinds"])
-# Nothing in the sandbox depends on what is in them: they are stored as they were sent.
-NOT_PARSED = {"amount_details", "payment_details", "payment_method_options"}
+# Options of the kinds that are not simulated are accepted, and nothing depends on them.
+OPTIONS = "payment_method_options"
 # Refused as unknown because nothing is done with them, so that nobody comes to rely on them:
 # legacy sources, bank transfers and tax; cloning a payment method; accounts as customers.
 NOT_SIMULATED = {
@@ -60,6 +65,14 @@ SENT_BY_BROWSERS = {
     "POST /v1/payment_intents/<id>/confirm": {"client_secret": "string"},
     "POST /v1/setup_intents/<id>/confirm": {"client_secret": "string"},
 }
+# The official CLI calls it, and the SDK lacks it.
+OF_THE_CLI = {
+    "POST /v1/events/<id>/retry": {
+        "account": "string",
+        "for_stripecli": "boolean",
+        "webhook_endpoint": "string",
+    }
+}
 CARD = {
     "fields": {
         "cvc": "string",
@@ -73,6 +86,8 @@ CARD = {
 REQUEST_OPTIONS = {*stripe.RequestOptions.__annotations__, "expand"}
 # Names in URLs that are not the plural of the SDK's.
 SPELLINGS = {"invoiceitems": "invoice_item"}
+# Where Stripe sends null; other optional fields are absent. The SDK's types do not tell the two.
+PRESENCE: dict[str, dict[str, str]] = yaml.safe_load(PRESENCE_FILE.read_text())
 SIMPLE = {str: "string", int: "integer", bool: "boolean", float: "number"}
 
 
@@ -89,6 +104,7 @@ class Names(dict[str, Any]):
         return getattr(stripe, name, stripe.StripeObject)
 
 
+@cache
 def hints(cls: type) -> dict[str, Any]:
     """The annotated fields of an object's class."""
     annotated = typing.get_type_hints(cls, None, Names(sys.modules[cls.__module__]))
@@ -139,8 +155,6 @@ def parameter_type(members: list[Any], module: types.ModuleType, rule: str, name
     values = [value for member in members if is_enum(member) for value in typing.get_args(member)]
     enum = [value for value in values if value and len(values) <= LONGEST_ENUM]
     row: Row = {"clearable": "" in values}
-    if name in NOT_PARSED:
-        return {**row, "type": "hash"}
     for member in members:
         if typing_extensions.is_typeddict(member):
             if "gte" in member.__annotations__:
@@ -149,12 +163,18 @@ def parameter_type(members: list[Any], module: types.ModuleType, rule: str, name
         if typing.get_origin(member) is list:
             elements = [*alternatives(typing.get_args(member)[0], module)]
             items = without_defaults(parameter_type(elements, module, rule, ""))
+            if name in NAMED_ENUMS:
+                items = {"enum": NAMED_ENUMS[name]}
             return {**row, "type": "array", "items": items}
         if typing.get_origin(member) is dict:
             return {**row, "type": "metadata" if name == "metadata" else "hash"}
     simple = next((SIMPLE[member] for member in members if member in SIMPLE), "string")
     if name == "currency" and not rule.startswith("GET"):
         return {**row, "type": "currency"}
+    if name in EMAILS and not rule.startswith("GET"):
+        return {**row, "type": "email"}
+    if name in NAMED_ENUMS:
+        return {**row, "enum": NAMED_ENUMS[name]}
     if not enum:
         return {**row, "type": simple}
     return {**row, "enum": enum} if simple == "string" else {**row, "type": simple, "enum": enum}
@@ -168,7 +188,9 @@ def parameters(cls: Any, rule: str, inside: str = "") -> dict[str, Row | str]:
             continue
         row = parameter(hint, sys.modules[cls.__module__], rule, name)
         if name in KINDS - SIMULATED and "fields" in row:
-            continue
+            if inside != OPTIONS:
+                continue
+            row = {"type": "hash", "clearable": True}
         row["clearable"] = row["clearable"] or inside in FORMS
         if not inside and name == REQUIRED.get(rule):
             row["required"] = True
@@ -186,7 +208,9 @@ def parameters_class(rule: str) -> Any:
     while isinstance(getattr(package, segments[0], None), types.ModuleType):
         package = getattr(package, segments.pop(0))
     words = [segment for segment in segments if segment != "<id>"]
-    if segments[-1] == "<id>":
+    if words[-1] == "search":
+        actions = [words.pop()]
+    elif segments[-1] == "<id>":
         actions = {"GET": ["retrieve"], "POST": ["update"], "DELETE": ["delete", "cancel"]}[verb]
     elif verb == "POST" and len(words) > 1:
         # `POST /v1/invoices/<id>/pay` is InvoicePay, `…/finalize` InvoiceFinalizeInvoice.
@@ -200,12 +224,24 @@ def parameters_class(rule: str) -> Any:
     return next(getattr(package, name) for name in names if hasattr(package, name))
 
 
+def literals(hint: Any) -> set[str]:
+    """All values that an annotation lists."""
+    values: set[str] = set()
+    for member in alternatives(hint, stripe.params._webhook_endpoint_create_params):
+        if is_enum(member):
+            values |= {*typing.get_args(member)}
+        elif typing.get_args(member):
+            values |= literals(typing.get_args(member)[0])
+    return values
+
+
 def fields(path: str) -> dict[str, Row | str]:
     """The fields of an object, or of a part of one, such as `charge.outcome`."""
     cls = object_class(path)
     annotated = hints(cls)
     of_type = alternatives(annotated.get("type"), sys.modules[cls.__module__])
     kinds = {kind for member in of_type if is_enum(member) for kind in typing.get_args(member)}
+    nullable = PRESENCE.get(path, {}).get("null", "").split()
     rows: dict[str, Row | str] = {}
     for name, hint in annotated.items():
         members = [*alternatives(hint, sys.modules[cls.__module__])]
@@ -218,7 +254,7 @@ def fields(path: str) -> dict[str, Row | str]:
             continue
         row = {
             **field_type(members),
-            "nullable": type(None) in members and not of_one_kind,
+            "nullable": name in nullable,
             "expandable": str in members and any(hasattr(m, "OBJECT_NAME") for m in members),
         }
         rows[name] = without_defaults(row)
@@ -259,19 +295,26 @@ class Dumper(yaml.SafeDumper):
 
 def generate() -> dict[str, str]:
     """The text of each generated file, by its name."""
+    methods = [rule for rule in ROUTES if rule not in OF_THE_CLI]
     tables = {
-        "parameters": {rule: parameters(parameters_class(rule), rule) for rule in ROUTES},
+        "parameters": {rule: parameters(parameters_class(rule), rule) for rule in methods}
+        | OF_THE_CLI,
         "objects": {path: fields(path) for path in load_table("defaults")["objects"]},
     }
     explanations = {
         "parameters": (
             "# The parameters of each method of the API. An empty string clears one that is\n"
-            "# `clearable`. A hash without `fields` is stored as it was sent.\n"
+            "# `clearable`. Of a hash without `fields`, nothing is read.\n"
         ),
         "objects": (
             "# The fields of each object, and of the parts of objects that have a template.\n"
             "# `expand` replaces the id in an `expandable` field by its object.\n"
         ),
+    }
+    explanations["enums"] = "# The longer lists of values that parameters may have.\n"
+    created = stripe.params.WebhookEndpointCreateParams.__annotations__
+    tables["enums"] = {
+        name: sorted(literals(created[parameter])) for parameter, name in NAMED_ENUMS.items()
     }
     texts = {}
     for name, table in tables.items():

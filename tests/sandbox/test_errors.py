@@ -48,6 +48,22 @@ WRONG = [
     ({"customer": "cus_none"}, "resource_missing", "customer"),
     ({"payment_method": "pm_none"}, "resource_missing", "payment_method"),
     ({"excluded_payment_method_types[0]": "card"}, None, "excluded_payment_method_types"),
+    ({"receipt_email": "ana"}, "email_invalid", "receipt_email"),
+    ({"on_behalf_of": "acct_1"}, None, "on_behalf_of"),
+    ({"transfer_data[destination]": "acct_1"}, None, "transfer_data"),
+    ({"application_fee_amount": "5"}, None, "application_fee_amount"),
+    ({"payment_details": "text"}, None, "payment_details"),
+    ({"payment_method_options[card]": "text"}, None, "payment_method_options[card]"),
+    (
+        {"payment_method_options[card][capture_method]": "automatic"},
+        None,
+        "payment_method_options[card][capture_method]",
+    ),
+    (
+        {"amount_details[line_items][0][quantity]": "1"},
+        "parameter_missing",
+        "amount_details[line_items][0][product_name]",
+    ),
     ({"excluded_payment_method_types[a]": "card"}, None, "excluded_payment_method_types"),
 ]
 
@@ -56,7 +72,7 @@ WRONG = [
 def test_wrong_parameters(root: str, data: Any, code: str | None, param: str) -> None:
     answer = post(root, "payment_intents", {**NEW, **data})
     error = answer.json()["error"]
-    assert answer.status_code == (404 if code == "resource_missing" else 400)
+    assert answer.status_code == 400
     assert error["type"] == "invalid_request_error"
     assert (error.get("code"), error["param"]) == (code, param)
 

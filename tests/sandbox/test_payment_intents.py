@@ -30,7 +30,8 @@ def test_a_payment_succeeds_and_reaches_the_balance_a_little_later(v1: Any, pay:
     assert intent.latest_charge.balance_transaction is None
     path = {"expand": ["latest_charge.balance_transaction"]}
     charge = v1.payment_intents.retrieve(intent.id, path).latest_charge
-    assert (charge.balance_transaction.fee, charge.balance_transaction.net) == (88, 1912)
+    entry = charge.balance_transaction
+    assert (entry.fee, entry.net, entry.currency, entry.exchange_rate) == (82, 1718, "eur", 0.9)
 
 
 @pytest.mark.parametrize("token", sorted(CARDS))

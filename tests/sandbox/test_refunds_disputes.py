@@ -10,7 +10,8 @@ import requests
 from .conftest import Pay, Receiver, error_of
 from .driver import Driver
 
-FEE, DISPUTE_FEE = 88, 1500
+# 20.00 usd in the account's currency, and less the fees.
+EUROS, FEE, DISPUTE_FEE = 1800, 82, 1500
 
 
 def dispute_of(v1: Any, intent: Any) -> Any:
@@ -78,7 +79,7 @@ def test_a_dispute_is_decided(
     assert v1.disputes.update(dispute.id, draft).status == "needs_response"
     assert v1.disputes.update(dispute.id, {"submit": True}).status == "under_review"
     assert v1.disputes.retrieve(dispute.id).status == status
-    assert total(v1) == (2000 - FEE if status == "won" else -FEE - DISPUTE_FEE)
+    assert total(v1) == (EUROS - FEE if status == "won" else -FEE - DISPUTE_FEE)
     events = ["created", "funds_withdrawn", "updated", "closed"]
     events += ["funds_reinstated"] if status == "won" else []
     receiver.wait_for(*(f"charge.dispute.{event}" for event in events))
@@ -101,13 +102,13 @@ def test_a_disputed_charge_is_not_refunded_and_silence_loses(
 def test_an_inquiry_takes_no_money_until_it_escalates(v1: Any, pay: Pay) -> None:
     dispute = dispute_of(v1, pay("pm_card_createDisputeInquiry"))
     assert (dispute.status, dispute.is_charge_refundable) == ("warning_needs_response", True)
-    assert total(v1) == 2000 - FEE
+    assert total(v1) == EUROS - FEE
     assert v1.disputes.close(dispute.id).status == "warning_closed"
     other = dispute_of(v1, pay("pm_card_createDisputeInquiry"))
     evidence = {"uncategorized_text": "escalate_inquiry_evidence"}
     v1.disputes.update(other.id, {"evidence": evidence})
     assert v1.disputes.retrieve(other.id).status == "needs_response"
-    assert total(v1) == 2 * (2000 - FEE) - 2000 - DISPUTE_FEE
+    assert total(v1) == 2 * (EUROS - FEE) - EUROS - DISPUTE_FEE
 
 
 def test_refunding_all_of_it_ends_an_inquiry(
@@ -136,12 +137,12 @@ def test_payouts_contain_what_was_paid(
 ) -> None:
     pay(), pay()
     balance = v1.balance.retrieve()
-    assert (balance.available, balance.pending[0].amount) == ([], 2 * (2000 - FEE))
+    assert (balance.available, balance.pending[0].amount) == ([], 2 * (EUROS - FEE))
     driver.advance(days=5)
     (payout,) = v1.payouts.list().data
-    assert (payout.amount, payout.status) == (2 * (2000 - FEE), "paid")
+    assert (payout.amount, payout.status) == (2 * (EUROS - FEE), "paid")
     transactions = v1.balance_transactions.list({"payout": payout.id}).data
-    assert sorted(transaction.net for transaction in transactions) == [-3824, 1912, 1912]
+    assert sorted(transaction.net for transaction in transactions) == [-3436, 1718, 1718]
     assert total(v1) == 0
     receiver.wait_for("payout.created", "payout.paid", "payout.reconciliation_completed")
 

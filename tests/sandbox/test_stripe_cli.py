@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -21,7 +22,8 @@ TRIGGERS = """payment_intent.created payment_intent.succeeded payment_intent.pay
     payment_intent.requires_action payment_intent.canceled
     payment_intent.amount_capturable_updated payment_intent.processing charge.succeeded
     charge.failed charge.captured charge.refunded charge.refund.updated charge.dispute.created
-    charge.dispute.updated charge.dispute.closed customer.created customer.updated customer.deleted
+    charge.dispute.updated charge.dispute.closed balance.available payout.created
+    payout.updated customer.created customer.updated customer.deleted
     payment_method.attached payment_method.detached payment_method.updated setup_intent.created
     setup_intent.succeeded setup_intent.canceled setup_intent.requires_action
     setup_intent.setup_failed test_helpers.test_clock.created test_helpers.test_clock.advancing
@@ -45,8 +47,12 @@ def stripe_cli(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def trigger(cli: Path, root: str, home: Path, event: str) -> subprocess.CompletedProcess[str]:
+    return run(cli, root, home, "trigger", event)
+
+
+def run(cli: Path, root: str, home: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(cli), "trigger", event, "--api-base", root, "--api-key", SECRET_KEY],
+        [str(cli), *command, "--api-base", root, "--api-key", SECRET_KEY],
         capture_output=True,
         text=True,
         timeout=60,
@@ -64,6 +70,17 @@ def test_what_the_command_line_triggers_arrives(
     arrived = receiver.wait_for(event)
     assert arrived.type == event
     assert json.loads(receiver.bodies[0])["object"] == "event"
+
+
+def test_the_command_line_sends_an_event_again(
+    stripe_cli: Path, box: Sandbox, root: str, v1: Any, receiver: Receiver, tmp_path: Path
+) -> None:
+    box.start()
+    v1.customers.create()
+    event = receiver.wait_for("customer.created")
+    assert event.id in run(stripe_cli, root, tmp_path, "events", "resend", event.id).stdout
+    receiver.wait_count(2)
+    assert receiver.events[-1].id == event.id
 
 
 def test_a_trigger_can_fail(

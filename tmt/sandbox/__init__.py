@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
 
-from tmt.sandbox import balance, webhooks
+from tmt.sandbox import payouts, webhooks
 from tmt.sandbox.api import Api
 from tmt.sandbox.console import Console
 from tmt.sandbox.faults import Faults
@@ -59,7 +59,8 @@ class Sandbox:
 
     The endpoints are registered by their URL, for all events, which wait until `start`. With
     `local_only`, only clients on the loopback interface are served. `faults` arms faults,
-    `advance` moves the clock, `deliver` returns once what is due has been sent.
+    `advance` moves the clock, `deliver` returns once what is due has been sent. With `any_key`,
+    every key of Stripe's test mode opens the sandbox, not only its own two.
     """
 
     def __init__(
@@ -70,13 +71,14 @@ class Sandbox:
         endpoints: Sequence[Endpoint] = (),
         retry_delays: Sequence[float] = RETRY_DELAYS,
         local_only: bool = True,
+        any_key: bool = False,
     ) -> None:
         self.secret_key = secret_key
         self.publishable_key = publishable_key
         self._store = Store(os.fspath(store))
         with self._store.transaction():
             now = int(self._store.now())
-            balance.schedule_daily_closing(RequestContext(self._store, now))
+            payouts.schedule_daily_closing(RequestContext(self._store, now))
             for kind in ("account", "payment_method_configuration"):
                 if not self._store.select(kind):
                     self._store.put(new(kind, now))
@@ -86,18 +88,20 @@ class Sandbox:
         self._delivery = delivery = Delivery(self._store, self.faults, tuple(retry_delays))
         self.start, self.advance, self.deliver = delivery.start, delivery.advance, delivery.flush
         self.ahead = self._store.ahead
-        self.wsgi = self._application(local_only)
+        self._local_only = local_only
+        self.wsgi = self.application(any_key)
 
-    def _application(self, local_only: bool) -> Flask:
+    def application(self, any_key: bool) -> Flask:
+        """A WSGI application of this sandbox, for its own two keys or for every test key."""
         app = Flask(__name__, static_folder=None, template_folder="templates")
         app.url_map.strict_slashes = True
         keys = self.secret_key, self.publishable_key
-        api = Api(self._store, self.faults, keys, self._delivery.flush)
+        api = Api(self._store, self.faults, keys, any_key, self._delivery.flush)
         app.register_blueprint(api.blueprint())
         app.register_blueprint(pages(self._store))
-        console = Console(self._store, self.faults, self.advance, self.secret_key, local_only)
+        console = Console(self._store, self.faults, self.advance, self.secret_key, self._local_only)
         app.register_blueprint(console.blueprint())
-        if local_only:
+        if self._local_only:
             app.before_request(_refuse_other_machines)
         return app
 

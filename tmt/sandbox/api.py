@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import socket
 import threading
 import time
@@ -24,13 +25,24 @@ from tmt.sandbox import (
     customers,  # noqa: F401
     intents,  # noqa: F401
     payment_methods,  # noqa: F401
+    payouts,  # noqa: F401
     refunds_disputes,  # noqa: F401
     resources,
+    reviews,  # noqa: F401
+    search,  # noqa: F401
     webhooks,  # noqa: F401
 )
 from tmt.sandbox.errors import ApiError, api_error
 from tmt.sandbox.faults import Faults
-from tmt.sandbox.objects import ACCOUNT_VERSION, DAY, Json, secrets_match, token
+from tmt.sandbox.objects import (
+    ACCOUNT_VERSION,
+    API_VERSION,
+    DAY,
+    Json,
+    load_table,
+    secrets_match,
+    token,
+)
 from tmt.sandbox.params import STRINGS, Parameter, method_parameters, nest, parse
 from tmt.sandbox.registry import ROUTES, Route
 from tmt.sandbox.request_context import RequestContext
@@ -40,6 +52,16 @@ log = logging.getLogger(__name__)
 _MAX_BODY_BYTES = 1 << 20
 _MAX_HANG_SECONDS = 120.0
 _KEY_RETENTION_SECONDS = DAY
+_TEST_KEY = re.compile(r"(sk|rk|pk)_test_\w{1,250}", re.ASCII)
+# Parameters and headers of Connect, which the sandbox refuses.
+_CONNECT_PARAMS = (
+    "application_fee_amount",
+    "on_behalf_of",
+    "refund_application_fee",
+    "reverse_transfer",
+    "transfer_data",
+)
+_CONNECT_HEADERS = ("Stripe-Account", "Stripe-Context")
 # The first version without `payment_method_types`.
 _FIRST_WITHOUT_TYPES = "2026-09-30"
 _PREFLIGHT_HEADERS = {
@@ -50,15 +72,21 @@ _PREFLIGHT_HEADERS = {
 
 
 class Api:
-    """Answers the registered methods for two keys, secret and publishable.
+    """Answers the registered methods for two keys, secret and publishable, or for `any_key`.
 
     `flush` delivers the events that are due.
     """
 
     def __init__(
-        self, store: Store, faults: Faults, keys: tuple[str, str], flush: Callable[[], None]
+        self,
+        store: Store,
+        faults: Faults,
+        keys: tuple[str, str],
+        any_key: bool,
+        flush: Callable[[], None],
     ) -> None:
         self._store, self._faults, self._keys, self._flush = store, faults, keys, flush
+        self._any_key = any_key
         self._key_locks: dict[str, threading.Lock] = {}
 
     def blueprint(self) -> Blueprint:
@@ -69,7 +97,7 @@ class Api:
             view = partial(self._answer, route, method_parameters(route.rule))
             views.add_url_rule(path, f"route_{number}", view, False, methods=[method])
         methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-        for path in ("/v1", "/v1/", "/v1/<path:rest>"):
+        for path in ("/v1", "/v1/", "/v1/<path:rest>", "/v2", "/v2/<path:rest>"):
             views.add_url_rule(path, "other", _answer_other_url, False, methods=methods)
         views.before_request(_assign_request_id)
         views.register_error_handler(ApiError, _error_response)
@@ -108,13 +136,16 @@ class Api:
             lock.release()
 
     def _context(self, route: Route) -> RequestContext:
-        """The context of this request. Raises ApiError (401, 403, 413) for one that is refused."""
+        """The context of this request. Raises ApiError (400 to 413) for one that is refused."""
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "basic" and request.authorization:
             key = request.authorization.username or ""
         if not key:
             raise api_error("no_key")
         is_secret, is_publishable = (secrets_match(key, own) for own in self._keys)
+        if self._any_key and (kind := _TEST_KEY.fullmatch(key)):
+            is_publishable = kind[1] == "pk"
+            is_secret = not is_publishable
         if not is_secret and not is_publishable:
             masked = key[:8] + "*" * 8 + key[-4:] if len(key) > 16 else "*" * len(key)
             raise api_error("wrong_key", key=masked)
@@ -122,6 +153,12 @@ class Api:
             raise api_error("secret_key_required")
         if (request.content_length or 0) > _MAX_BODY_BYTES:
             raise api_error("too_large")
+        version = _version()
+        if version not in load_table("enums")["api_versions"]:
+            raise api_error("invalid_version", version=version[:40], current=API_VERSION)
+        for account in filter(None, map(request.headers.get, _CONNECT_HEADERS)):
+            if self._store.get(account, "account") is None:
+                raise api_error("no_such_account", id=account[:40])
         clocks.run_due_timers(self._store)
         is_post = request.method == "POST"
         return RequestContext(
@@ -131,7 +168,7 @@ class Api:
             request_id=g.id,
             idempotency_key=request.headers.get("Idempotency-Key") if is_post else None,
             publishable=is_publishable,
-            version=_version(),
+            version=version,
             path=request.path,
         )
 
@@ -183,6 +220,9 @@ def _handle(
     if context.version < _FIRST_WITHOUT_TYPES and "allowed_payment_method_types" in parameters:
         accepted["payment_method_types"] = STRINGS
     params = parse(nest(pairs), accepted)
+    for name in _CONNECT_PARAMS:
+        if params.get(name):
+            raise api_error("connect", name)
     # A browser sends the secret of a GET in a header, so that it appears in no address or log.
     if context.publishable and "Client-Secret" in request.headers:
         params.setdefault("client_secret", request.headers["Client-Secret"])

@@ -5,21 +5,18 @@ The bank decides at once, or days later for a debit.
 
 from __future__ import annotations
 
-import uuid
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, time, timedelta, timezone
+from datetime import datetime, time, timedelta, timezone
 
-from tmt.sandbox import balance, refunds_disputes
+from tmt.sandbox import balance, refunds_disputes, reviews
+from tmt.sandbox.charges import new_charge
 from tmt.sandbox.errors import ApiError, api_error, card_error
 from tmt.sandbox.objects import (
     DAY,
     Json,
-    load_table,
     new,
     secrets_match,
-    split_words,
-    template,
     token,
     without_internals,
 )
@@ -32,34 +29,6 @@ HOLD_SECONDS = 7 * DAY
 # America/Mexico_City, which has no summer time.
 _MEXICO = timezone(timedelta(hours=-6))
 _REDIRECT_SECONDS = 3600
-_COPIED_TO_CHARGE = split_words("""
-    amount application_fee_amount currency customer description metadata on_behalf_of
-    receipt_email shipping statement_descriptor statement_descriptor_suffix transfer_data
-    transfer_group""")
-_RISK_SCORES = {"normal": 20, "elevated": 70, "highest": 90}
-_AUTHORIZED = {
-    "network_status": "approved_by_network",
-    "seller_message": "Payment complete.",
-    "type": "authorized",
-}
-_DECLINED = {
-    "advice_code": "try_again_later",
-    "network_status": "declined_by_network",
-    "seller_message": "The bank refused this payment.",
-    "type": "issuer_declined",
-}
-_BLOCKED = {
-    "network_status": "not_sent_to_network",
-    "reason": "highest_risk_level",
-    "seller_message": "Stripe blocked this payment as too risky.",
-    "type": "blocked",
-}
-# How 3-D Secure went.
-_THREE_D_SECURE = {
-    "challenged": {"authentication_flow": "challenge", "electronic_commerce_indicator": "05"},
-    "frictionless": {"authentication_flow": "frictionless", "electronic_commerce_indicator": "05"},
-    "acknowledged": {"electronic_commerce_indicator": "06", "result": "attempt_acknowledged"},
-}
 
 
 @dataclass(frozen=True)
@@ -78,6 +47,12 @@ class Confirmation:
             raise context.intent_error("no_payment_method", intent)
         method = context.fetch("payment_method", intent["payment_method"])
         return cls(context, intent, method, simulated_method(method))
+
+    def _option(self, name: str) -> str | None:
+        """The intent's `name`, or what its options say instead for this kind of payment method."""
+        options = self.intent["payment_method_options"].get(self.simulated.kind, {})
+        value: str | None = options.get(name, self.intent[name])
+        return value
 
     @property
     def _last_error(self) -> str:
@@ -149,7 +124,7 @@ class Confirmation:
         context.save(method)
 
     def _required_authentication(self) -> str | None:
-        """How the bank authenticates the buyer: a key of _THREE_D_SECURE, or None."""
+        """How the bank authenticates the buyer: a key of _THREE_D_SECURE in charges.py, or None."""
         simulated = self.simulated
         set_up = simulated.off_session == "once_set_up" and self.method.get("_set_up")
         exempt = self.intent["_off_session"] and (set_up or simulated.off_session == "always")
@@ -241,7 +216,7 @@ class Confirmation:
     def charge(self, authentication: str | None) -> Json:
         """Create the charge: it is pending, fails, is held for capture, or succeeds."""
         context, intent, simulated = self.context, self.intent, self.simulated
-        charge = self._new_charge(authentication)
+        charge = new_charge(self.context, self.intent, self.method, authentication)
         intent["latest_charge"] = charge["id"]
         if simulated.kind == "sepa_debit":
             charge |= {"status": "pending", "paid": False, "captured": True}
@@ -254,72 +229,18 @@ class Confirmation:
             raise self.fail_charge(charge)
         if simulated.kind == "card":
             self.method["card"]["checks"] = charge["payment_method_details"]["card"]["checks"]
-        if intent["capture_method"] != "manual":
+        if simulated.risk == "elevated":
+            reviews.open_review(context, intent, charge)
+        if self._option("capture_method") != "manual":
             return self.complete_charge(charge)
         self._save_method_after_payment()
-        charge["payment_method_details"]["card"]["capture_before"] = context.now + HOLD_SECONDS
+        if simulated.kind == "card":
+            details = charge["payment_method_details"]["card"]
+            details["capture_before"] = context.now + HOLD_SECONDS
         intent |= {"status": "requires_capture", "amount_capturable": charge["amount"]}
         context.schedule(HOLD_SECONDS, "expire_hold", intent["id"])
         context.save_and_emit(charge, "charge.succeeded")
         return context.save_and_emit(intent, "payment_intent.amount_capturable_updated")
-
-    def _new_charge(self, authentication: str | None) -> Json:
-        context, intent, method, simulated = self.context, self.intent, self.method, self.simulated
-        kind, amount = simulated.kind, intent["amount"]
-        part = f"charge.payment_method_details.{kind}"
-        shared = method[kind].keys() & load_table("objects")[part].keys()
-        details = template(part) | {name: method[kind][name] for name in shared}
-        if kind == "card":
-            has_zip = method["billing_details"]["address"]["postal_code"]
-            details |= {
-                "amount_authorized": amount,
-                "checks": {
-                    "address_line1_check": None,
-                    "address_postal_code_check": simulated.zip_check if has_zip else None,
-                    "cvc_check": simulated.cvc_check,
-                },
-                "network": simulated.brand,
-                "overcapture": {"maximum_amount_capturable": amount, "status": "unavailable"},
-            }
-            if authentication:
-                details["three_d_secure"] = {
-                    **template("charge.payment_method_details.card.three_d_secure"),
-                    **_THREE_D_SECURE[authentication],
-                    "transaction_id": str(uuid.uuid4()),
-                }
-        elif kind == "sepa_debit":
-            settled_at = context.now + simulated.settlement_days * DAY
-            settled_on = datetime.fromtimestamp(settled_at, UTC).date()
-            details["mandate"] = method["_mandate"]
-            details["expected_debit_date"] = settled_on.isoformat()
-        elif kind == "oxxo":
-            details["number"] = intent["_voucher"]["number"]
-        charge = new(
-            "charge",
-            context.now,
-            **{name: intent[name] for name in _COPIED_TO_CHARGE},
-            billing_details=method["billing_details"],
-            calculated_statement_descriptor=intent["statement_descriptor_suffix"] or "SANDBOX",
-            outcome=self._outcome(),
-            payment_intent=intent["id"],
-            payment_method=method["id"],
-            payment_method_details={"type": kind, kind: details},
-            receipt_url=f"{context.root}/payments/{intent['id']}",
-            _test=simulated.key,
-        )
-        if kind != "card":
-            charge["id"] = f"py_3{token(24)}"
-        return charge
-
-    def _outcome(self) -> Json:
-        simulated = self.simulated
-        outcome = template("charge.outcome")
-        outcome |= {"risk_level": simulated.risk, "risk_score": _RISK_SCORES[simulated.risk]}
-        if simulated.risk == "highest":
-            return outcome | _BLOCKED
-        if simulated.code and simulated.kind == "card":
-            return outcome | _DECLINED | {"reason": simulated.decline_code or simulated.code}
-        return outcome | _AUTHORIZED
 
     def fail_charge(self, charge: Json) -> ApiError:
         """Mark the charge and the intent as failed; returns the error for the client."""
@@ -359,7 +280,8 @@ class Confirmation:
     def _save_method_after_payment(self) -> None:
         """Save it for the customer if the payment says so; without a customer it is used up."""
         intent, method = self.intent, self.method
-        if intent["customer"] and intent["setup_future_usage"]:
+        usage = self._option("setup_future_usage")
+        if intent["customer"] and usage not in (None, "none"):
             save_for_customer(self.context, method, intent["customer"])
             method["_set_up"] = True
         self.context.save(method | {"_used": not method["customer"]})

@@ -22,6 +22,19 @@ def format_amount(amount: int, currency: str) -> str:
     return f"${decimal}" if currency == "usd" else f"{decimal} {currency}"
 
 
+def exchange_rate(currency: str, other: str) -> float:
+    """How many units of `other` one unit of a currency is."""
+    rates = load_table("currencies")["euros_for_one"]
+    return round(float(rates.get(currency, 1) / rates.get(other, 1)), 8)
+
+
+def convert(amount: int, currency: str, other: str) -> int:
+    """The amount (minor units of `currency`) in minor units of `other`."""
+    zero_decimal = split_words(load_table("currencies")["zero_decimal"])
+    units = amount if currency in zero_decimal else amount / 100
+    return round(units * exchange_rate(currency, other) * (1 if other in zero_decimal else 100))
+
+
 def _limit(limits: dict[str, int], currency: str, default: int) -> int:
     """The limit of a currency in a table whose keys are lists of currencies."""
     fitting = (limit for listed, limit in limits.items() if currency in split_words(listed))

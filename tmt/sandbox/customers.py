@@ -18,11 +18,15 @@ def create_customer(context: RequestContext, params: Json) -> Json:
         context.fetch("test_helpers.test_clock", params["test_clock"], "test_clock")
     settings = template("customer.invoice_settings")
     customer = new("customer", context.now, invoice_settings=settings)
-    customer |= _changes(context, customer, params)
+    customer |= _changes(context, customer, {**params, "invoice_settings": {}})
     context.save_and_emit(customer, "customer.created")
-    if "payment_method" in params:
-        attach(context, {"customer": customer["id"]}, params["payment_method"])
-    return customer
+    settings = params.get("invoice_settings", {})
+    if received := params.get("payment_method"):
+        method = attach(context, {"customer": customer["id"]}, received)
+        if settings.get("default_payment_method") == received:
+            settings = settings | {"default_payment_method": method["id"]}
+    customer |= _changes(context, customer, {"invoice_settings": settings})
+    return context.save(customer)
 
 
 @route("POST /v1/customers/<id>")
@@ -35,9 +39,10 @@ def update_customer(context: RequestContext, params: Json, id: str) -> Json:
 def _changes(context: RequestContext, customer: Json, params: Json) -> Json:
     settings = params.get("invoice_settings", {})
     if default := settings.get("default_payment_method"):
-        method = context.fetch("payment_method", default)
-        if method["customer"] != customer["id"]:
-            raise api_error("method_of_other", customer=method["customer"])
+        method = context.store.get(default, "payment_method") or {}
+        if method.get("customer") != customer["id"]:
+            param = "invoice_settings[default_payment_method]"
+            raise api_error("not_of_customer", param, id=default[:255])
     changes = field_changes(customer, params)
     return changes | {"invoice_settings": customer["invoice_settings"] | settings}
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tmt.sandbox import payment_methods
+from tmt.sandbox import payment_methods, reviews
 from tmt.sandbox.confirmation import Confirmation, capture_charge
 from tmt.sandbox.currencies import check_amount, format_amount
 from tmt.sandbox.errors import api_error
-from tmt.sandbox.objects import Json, load_table, new, split_words, token
+from tmt.sandbox.objects import Json, load_table, new, split_words, template, token
 from tmt.sandbox.params import field_changes
 from tmt.sandbox.registry import route, timer_action
 from tmt.sandbox.request_context import RequestContext
@@ -114,6 +114,7 @@ def _cancel(context: RequestContext, intent: Json, reason: str | None) -> Json:
             charge |= {"refunded": True, "amount_refunded": charge["amount"]}
             event_type = "charge.expired" if reason == "automatic" else "charge.refunded"
         context.save_and_emit(charge, event_type)
+        reviews.close_review(context, charge, "canceled")
     return context.save_and_emit(intent, f"{intent['object']}.canceled")
 
 
@@ -164,15 +165,9 @@ def _apply_params(
     if intent["object"] == "payment_intent":
         check_amount(intent["amount"], intent["currency"])
     if "amount_details" in params:
-        intent["amount_details"] = {"tip": {}, **(params["amount_details"] or {})}
+        intent["amount_details"] = _amount_details(params["amount_details"] or {})
     _choose_method_types(context, intent, params, is_new)
-    kinds = load_table("simulated_methods")["kinds"]
-    options, changes = intent["payment_method_options"], params.get("payment_method_options") or {}
-    for kind in intent["payment_method_types"]:
-        defaults = kinds[kind]["options"]
-        options[kind] = {**defaults, **options.get(kind, {}), **changes.get(kind, {})}
-    if "oxxo" in options:
-        options["oxxo"]["expires_after_days"] = _voucher_days(options["oxxo"])
+    _set_method_options(intent, params.get("payment_method_options") or {})
     if "payment_method" in params and params["payment_method"] is None:
         intent |= {"payment_method": None, "status": "requires_payment_method", "next_action": None}
     method = payment_methods.from_params(context, params, intent["customer"])
@@ -185,11 +180,38 @@ def _apply_params(
         intent |= {"next_action": None, "_challenge": None, "_authenticated": None}
 
 
-def _voucher_days(options: Json) -> int:
-    days = str(options["expires_after_days"])
-    if days not in "1 2 3 4 5 6 7".split():
+def _amount_details(received: Json) -> Json:
+    """The details as they are shown: without the line items, which only `expand` would show."""
+    details: Json = {"tip": {}}
+    if "discount_amount" in received:
+        details["discount_amount"] = received["discount_amount"]
+    for name in ("shipping", "tax"):
+        if received.get(name):
+            details[name] = template(f"payment_intent.amount_details.{name}") | received[name]
+    return details
+
+
+def _set_method_options(intent: Json, changes: Json) -> None:
+    """What the intent's options say of each kind of payment method that it accepts."""
+    previous, options = intent["payment_method_options"], {}
+    for kind in intent["payment_method_types"]:
+        part = f"{intent['object']}.payment_method_options.{kind}"
+        fields, chosen = load_table("objects")[part], changes.get(kind) or {}
+        values = {**template(part), **previous.get(kind, {})}
+        values |= {name: chosen[name] for name in chosen if name in fields}
+        if values.get("installments"):
+            plans = {"available_plans": [], "enabled": False, "plan": None}
+            values["installments"] = plans | values["installments"]
+        # One that is cleared is absent where it may not be null.
+        options[kind] = {
+            name: value
+            for name, value in values.items()
+            if value is not None or "nullable" in fields[name]
+        }
+    days = options.get("oxxo", {}).get("expires_after_days", 1)
+    if not 1 <= days <= 7:
         raise api_error("voucher_days", "payment_method_options[oxxo][expires_after_days]")
-    return int(days)
+    intent["payment_method_options"] = options
 
 
 def _choose_method_types(context: RequestContext, intent: Json, params: Json, is_new: bool) -> None:
@@ -219,10 +241,10 @@ def _choose_method_types(context: RequestContext, intent: Json, params: Json, is
     if not chosen and not (intent["automatic_payment_methods"] or {}).get("enabled"):
         chosen = intent["payment_method_types"] or ["card"]
     refused = intent["excluded_payment_method_types"] or ()
+    kinds = load_table("simulated_methods")["kinds"]
+    chosen = chosen or [kind for kind, row in kinds.items() if not row.get("only_listed")]
     intent["payment_method_types"] = [
-        kind
-        for kind in _possible_method_types(intent)
-        if kind in (chosen or (kind,)) and kind not in refused
+        kind for kind in _possible_method_types(intent) if kind in chosen and kind not in refused
     ]
     if not intent["payment_method_types"]:
         param = "excluded_payment_method_types"

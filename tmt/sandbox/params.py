@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tmt.sandbox.currencies import check_currency
 from tmt.sandbox.errors import api_error
-from tmt.sandbox.objects import Json, load_table, split_words
+from tmt.sandbox.objects import Json, load_table, split_words, template
 
 _NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
+_EMAIL = re.compile(r"[^@\s<>,;:]+@[^@\s<>,;:]+\.[^@\s<>,;:.]{2,}")
 _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
 
 
@@ -19,7 +20,7 @@ _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
 class Parameter:
     """What a parameter may be; an empty string clears one that is `clearable`.
 
-    The elements of an array are `items`. A hash without `fields` is stored as it was sent.
+    The elements of an array are `items`. Of a hash without `fields`, nothing is read.
     """
 
     type: str
@@ -52,10 +53,15 @@ def _parse_parameter(row: Json | str) -> Parameter:
         type=row.get("type", "hash" if "fields" in row else "string"),
         required=row.get("required", False),
         clearable=row.get("clearable", False),
-        enum=tuple(row.get("enum", ())),
+        enum=_parse_enum(row.get("enum", ())),
         items=_parse_parameter(row["items"]) if "items" in row else None,
         fields=_parse_fields(row["fields"]) if "fields" in row else None,
     )
+
+
+def _parse_enum(values: str | Sequence[str]) -> tuple[str, ...]:
+    """The values, or those of data/enums.yaml that have this name."""
+    return tuple(load_table("enums")[values] if isinstance(values, str) else values)
 
 
 def nest(pairs: Iterable[tuple[str, str]]) -> Json:
@@ -99,7 +105,7 @@ def _parse_value(raw: Any, parameter: Parameter, name: str) -> Any:
         if parameter.clearable:
             return None
         raise api_error("parameter_invalid_empty", name)
-    if raw in parameter.enum:
+    if isinstance(raw, str) and raw in parameter.enum:
         return raw
     if parameter.enum and parameter.type == "string":
         *others, last = parameter.enum
@@ -139,6 +145,12 @@ def _parse_boolean(raw: Any, name: str) -> bool:
     return bool(raw == "true")
 
 
+def _parse_email(raw: Any, name: str) -> str:
+    if not isinstance(raw, str) or len(raw) > 512 or not _EMAIL.fullmatch(raw):
+        raise api_error("email_invalid", name, value=str(raw)[:80])
+    return raw
+
+
 def _check_hash(raw: Any, name: str, kind: str = "object") -> Json:
     if not isinstance(raw, dict) or (kind == "array" and not all(map(str.isdigit, raw))):
         raise api_error("invalid_value", name, kind=kind, value=raw)
@@ -171,6 +183,7 @@ _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "integer": _parse_integer,
     "number": _parse_number,
     "boolean": _parse_boolean,
+    "email": _parse_email,
     "hash": _check_hash,
     "range": _parse_range,
     "currency": _parse_currency,
@@ -178,10 +191,21 @@ _PARSERS: dict[str, Callable[[Any, str], Any]] = {
 }
 
 
+def complete_address(address: Json) -> Json:
+    """An address with all its fields."""
+    return template("payment_method.billing_details.address") | address
+
+
 def field_changes(body: Json, params: Json) -> Json:
     """The fields of an object that parameters of the same name set, and its merged metadata."""
     copied = split_words(load_table("defaults")["objects"][body["object"]]["copied_parameters"])
     changes: Json = {name: params[name] for name in copied if name in params}
+    if changes.get("address"):
+        changes["address"] = complete_address(changes["address"])
+    if shipping := changes.get("shipping"):
+        address = complete_address(shipping.get("address") or {})
+        part = template(f"{body['object']}.shipping")
+        changes["shipping"] = {**part, **shipping, "address": address}
     if "metadata" in params:
         # An empty value removes its key; an empty hash (None) removes them all.
         metadata = {} if params["metadata"] is None else body["metadata"] | params["metadata"]

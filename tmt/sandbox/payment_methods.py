@@ -6,7 +6,7 @@ import hashlib
 
 from tmt.sandbox.errors import api_error, card_error
 from tmt.sandbox.objects import Json, load_table, new, template
-from tmt.sandbox.params import field_changes
+from tmt.sandbox.params import complete_address, field_changes
 from tmt.sandbox.registry import route
 from tmt.sandbox.request_context import RequestContext
 from tmt.sandbox.simulated_methods import (
@@ -27,6 +27,14 @@ def create_payment_method(context: RequestContext, params: Json) -> Json:
     """Create a payment method from its data."""
     method = from_data(context, params, "")
     return context.save(method | field_changes(method, params))
+
+
+@route("GET /v1/payment_methods/<id>")
+def retrieve_payment_method(context: RequestContext, params: Json, id: str) -> Json:
+    """A payment method; of a test token, a new one of its kind."""
+    if find_by_token(id) is None:
+        return context.fetch("payment_method", id)
+    return context.save(from_id(context, id))
 
 
 @route("POST /v1/payment_methods/<id>")
@@ -93,21 +101,21 @@ def from_params(context: RequestContext, params: Json, customer: str | None) -> 
         return from_data(context, params["payment_method_data"], "payment_method_data")
     if not params.get("payment_method"):
         return None
-    method = from_id(context, params["payment_method"])
+    method = from_id(context, params["payment_method"], "payment_method")
     if method["customer"] and method["customer"] != customer:
         name = "method_of_other" if customer else "method_of_customer"
         raise api_error(name, customer=method["customer"])
     return method
 
 
-def from_id(context: RequestContext, id: str) -> Json:
+def from_id(context: RequestContext, id: str, param: str | None = None) -> Json:
     """The payment method with this id, or a new one for a test token; not stored yet.
 
-    Raises ApiError for one that is used up.
+    Raises ApiError for one that is used up, or is not there (as `RequestContext.fetch` does).
     """
     simulated = find_by_token(id)
     if simulated is None:
-        method = context.fetch("payment_method", id)
+        method = context.fetch("payment_method", id, param)
         if method.get("_used"):
             raise api_error("method_consumed")
         return method
@@ -129,8 +137,9 @@ def from_data(context: RequestContext, data: Json, param: str) -> Json:
     if kind not in load_table("simulated_methods")["kinds"]:
         type_param = f"{param}[type]" if param else "type"
         raise api_error("invalid_value", type_param, kind=type_param, value=kind)
-    if kind == "oxxo":
-        return _new_method(context, find_by_email(kind, billing_details), billing_details, {})
+    if kind in ("oxxo", "link"):
+        details = {"email": billing_details.get("email")} if kind == "link" else {}
+        return _new_method(context, find_by_email(kind, billing_details), billing_details, details)
     if (redirect := find_by_token(f"pm_{kind}")) is not None:
         return _new_method(context, redirect, billing_details, {})
     if kind not in data:
@@ -203,7 +212,7 @@ def _new_method(
 
 def _complete_billing_details(details: Json) -> Json:
     """Billing details with all their fields."""
-    address = template("payment_method.billing_details.address") | (details.get("address") or {})
+    address = complete_address(details.get("address") or {})
     return {**template("payment_method.billing_details"), **details, "address": address}
 
 

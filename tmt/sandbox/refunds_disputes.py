@@ -5,7 +5,7 @@ A refund succeeds at once or days later, fails at the bank, or waits for money o
 
 from __future__ import annotations
 
-from tmt.sandbox import balance
+from tmt.sandbox import balance, reviews
 from tmt.sandbox.currencies import format_amount
 from tmt.sandbox.errors import api_error
 from tmt.sandbox.objects import DAY, Json, new, template, without_internals
@@ -41,7 +41,8 @@ def create_refund(context: RequestContext, params: Json) -> Json:
         formatted = format_amount(amount, currency), format_amount(left, currency)
         raise api_error("refund_too_large", amount=formatted[0], left=formatted[1])
     simulated = simulated_method(charge)
-    destination = "card" if simulated.kind == "card" else "eu_bank_transfer"
+    # Link pays with a card.
+    destination = "card" if simulated.kind in ("card", "link") else "eu_bank_transfer"
     covered, pending_reason = balance.can_refund(context, amount, currency), None
     if not covered:
         pending_reason = "insufficient_funds"
@@ -69,6 +70,8 @@ def create_refund(context: RequestContext, params: Json) -> Json:
     context.save_and_emit(refund, "refund.created")
     context.update(charge, _refunded_amounts(charge, amount), "charge.refunded")
     if charge["refunded"]:
+        as_fraud = refund.get("reason") == "fraudulent"
+        reviews.close_review(context, charge, "refunded_as_fraud" if as_fraud else "refunded")
         # There is nothing left that the bank could ask about.
         for dispute in context.store.select("dispute", charge=charge["id"]):
             if dispute["status"].startswith("warning"):
@@ -85,7 +88,7 @@ def _refundable_charge(context: RequestContext, params: Json) -> Json:
         if intent["status"] != "succeeded":
             raise api_error("nothing_to_refund", id=intent["id"])
         id = intent["latest_charge"]
-    charge = context.fetch("charge", id)
+    charge = context.fetch("charge", id, "charge")
     if not charge["captured"] or not charge["paid"]:
         raise api_error("charge_not_refundable", id=charge["id"])
     return charge
@@ -110,13 +113,11 @@ def _withdraw(context: RequestContext, refund: Json, charge: Json) -> None:
 
 
 @timer_action("pay_waiting_refunds")
-def pay_waiting_refunds(context: RequestContext, currency: str) -> None:
+def pay_waiting_refunds(context: RequestContext, _: str) -> None:
     """Pay the refunds that wait for money, oldest first, as far as the balance covers them."""
-    waiting = context.store.select(
-        "refund", order="ASC", pending_reason="insufficient_funds", currency=currency
-    )
+    waiting = context.store.select("refund", order="ASC", pending_reason="insufficient_funds")
     for refund in waiting:
-        if not balance.can_refund(context, refund["amount"], currency):
+        if not balance.can_refund(context, refund["amount"], refund["currency"]):
             return
         charge = context.fetch("charge", refund["charge"])
         refund["pending_reason"] = "processing"
@@ -207,6 +208,7 @@ def open_dispute(context: RequestContext, charge_id: str, reason: str) -> Json:
         dispute["payment_method_details"] = {"type": "card", "card": card}
         dispute["network_reason_code"] = card["network_reason_code"]
     charge |= {"disputed": True, "_refundable": is_inquiry}
+    reviews.close_review(context, charge, "disputed")
     context.schedule(_RESPONSE_SECONDS, "lose_unanswered_dispute", dispute["id"])
     event_types = ["charge.dispute.created"]
     if not is_inquiry:

@@ -41,14 +41,19 @@ class RequestContext:
     path: str = ""
 
     def fetch(self, kind: str, id: str, param: str | None = None) -> Json:
-        """The object, or ApiError (404, resource_missing) about the parameter."""
+        """The object, or ApiError (resource_missing).
+
+        The status is 404 for an id of the URL, and 400 for one that the parameter `param` names.
+        """
         body = self.store.get(id, kind)
         expired = kind == "event" and body and body["created"] < self.now - EVENT_RETENTION_SECONDS
         if body is None or expired or body.get("deleted"):
             # Stripe's messages and parameters do not always spell the object's name.
             name = kind.rpartition(".")[2]
             label, default = load_table("errors")["labels"].get(kind, (name, name))
-            raise api_error("resource_missing", param or default, label=label, id=id[:255])
+            missing = api_error("resource_missing", param or default, label=label, id=id[:255])
+            missing.status = 400 if param else 404
+            raise missing
         return body
 
     def visible(self, body: Json) -> Json:
@@ -76,7 +81,10 @@ class RequestContext:
             raise self.intent_error("wrong_client_secret", intent)
 
     def save(self, body: Json) -> Json:
-        """Store the object; returns it."""
+        """Store the object; returns it. A field that is never null is absent instead."""
+        for name, field in load_table("objects").get(body["object"], {}).items():
+            if name in body and body[name] is None and "nullable" not in field:
+                del body[name]
         self.store.put(body)
         return body
 

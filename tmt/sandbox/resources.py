@@ -12,6 +12,7 @@ from tmt.sandbox.registry import route
 from tmt.sandbox.request_context import EVENT_RETENTION_SECONDS, RequestContext
 
 _DEPTH = 4
+_PAGES = ("list", "search_result")
 _COMPARISONS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<=", "eq": "="}
 _CURSORS = {
     "starting_after": "seq < (SELECT seq FROM objects AS cursor WHERE cursor.id = ?)",
@@ -33,10 +34,10 @@ Where = list[tuple[str, list[Any]]]
 @route("GET /v1/payment_intents/<id>", kind="payment_intent", publishable=True)
 @route("GET /v1/payment_method_configurations/<id>", kind="payment_method_configuration")
 @route("GET /v1/payment_method_domains/<id>", kind="payment_method_domain")
-@route("GET /v1/payment_methods/<id>", kind="payment_method")
 @route("GET /v1/payouts/<id>", kind="payout")
 @route("GET /v1/radar/early_fraud_warnings/<id>", kind="radar.early_fraud_warning")
 @route("GET /v1/refunds/<id>", kind="refund")
+@route("GET /v1/reviews/<id>", kind="review")
 @route("GET /v1/setup_intents/<id>", kind="setup_intent", publishable=True)
 @route("GET /v1/test_helpers/test_clocks/<id>", kind="test_helpers.test_clock")
 @route("GET /v1/webhook_endpoints/<id>", kind="webhook_endpoint")
@@ -48,6 +49,21 @@ def retrieve(context: RequestContext, params: Json, id: str, kind: str) -> Json:
     if "client_secret" in body:
         context.check_client_secret(body, params)
     return body
+
+
+@route("GET /v1/accounts/<id>")
+def retrieve_account(context: RequestContext, params: Json, id: str) -> Json:
+    """The sandbox's own account; it has no others."""
+    account = context.store.get(id, "account")
+    if account is None:
+        raise api_error("no_such_account", id=id[:40])
+    return account
+
+
+@route("GET /v1/accounts")
+def list_accounts(context: RequestContext, params: Json) -> Json:
+    """The accounts that are connected to this one: none."""
+    return {"object": "list", "url": context.path, "has_more": False, "data": []}
 
 
 @route("GET /v1/account", kind="account")
@@ -80,6 +96,7 @@ def validate_domain(context: RequestContext, params: Json, id: str) -> Json:
     return context.fetch("payment_method_domain", id)
 
 
+@route("POST /v1/payouts/<id>", kind="payout", event_types=["payout.updated"])
 @route("POST /v1/charges/<id>", kind="charge", event_types=["charge.updated"])
 @route(
     "POST /v1/refunds/<id>", kind="refund", event_types=["refund.updated", "charge.refund.updated"]
@@ -121,6 +138,7 @@ def delete(
 @route("GET /v1/payouts", kind="payout")
 @route("GET /v1/radar/early_fraud_warnings", kind="radar.early_fraud_warning")
 @route("GET /v1/refunds", kind="refund")
+@route("GET /v1/reviews", kind="review")
 @route("GET /v1/setup_intents", kind="setup_intent")
 @route("GET /v1/test_helpers/test_clocks", kind="test_helpers.test_clock")
 @route("GET /v1/webhook_endpoints", kind="webhook_endpoint")
@@ -191,7 +209,7 @@ def _expand(context: RequestContext, node: Any, part: str, names: list[str], pat
     `part` is the node's kind of object or, as in data/objects.yaml, the part of one that it is.
     """
     name, rest = names[0], names[1:]
-    if isinstance(node, dict) and node.get("object") == "list" and name == "data":
+    if isinstance(node, dict) and node.get("object") in _PAGES and name == "data":
         for item in node["data"]:
             _expand(context, item, item["object"], rest, path)
         return

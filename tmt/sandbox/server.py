@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from tmt.sandbox import Endpoint, Sandbox
+
+DEFAULT_PORT = 12111
 
 
 class _Handler(WSGIRequestHandler):
@@ -25,26 +29,33 @@ class _Handler(WSGIRequestHandler):
 def main() -> None:
     """Serve as the command line says."""
     parser = argparse.ArgumentParser(prog="python -m tmt.sandbox", description=__doc__)
-    parser.add_argument("--port", type=int, default=12111, help="port on 127.0.0.1")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port on 127.0.0.1")
     parser.add_argument(
         "--store", default="sandbox.sqlite", help="SQLite file that stores everything"
     )
     parser.add_argument("--webhook", metavar="URL", help="where events are sent")
+    parser.add_argument(
+        "--pinned", action="store_true", help="refuse every key but the two that are printed"
+    )
     serve(**vars(parser.parse_args()))
 
 
 def serve(
-    port: int = 12111,
+    port: int = DEFAULT_PORT,
     store: str = "sandbox.sqlite",
     webhook: str | None = None,
+    pinned: bool = False,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Serve on 127.0.0.1 until interrupted. The keys are created once and stored beside `store`."""
+    """Serve on 127.0.0.1 until interrupted. The keys are created once and stored beside `store`.
+
+    Unless they are `pinned`, every other key of Stripe's test mode opens the sandbox too.
+    """
     # Its owner alone may read what it writes.
     os.umask(0o077)
     secret_key, publishable_key, signing_secret = _read_keys(Path(store + ".keys"))
     endpoints = [Endpoint(webhook, signing_secret)] if webhook else []
-    box = Sandbox(store, secret_key, publishable_key, endpoints)
+    box = Sandbox(store, secret_key, publishable_key, endpoints, any_key=not pinned)
     server = make_server("127.0.0.1", port, box.wsgi, threaded=True, request_handler=_Handler)
     box.start()
     say(f"Sandbox          http://127.0.0.1:{server.port}")
@@ -58,6 +69,27 @@ def serve(
     finally:
         server.server_close()
         box.close()
+
+
+def listen(box: Sandbox, any_key: bool, port: int = DEFAULT_PORT) -> str:
+    """Serve a sandbox at the root of a port of its own, in a thread; returns the address.
+
+    Some clients of Stripe cannot use a path in front of `/v1`. Where the port is taken, another is.
+    """
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(("127.0.0.1", port))
+        except OSError:
+            listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        address, port = listening.getsockname()
+        application, socket_number = box.application(any_key), listening.fileno()
+        server = make_server(
+            address, port, application, True, request_handler=_Handler, fd=socket_number
+        )
+    threading.Thread(target=server.serve_forever, name="sandbox-api", daemon=True).start()
+    return f"http://{address}:{port}"
 
 
 def _read_keys(file: Path) -> tuple[str, str, str]:

@@ -125,8 +125,11 @@ def find_by_iban(iban: str, billing_details: Json) -> SimulatedMethod:
 
 
 def find_by_email(kind: str, billing_details: Json) -> SimulatedMethod:
-    """The one that the buyer's e-mail stands for. Raises ApiError (400) without name or e-mail."""
-    for name in ("name", "email"):
+    """The one that the buyer's e-mail stands for.
+
+    Raises ApiError (400) without e-mail or, where a name is needed, without name.
+    """
+    for name in ("email",) if kind == "link" else ("name", "email"):
         if not billing_details.get(name):
             raise api_error("parameter_missing", f"billing_details[{name}]")
     rows = [method for method in _all_by_key().values() if method.kind == kind]

@@ -7,7 +7,6 @@ import hmac
 import http.client
 import json
 import logging
-import re
 import threading
 import time
 from collections.abc import Mapping
@@ -51,11 +50,8 @@ def create_endpoint(context: RequestContext, params: Json) -> Json:
     _check_url(params["url"])
     if len(context.store.select("webhook_endpoint")) >= _MAX_ENDPOINTS:
         raise api_error("endpoint_limit", most=_MAX_ENDPOINTS)
-    version = params.get("api_version")
-    if version and not re.fullmatch(r"20\d\d-\d\d-\d\d(\.[a-z]+)?", version):
-        raise api_error("api_version", value=version)
     secret = "whsec_" + token(32)
-    endpoint = new("webhook_endpoint", context.now, api_version=version)
+    endpoint = new("webhook_endpoint", context.now, api_version=params.get("api_version"))
     endpoint |= {"_secrets": [[secret, None]], **field_changes(endpoint, params)}
     return context.save(endpoint) | {"secret": secret}
 
@@ -93,6 +89,19 @@ def roll_secret(context: RequestContext, id: str) -> str:
     old_secrets = [[old, min(end or until, until)] for old, end in endpoint["_secrets"]]
     context.save(endpoint | {"_secrets": [[secret, None], *old_secrets]})
     return secret
+
+
+@route("POST /v1/events/<id>/retry")
+def retry_event(context: RequestContext, params: Json, id: str) -> Json:
+    """Send an event once more: to one endpoint, or to all. The official CLI calls this."""
+    event = context.fetch("event", id)
+    endpoints = [endpoint["id"] for endpoint in context.store.select("webhook_endpoint")]
+    if "webhook_endpoint" in params:
+        endpoint = context.fetch("webhook_endpoint", params["webhook_endpoint"], "webhook_endpoint")
+        endpoints = [endpoint["id"]]
+    for endpoint_id in endpoints:
+        resend(context.store, id, endpoint_id)
+    return event
 
 
 def resend(store: Store, event: str, endpoint: str) -> None:

@@ -1,0 +1,1 @@
+"""What Stripe promises its clients, tried on the sandbox or on Stripe's own test mode."""
