@@ -26,6 +26,7 @@ from tmt.sandbox import (
     payment_methods,  # noqa: F401
     refunds_disputes,  # noqa: F401
     resources,
+    tokens,  # noqa: F401
     webhooks,  # noqa: F401
 )
 from tmt.sandbox.errors import ApiError, api_error
