@@ -35,11 +35,11 @@ def test_rules_style_the_parts_of_the_element_and_nothing_else(buyer: Buyer, eur
         ".Nonsense:nowhere": {"color": "red"},
     }
     buyer.open(euros.client_secret, appearance={"theme": "flat", "rules": rules})
-    assert style(buyer, "#number", "borderTopWidth") == "7px"
+    assert style(buyer, "[name=number]", "borderTopWidth") == "7px"
     assert style(buyer, "#card-tab", "backgroundColor") == "rgb(1, 2, 3)"
     assert style(buyer, "#ideal-tab", "backgroundColor") == "rgb(255, 255, 255)"
-    buyer.frame.locator("#number").focus()
-    assert style(buyer, "#number", "backgroundColor") == "rgb(4, 5, 6)"
+    buyer.frame.locator("[name=number]").focus()
+    assert style(buyer, "[name=number]", "backgroundColor") == "rgb(4, 5, 6)"
     assert style(buyer, "body", "backgroundColor") == "rgba(0, 0, 0, 0)"
     assert buyer.problems == []
 
@@ -50,8 +50,8 @@ def test_update_changes_looks_and_language(buyer: Buyer, intent: Any) -> None:
     look = "{ appearance: { theme: 'night', variables: { colorText: 'rgb(9, 9, 9)' } } }"
     buyer.page.evaluate(f"elements.update({look})")
     assert style(buyer, "body", "color") == "rgb(9, 9, 9)"
-    assert style(buyer, "#number", "backgroundColor") == "rgb(48, 49, 61)"
-    assert buyer.frame.locator("#number").input_value() == "4242 4242 4242 4242"
+    assert style(buyer, "[name=number]", "backgroundColor") == "rgb(48, 49, 61)"
+    assert buyer.frame.locator("[name=number]").input_value() == "4242 4242 4242 4242"
     buyer.page.evaluate("elements.update({ locale: 'es' })")
     expect(buyer.frame.get_by_label("Número de tarjeta")).to_be_visible()
     buyer.fill(VISA)
@@ -62,8 +62,8 @@ def test_events_of_the_element(buyer: Buyer, intent: Any) -> None:
     buyer.open(intent.client_secret)
     names = buyer.page.evaluate("events.map((event) => event.name)")
     assert names[0] == "loaderstart"
-    buyer.frame.locator("#number").click()
-    buyer.frame.locator("#cvc").click()
+    buyer.frame.locator("[name=number]").click()
+    buyer.frame.locator("[name=cvc]").click()
     buyer.page.keyboard.press("Escape")
     until(lambda: bool(buyer.events("escape")))
     assert len(buyer.events("focus")) == 1
@@ -78,7 +78,7 @@ def test_events_of_the_element(buyer: Buyer, intent: Any) -> None:
     }"""
     buyer.page.evaluate(counted)
     for _ in range(2):
-        buyer.frame.locator("#cvc").click()
+        buyer.frame.locator("[name=cvc]").click()
         before = len(buyer.events("blur"))
         buyer.page.evaluate("element.blur()")
         until(lambda: len(buyer.events("blur")) > before)  # noqa: B023 - called at once
