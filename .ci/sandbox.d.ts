@@ -3,7 +3,7 @@
 type StripeJs = import("@stripe/stripe-js").Stripe;
 type StripeJsElements = import("@stripe/stripe-js").StripeElements;
 type OfficialPaymentElement = import("@stripe/stripe-js").StripePaymentElement;
-type OfficialExpressElement = import("@stripe/stripe-js").StripeExpressCheckoutElement;
+type OfficialExpressCheckoutElement = import("@stripe/stripe-js").StripeExpressCheckoutElement;
 type OfficialCardElement = import("@stripe/stripe-js").StripeCardElement;
 type OfficialCardNumberElement = import("@stripe/stripe-js").StripeCardNumberElement;
 type OfficialCardExpiryElement = import("@stripe/stripe-js").StripeCardExpiryElement;
@@ -12,9 +12,25 @@ type OfficialIbanElement = import("@stripe/stripe-js").StripeIbanElement;
 type OfficialLinkAuthenticationElement = import("@stripe/stripe-js").StripeLinkAuthenticationElement;
 type OfficialAddressElement = import("@stripe/stripe-js").StripeAddressElement;
 
-interface SandboxElements extends Pick<StripeJsElements, "update" | "fetchUpdates" | "submit"> {
-  create: StripeJsElements["create"];
-  getElement: StripeJsElements["getElement"];
+interface SandboxElements extends Pick<StripeJsElements, "update" | "on" | "fetchUpdates" | "submit"> {
+  create(type: "payment", options?: import("@stripe/stripe-js").StripePaymentElementOptions): OfficialPaymentElement;
+  create(type: "expressCheckout", options?: import("@stripe/stripe-js").StripeExpressCheckoutElementOptions): OfficialExpressCheckoutElement;
+  create(type: "card", options?: import("@stripe/stripe-js").StripeCardElementOptions): OfficialCardElement;
+  create(type: "cardNumber", options?: import("@stripe/stripe-js").StripeCardNumberElementOptions): OfficialCardNumberElement;
+  create(type: "cardExpiry", options?: import("@stripe/stripe-js").StripeCardExpiryElementOptions): OfficialCardExpiryElement;
+  create(type: "cardCvc", options?: import("@stripe/stripe-js").StripeCardCvcElementOptions): OfficialCardCvcElement;
+  create(type: "iban", options?: import("@stripe/stripe-js").StripeIbanElementOptions): OfficialIbanElement;
+  create(type: "linkAuthentication", options?: import("@stripe/stripe-js").StripeLinkAuthenticationElementOptions): OfficialLinkAuthenticationElement;
+  create(type: "address", options: import("@stripe/stripe-js").StripeAddressElementOptions): OfficialAddressElement;
+  getElement(type: "payment"): OfficialPaymentElement | null;
+  getElement(type: "expressCheckout"): OfficialExpressCheckoutElement | null;
+  getElement(type: "card"): OfficialCardElement | null;
+  getElement(type: "cardNumber"): OfficialCardNumberElement | null;
+  getElement(type: "cardExpiry"): OfficialCardExpiryElement | null;
+  getElement(type: "cardCvc"): OfficialCardCvcElement | null;
+  getElement(type: "iban"): OfficialIbanElement | null;
+  getElement(type: "linkAuthentication"): OfficialLinkAuthenticationElement | null;
+  getElement(type: "address"): OfficialAddressElement | null;
 }
 
 /** The calls that confirm with one method of payment, of those that the sandbox simulates. */

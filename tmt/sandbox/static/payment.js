@@ -15,10 +15,9 @@ const FIELDS = {
 };
 const method = () => form.elements.method.value;
 // What another element asks for, or the page itself, is not asked for here.
-const fields = () => (FIELDS[method()]?.() || []).filter((name) => !elsewhere.includes(name) && !byPage.includes(name));
+const fields = () => (FIELDS[method()]?.() || []).filter((name) => !elsewhere.includes(name));
 let options = {};
 let elsewhere = [];
-let byPage = [];
 let lastChange = "";
 
 function check() {
@@ -62,16 +61,7 @@ function offerMethods({ payment_method_types: types, currency = "", mode, captur
   if (!offered.some(({ checked }) => checked)) choose(collapsed ? "" : offered[0]?.value);
 }
 
-// The fields that the page leaves out (`never`), as it sends their values itself.
-function leftOut(asked) {
-  if (typeof asked !== "object") return asked === "never" ? ["name", "email", ...Object.keys(ADDRESS)] : [];
-  const { address = {}, ...names } = asked;
-  const parts = typeof address === "object" ? address : Object.fromEntries(["line1", "city", "country", "postalCode"].map((part) => [part, address]));
-  return Object.entries({ ...names, ...parts }).filter(([, when]) => when === "never").map(([name]) => (name === "postalCode" ? "postal" : name));
-}
-
-function fill({ layout = "tabs", defaultValues = {}, business, fields: asked }) {
-  byPage = leftOut(asked?.billingDetails);
+function fill({ layout = "tabs", defaultValues = {}, business }) {
   form.dataset.layout = (layout.type || layout) === "accordion" ? "accordion" : "tabs";
   place("mandate").textContent = texts.mandate.replace("{business}", business?.name || texts.this_shop);
   const { name, email, address = {} } = defaultValues.billingDetails || {};

@@ -90,7 +90,7 @@ class FrameElement {
   blur() { this._ask("blur"); }
   clear() { this._ask("clear"); }
   collapse() { return this._ask("collapse"), this; }
-  update(options) { return Object.assign(this._options, options), this._tell({ options: this._options }), this; }
+  update(options) { return Object.assign(this._options, options), this._tell({ options: this._options, elsewhere: this._group._elsewhere() }), this; }
   /** Send the frame what has changed, if there is one; a frame that comes later gets it with its first message. */
   async _tell(/** @type {any} */ { appearance, ...data }) { if (this._frame) await this._ask("update", { ...data, ...(this._isThemed && { appearance }) }); }
   /** Have the frame make a call of the API with what was typed, which becomes `into` of the parameters, or all of them. */
@@ -134,7 +134,7 @@ class FrameElement {
 /** @implements {OfficialPaymentElement} */
 class PaymentElement extends FrameElement {}
 
-/** One wallet, which stands for Google Pay and holds a card that pays. @implements {OfficialExpressElement} */
+/** One wallet, which stands for Google Pay and holds a card that pays. @implements {OfficialExpressCheckoutElement} */
 class ExpressCheckoutElement extends FrameElement {
   _emit(name, detail) {
     const wallets = { amazonPay: false, applePay: false, googlePay: true, klarna: false, link: false, paypal: false };

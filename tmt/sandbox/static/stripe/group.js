@@ -8,10 +8,28 @@ const KINDS = {
 // Those that show what there is to pay.
 const needsAmount = (type) => ["payment", "expressCheckout"].includes(type);
 
+// The fields of billing details: as options of the Payment Element name them, as its frame does, and as the API does.
+const BILLING = [
+  ["name", "name", "name"], ["email", "email", "email"], ["phone", "phone", "phone"], ["line1", "line1", "address.line1"],
+  ["line2", "line2", "address.line2"], ["city", "city", "address.city"], ["state", "state", "address.state"],
+  ["country", "country", "address.country"], ["postalCode", "postal", "address.postal_code"],
+];
+/** The rows of BILLING which the page leaves out (`never`), as it sends their values itself. */
+function leftOut({ fields } = /** @type {any} */ ({})) {
+  const asked = fields?.billingDetails || {};
+  const whenAsked = (option, path) => {
+    if (typeof asked === "string") return asked;
+    if (!path.startsWith("address.")) return asked[option];
+    return typeof asked.address === "string" ? asked.address : asked.address?.[option];
+  };
+  return BILLING.filter(([option = "", , path = ""]) => whenAsked(option, path) === "never");
+}
+
 /** @implements {SandboxElements} */
 class Elements {
   _elements = {};
   _submitted = false;
+  /** @type {(() => void)[]} */ _updateHandlers = [];
   /** @type {FrameElement | null} */ _paying = null;
   constructor(caller, options) {
     const { clientSecret, mode, amount, currency, paymentMethodTypes, payment_method_types } = options;
@@ -48,8 +66,11 @@ class Elements {
   _payment() { return this._elements.payment; }
   /** @returns {any[]} */
   _contacts() { return Object.values(this._elements).filter((element) => element instanceof ContactElement); }
-  /** The fields that the Payment Element leaves to other elements. */
-  _elsewhere() { return this._contacts().flatMap((element) => element._replaces); }
+  /** The fields that the Payment Element leaves to other elements and to the page. */
+  _elsewhere() {
+    const byPage = leftOut(this._payment()?._options).map(([, name]) => name);
+    return [...byPage, ...this._contacts().flatMap((element) => element._replaces)];
+  }
   async _updateElements(data) {
     const mounted = Object.values(this._elements).filter((element) => element._frame);
     // Another language is another document: what was typed so far is lost.
@@ -60,7 +81,9 @@ class Elements {
     const changed = locale && locale !== this._options.locale;
     Object.assign(this._options, options, locale && { locale });
     await this._updateElements({ appearance: options.appearance, ...(await this._read()), locale: changed });
+    for (const handler of this._updateHandlers) handler();
   }
+  on(name, handler) { if (name === "update-end") this._updateHandlers.push(handler); }
   async submit() {
     const payment = this._payment();
     check(this._paying || payment, "elements.submit() needs a mounted Payment Element.");
@@ -103,9 +126,13 @@ class Elements {
     check(element, "There is no mounted Element to confirm with.");
     const { error, billing_details, shipping } = this._paying ? {} : await this._contactDetails();
     if (error) return { error };
-    this._paying = null;
     const method = (into ? params[into] : params) || {};
     const details = { ...billing_details, ...method.billing_details };
+    for (const [, , path = ""] of this._paying ? [] : leftOut(element._options)) {
+      const value = path.split(".").reduce((part, name) => part?.[name], details);
+      check(value !== undefined, `You specified "never" for ${path} of the Payment Element's fields.billingDetails: pass it in billing_details of payment_method_data.`);
+    }
+    this._paying = null;
     const completed = { ...method, ...(Object.keys(details).length && { billing_details: details }) };
     const withShipping = shipping && into ? { shipping, ...params } : params;
     return element._send(this._caller, target, into ? { ...withShipping, [into]: completed } : completed, into);
