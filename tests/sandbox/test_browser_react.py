@@ -14,6 +14,7 @@ from filelock import FileLock
 from playwright.sync_api import Browser, Page
 from werkzeug.wrappers import Request, Response
 
+from tests.journeys.axe import grave_problems, install
 from tests.servers import serve
 
 from .conftest import CHALLENGED, PUBLISHABLE_KEY, VISA, until
@@ -42,8 +43,13 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     ).stdout
 
 
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return install(tmp_path_factory.getbasetemp().parent / "axe.lock")
+
+
 @pytest.fixture
-def application(browser: Browser, root: str, bundle: str) -> Iterator[Any]:
+def application(browser: Browser, root: str, bundle: str, axe: str) -> Iterator[Any]:
     """Opens a form of the application; the page's problems must be none at the end."""
 
     def site(environ: Any, start_response: Any) -> Any:
@@ -66,6 +72,7 @@ def application(browser: Browser, root: str, bundle: str) -> Iterator[Any]:
         return page
 
     yield open_form
+    assert grave_problems(page, axe) == []
     # Nothing but declines, and what React says of its tools.
     harmless = ("Failed to load resource: the server responded with a status of 402", "%cDownload")
     assert [text for text in problems if not text.startswith(harmless)] == []
