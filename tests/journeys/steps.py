@@ -95,7 +95,9 @@ class Visitor:
 
     def answer_bank(self, button: str) -> None:
         """Presses a button of the 3-D Secure challenge."""
-        self.page.frame_locator("dialog iframe").get_by_role("button", name=button).click()
+        self.page.frame_locator("dialog iframe").frame_locator("iframe").get_by_role(
+            "button", name=button
+        ).click()
 
     def expect_tickets(self, count: int = 1) -> Order:
         """The page must come to show so many tickets, each with its own QR code; the order."""

@@ -278,7 +278,9 @@ class Buyer:
 
     def answer(self, button: str) -> dict[str, Any]:
         """Press a button of the 3-D Secure challenge."""
-        self.page.frame_locator("dialog iframe").get_by_role("button", name=button).click()
+        self.page.frame_locator("dialog iframe").frame_locator("iframe").get_by_role(
+            "button", name=button
+        ).click()
         return self.result()
 
 

@@ -91,7 +91,9 @@ def test_the_challenge_is_a_dialog(buyer: Buyer, intent: Any, v1: Any, answer: s
     buyer.open(intent.client_secret)
     buyer.fill(CHALLENGED)
     buyer.page.click("#pay")
-    buyer.page.frame_locator("dialog iframe").locator("button:focus").wait_for()
+    buyer.page.frame_locator("dialog iframe").frame_locator("iframe").locator(
+        "button:focus"
+    ).wait_for()
     if answer.startswith("Escape"):
         if answer == "Escape outside":
             buyer.page.evaluate("document.activeElement.blur()")
@@ -151,7 +153,9 @@ def test_the_other_calls_of_stripe_js(buyer: Buyer, intent: Any, v1: Any) -> Non
     params = {"payment_method": "pm_card_threeDSecure2Required", "use_stripe_sdk": True}
     v1.payment_intents.confirm(intent.id, {**params, "return_url": "https://shop.example/"})
     page.evaluate("(s) => { window.next = stripe.handleNextAction({ clientSecret: s }) }", secret)
-    page.frame_locator("dialog iframe").get_by_role("button", name="Complete").click()
+    page.frame_locator("dialog iframe").frame_locator("iframe").get_by_role(
+        "button", name="Complete"
+    ).click()
     assert page.evaluate("next")["paymentIntent"]["status"] == "succeeded"
 
 

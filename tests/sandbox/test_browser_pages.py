@@ -96,7 +96,9 @@ def test_a_card_element_is_typed_in_one_go(shop_page: tuple[Page, str], v1: Any)
     pay(page, "Your card has insufficient funds.")
     type_card(page, CHALLENGED)
     page.get_by_role("button", name="Pay").click()
-    page.frame_locator("dialog iframe").get_by_role("button", name="Complete").click()
+    page.frame_locator("dialog iframe").frame_locator("iframe").get_by_role(
+        "button", name="Complete"
+    ).click()
     expect(page.locator("#out")).to_contain_text("succeeded")
     (last, *_others) = v1.payment_intents.list({"expand": ["data.payment_method"]}).data
     assert last.payment_method.billing_details.name == "Ana Ejemplo"
@@ -107,7 +109,9 @@ def test_the_server_confirms_with_a_method(shop_page: tuple[Page, str]) -> None:
     page.goto(f"{shop}/method")
     type_card(page, CHALLENGED)
     page.get_by_role("button", name="Pay").click()
-    page.frame_locator("dialog iframe").get_by_role("button", name="Complete").click()
+    page.frame_locator("dialog iframe").frame_locator("iframe").get_by_role(
+        "button", name="Complete"
+    ).click()
     expect(page.locator("#out")).to_contain_text("succeeded")
 
 
@@ -130,7 +134,9 @@ def test_the_server_confirms_with_a_token(shop_page: tuple[Page, str], v1: Any) 
     value = page.evaluate("address.getValue()")
     assert (value["complete"], value["value"]["address"]["line2"]) == (True, None)
     pay(page, "3184")
-    page.frame_locator("dialog iframe").get_by_role("button", name="Complete").click()
+    page.frame_locator("dialog iframe").frame_locator("iframe").get_by_role(
+        "button", name="Complete"
+    ).click()
     expect(page.locator("#out")).to_contain_text("succeeded")
     (last,) = v1.payment_intents.list({"expand": ["data.payment_method"]}).data
     details = last.payment_method.billing_details

@@ -138,7 +138,8 @@ def test_a_card_element_pays(application: Any, intent: Any, v1: Any) -> None:
     assert error["payment_intent"]["id"] == intent.id
     card.locator("[name=cardnumber]").fill(CHALLENGED)
     page.get_by_role("button", name="Pay").click()
-    page.frame_locator("iframe[name=stripe-challenge-frame]").locator(
+    bank = page.frame_locator("iframe[src*=three-ds-2-challenge]")
+    bank.frame_locator("iframe[name=stripe-challenge-frame]").locator(
         "#test-source-authorize-3ds"
     ).click()
     assert result_of(page)["paymentIntent"]["status"] == "succeeded"

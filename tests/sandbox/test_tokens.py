@@ -1,4 +1,4 @@
-"""Tokens of cards and ConfirmationTokens: good once, for a while, and without card data of servers."""
+"""Tokens of cards and ConfirmationTokens: good once, for a while, and no card data of servers."""
 
 from __future__ import annotations
 

@@ -35,6 +35,7 @@ from tmt.sandbox.vouchers import expire_voucher, fetch_voucher, pay_voucher
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self';"
+    " frame-src 'self';"
     " base-uri 'none'; form-action 'self' http: https:; frame-ancestors *"
 )
 # What stripe.js is made of, in this order; each part may use what those before it define.
@@ -104,6 +105,10 @@ def pages(store: Store) -> Blueprint:
 
 
 def _add_challenge_views(views: Blueprint, store: Store) -> None:
+    @views.get("/three-ds-2-challenge/<id>/<secret>")
+    def frame_challenge(id: str, secret: str) -> Response:
+        return _page("challenge_frame.html", id=id, secret=secret)
+
     @views.get("/3ds/<id>/<secret>")
     def show_challenge(id: str, secret: str) -> Response:
         try:

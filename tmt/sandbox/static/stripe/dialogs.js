@@ -1,8 +1,8 @@
 // Stripe.js in miniature: frames, and the pages of the bank and the wallet in a dialog.
 // @ts-check
 let frameCount = 0;
-function iframe(src, title, css, name = `__privateStripeFrame${++frameCount}`) {
-  const frame = Object.assign(document.createElement("iframe"), { src, title, name });
+function iframe(src, title, css) {
+  const frame = Object.assign(document.createElement("iframe"), { src, title, name: `__privateStripeFrame${++frameCount}` });
   frame.style.cssText = `display: block; border: 0; ${css}`;
   return frame;
 }
@@ -10,7 +10,7 @@ function iframe(src, title, css, name = `__privateStripeFrame${++frameCount}`) {
 function dialogPage(url, title) {
   const size = "width: min(400px, calc(100% - 32px)); height: min(420px, calc(100% - 32px))";
   const css = `${size}; margin: max(16px, calc(50vh - 210px)) auto 0; border-radius: 12px; background: #fff`;
-  const frame = iframe(url, title, css, "stripe-challenge-frame");
+  const frame = iframe(url, title, css);
   const dialog = document.createElement("dialog");
   const full = "position: fixed; inset: 0; width: 100%; height: 100%; max-width: none; max-height: none; overflow: hidden";
   dialog.style.cssText = `${full}; margin: 0; padding: 0; border: 0; background: rgba(15, 23, 42, 0.6)`;
@@ -33,7 +33,7 @@ function dialogPage(url, title) {
 
 /** 3-D Secure. Leaving it refuses the payment, so that nothing stays undecided. */
 async function authenticate(source, locale) {
-  const url = page(`3ds/${source}`, locale);
+  const url = page(`three-ds-2-challenge/${source}`, locale);
   if (await dialogPage(url, localized(locale, "Card authentication", "Autenticación de tu tarjeta"))) return;
-  await fetch(url, { method: "POST", body: new URLSearchParams({ outcome: "fail" }) }).catch(() => null);
+  await fetch(page(`3ds/${source}`, locale), { method: "POST", body: new URLSearchParams({ outcome: "fail" }) }).catch(() => null);
 }
