@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tmt.sandbox import payment_methods
 from tmt.sandbox.errors import api_error
-from tmt.sandbox.objects import Json, token
+from tmt.sandbox.objects import Json, new
 from tmt.sandbox.registry import route
 from tmt.sandbox.request_context import RequestContext
 
@@ -19,7 +19,7 @@ _ADDRESS = {
 }
 # What a ConfirmationToken says of the payment unless the request that confirms it says otherwise.
 _PAYMENT_FIELDS = ("return_url", "setup_future_usage", "shipping", "use_stripe_sdk", "mandate_data")
-_PREVIEWED = ("allow_redisplay", "billing_details", "customer", "type")
+_PREVIEWED = ("allow_redisplay", "billing_details", "customer", "customer_account", "type")
 
 
 @route("POST /v1/tokens", publishable=True)
@@ -41,29 +41,14 @@ def create_token(context: RequestContext, params: Json) -> Json:
         "address_zip_check": "unchecked" if "address_zip" in card else None,
         "cvc_check": "unchecked" if "cvc" in card else None,
     }
-    body = {
-        "id": f"tok_1{token(24)}",
-        "object": "token",
-        "card": {
-            "id": f"card_1{token(24)}",
-            "object": "card",
-            **{field: card.get(field) for field in _ADDRESS.values()},
-            **checks,
-            **{name: details[name] for name in shown},
-            "dynamic_last4": None,
-            "metadata": {},
-            "name": card.get("name"),
-            "networks": {"preferred": None},
-            "tokenization_method": None,
-            "wallet": None,
-        },
-        "client_ip": "127.0.0.1",
-        "created": context.now,
-        "livemode": False,
-        "type": "card",
-        "used": False,
-        "_method": method,
-    }
+    old_card = new(
+        "card",
+        context.now,
+        **{field: card.get(field) for field in ("name", *_ADDRESS.values())},
+        **checks,
+        **{name: details[name] for name in shown},
+    )
+    body = new("token", context.now, card=old_card, _method=method)
     return context.save(body)
 
 
@@ -90,23 +75,16 @@ def create_confirmation_token(context: RequestContext, params: Json) -> Json:
     kind = method["type"]
     online = {"ip_address": "127.0.0.1", "user_agent": "unknown"}
     acceptance = {"customer_acceptance": {"type": "online", "online": online}}
-    body = {
-        "id": f"ctoken_1{token(24)}",
-        "object": "confirmation_token",
-        "created": context.now,
-        "expires_at": context.now + _CONFIRMATION_TOKEN_SECONDS,
-        "livemode": False,
-        "mandate_data": acceptance if kind == "sepa_debit" else None,
-        "payment_intent": None,
-        "payment_method_options": params.get("payment_method_options"),
-        "payment_method_preview": {name: method[name] for name in (*_PREVIEWED, kind)},
-        "return_url": params.get("return_url"),
-        "setup_future_usage": params.get("setup_future_usage"),
-        "setup_intent": None,
-        "shipping": params.get("shipping"),
-        "use_stripe_sdk": True,
-        "_method": method,
-    }
+    named = ("payment_method_options", "return_url", "setup_future_usage", "shipping")
+    body = new(
+        "confirmation_token",
+        context.now,
+        expires_at=context.now + _CONFIRMATION_TOKEN_SECONDS,
+        mandate_data=acceptance if kind == "sepa_debit" else None,
+        payment_method_preview={name: method[name] for name in (*_PREVIEWED, kind)},
+        **{name: params.get(name) for name in named},
+        _method=method,
+    )
     return context.save(body)
 
 
