@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from tmt.sandbox.objects import load_table
+
 from .conftest import IBAN, Buyer
 
 SWISS = "CH9300762011623852957"
@@ -144,3 +146,20 @@ def test_an_accordion_may_begin_closed(buyer: Buyer, euros: Any) -> None:
     assert buyer.pay()["paymentIntent"]["status"] == "succeeded"
     buyer.page.evaluate("element.collapse()")
     expect(card).to_be_hidden()
+
+
+@pytest.mark.skipif(
+    "link" not in load_table("simulated_methods")["kinds"],
+    reason="the sandbox's API does not simulate Link",
+)
+def test_link_pays_with_an_email(buyer: Buyer, v1: Any) -> None:
+    types = {"allowed_payment_method_types": ["card", "link"]}
+    intent = v1.payment_intents.create({"amount": 2000, "currency": "usd", **types})
+    buyer.open(intent.client_secret)
+    buyer.choose("link")
+    assert buyer.pay()["error"]["code"] == "incomplete_email"
+    buyer.frame.get_by_label("Email").fill("ana@example.com")
+    buyer.wait_for_change("link", complete=True)
+    assert buyer.pay()["paymentIntent"]["status"] == "succeeded"
+    paid = v1.payment_intents.retrieve(intent.id, {"expand": ["payment_method"]})
+    assert paid.payment_method.link.email == "ana@example.com"

@@ -67,7 +67,7 @@ def _template_text(name: str) -> str:
     nullable = [field for field, spec in fields.items() if "nullable" in spec]
     body = dict.fromkeys(nullable) | row.get("values", {})
     for field in split_words(row.get("omitted", "")):
-        del body[field]
+        body.pop(field, None)
     return json.dumps(body)
 
 

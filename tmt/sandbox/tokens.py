@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tmt.sandbox import payment_methods
 from tmt.sandbox.errors import api_error
-from tmt.sandbox.objects import Json, new
+from tmt.sandbox.objects import Json, new, template
 from tmt.sandbox.registry import route
 from tmt.sandbox.request_context import RequestContext
 
@@ -75,7 +75,11 @@ def create_confirmation_token(context: RequestContext, params: Json) -> Json:
     kind = method["type"]
     online = {"ip_address": "127.0.0.1", "user_agent": "unknown"}
     acceptance = {"customer_acceptance": {"type": "online", "online": online}}
-    named = ("payment_method_options", "return_url", "setup_future_usage", "shipping")
+    named = ("payment_method_options", "return_url", "setup_future_usage")
+    shipping = params.get("shipping")
+    if shipping:
+        address = template("payment_method.billing_details.address") | shipping["address"]
+        shipping = {"phone": None, **shipping, "address": address}
     body = new(
         "confirmation_token",
         context.now,
@@ -83,6 +87,7 @@ def create_confirmation_token(context: RequestContext, params: Json) -> Json:
         mandate_data=acceptance if kind == "sepa_debit" else None,
         payment_method_preview={name: method[name] for name in (*_PREVIEWED, kind)},
         **{name: params.get(name) for name in named},
+        shipping=shipping,
         _method=method,
     )
     return context.save(body)
