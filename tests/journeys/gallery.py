@@ -92,7 +92,9 @@ def _card_errors(visitor: Visitor) -> None:
 def _challenged(visitor: Visitor) -> None:
     visitor.reserve(1)
     visitor.pay(VISA_CHALLENGED)
-    visitor.page.frame_locator("dialog iframe").locator("button:focus").wait_for()
+    visitor.page.frame_locator("dialog iframe").frame_locator("iframe").locator(
+        "button:focus"
+    ).wait_for()
 
 
 def _nearly_over(visitor: Visitor) -> None:

@@ -84,10 +84,10 @@ class Visitor:
 
     def type_card(self, number: str = VISA) -> None:
         expect(self.pay_button).to_be_enabled()
-        self.card.locator("#number").fill(number)
-        self.card.locator("#expiry").fill("1234")
-        self.card.locator("#cvc").fill("123")
-        self.card.locator("#country").select_option("ES")
+        self.card.locator("[name=number]").fill(number)
+        self.card.locator("[name=expiry]").fill("1234")
+        self.card.locator("[name=cvc]").fill("123")
+        self.card.locator("[name=country]").select_option("ES")
 
     def pay(self, number: str = VISA) -> None:
         self.type_card(number)
@@ -95,7 +95,9 @@ class Visitor:
 
     def answer_bank(self, button: str) -> None:
         """Presses a button of the 3-D Secure challenge."""
-        self.page.frame_locator("dialog iframe").get_by_role("button", name=button).click()
+        self.page.frame_locator("dialog iframe").frame_locator("iframe").get_by_role(
+            "button", name=button
+        ).click()
 
     def expect_tickets(self, count: int = 1) -> Order:
         """The page must come to show so many tickets, each with its own QR code; the order."""

@@ -30,13 +30,17 @@ def test_the_keyboard_is_enough_from_the_event_to_the_tickets(visitor: Visitor) 
     card = visitor.card
     type_in_turn(
         visitor,
-        (card.locator("#number"), VISA_CHALLENGED),
-        (card.locator("#expiry"), "1234"),
-        (card.locator("#cvc"), "123"),
+        (card.locator("[name=number]"), VISA_CHALLENGED),
+        (card.locator("[name=expiry]"), "1234"),
+        (card.locator("[name=cvc]"), "123"),
     )
     tab_to(page, visitor.pay_button)
     page.keyboard.press("Enter")
-    bank = page.frame_locator("dialog iframe").get_by_role("button", name="Complete")
+    bank = (
+        page.frame_locator("dialog iframe")
+        .frame_locator("iframe")
+        .get_by_role("button", name="Complete")
+    )
     expect(bank).to_be_focused()
     page.keyboard.press("Enter")
     visitor.expect_tickets(1)

@@ -30,9 +30,9 @@ def choose(visitor: Visitor, method: str) -> None:
 
 def type_iban(visitor: Visitor, iban: str) -> None:
     choose(visitor, "sepa_debit")
-    visitor.card.locator("#iban").fill(iban)
-    visitor.card.locator("#name").fill("Ana Ejemplo")
-    visitor.card.locator("#email").fill("ana@example.com")
+    visitor.card.locator("[name=iban]").fill(iban)
+    visitor.card.locator("[name=name]").fill("Ana Ejemplo")
+    visitor.card.locator("[name=email]").fill("ana@example.com")
 
 
 def to_the_bank(visitor: Visitor, event: Event) -> Order:
@@ -139,7 +139,7 @@ def test_every_method_is_accessible_and_fits(
     ana.reserve(1, event=euros)
     choose(ana, method)
     if method == "sepa_debit":  # with every field that there can be, and its error
-        ana.card.locator("#iban").fill("CH93")
+        ana.card.locator("[name=iban]").fill("CH93")
         # By keyboard: while the form's frame still grows, a click can miss the button.
         ana.pay_button.press("Enter")
         expect(ana.alert).to_be_visible()

@@ -66,7 +66,7 @@ def test_the_payment_form_moves_nothing_when_it_appears(visitor: Visitor) -> Non
     waiting = hold_back_stripe_js(visitor)
     waiting[0].continue_()
     expect(visitor.pay_button).to_be_enabled()
-    expect(visitor.card.locator("#number")).to_be_visible()
+    expect(visitor.card.locator("[name=number]")).to_be_visible()
     expect(visitor.page.locator("#payment-loading")).to_be_hidden()
     assert visitor.page.evaluate("window.shifts") < 0.01
 
@@ -91,7 +91,7 @@ def test_more_time_and_another_language_lose_nothing_typed(visitor: Visitor) -> 
     visitor.page.get_by_role("link", name="Español").click()
     expect(visitor.page.locator("html")).to_have_attribute("lang", "es")
     expect(visitor.pay_button).to_have_text(re.compile("^Pagar"))
-    expect(visitor.card.locator("#number")).to_have_value(re.compile("4242"))
+    expect(visitor.card.locator("[name=number]")).to_have_value(re.compile("4242"))
     visitor.pay_button.click()
     visitor.expect_tickets(1)
 

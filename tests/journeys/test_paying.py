@@ -58,7 +58,7 @@ def test_a_declined_card_is_told_and_another_one_pays_the_same_payment(
     expect(ana.page.get_by_role("alert").filter(has_text=text)).to_be_visible()
     expect(ana.pay_button).to_be_enabled()
     assert ana.front.tickets(ana.order) == []
-    ana.card.locator("#number").fill(VISA)
+    ana.card.locator("[name=number]").fill(VISA)
     ana.pay_button.click()
     expect(ana.page.locator(".ticket")).to_have_count(1)
     payment = ana.front.payment(ana.order)

@@ -91,7 +91,9 @@ def test_the_hold_ends_while_the_pay_page_is_open(visitor: Visitor) -> None:
 def test_pay01_the_time_runs_out_at_the_bank_and_the_payment_still_counts(visitor: Visitor) -> None:
     pay_page_with(visitor, 10)
     visitor.pay(VISA_CHALLENGED)
-    visitor.page.frame_locator("dialog iframe").locator("button").first.wait_for()
+    visitor.page.frame_locator("dialog iframe").frame_locator("iframe").locator(
+        "button"
+    ).first.wait_for()
     visitor.front.clock.move(minutes=1)
     visitor.answer_bank("Complete")
     visitor.expect_tickets(1)

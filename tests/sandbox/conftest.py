@@ -252,16 +252,16 @@ class Buyer:
         self.frame.locator(f"input[value={method}]").check()
 
     def fill(self, number: str, expiry: str = "12/34", cvc: str = "123") -> None:
-        self.frame.locator("#number").press_sequentially(number)
-        self.frame.locator("#expiry").press_sequentially(expiry)
-        self.frame.locator("#cvc").press_sequentially(cvc)
-        self.frame.locator("#country").select_option("ES")
+        self.frame.locator("[name=number]").press_sequentially(number)
+        self.frame.locator("[name=expiry]").press_sequentially(expiry)
+        self.frame.locator("[name=cvc]").press_sequentially(cvc)
+        self.frame.locator("[name=country]").select_option("ES")
 
     def fill_debit(self, iban: str) -> None:
         self.choose("sepa_debit")
-        self.frame.locator("#iban").press_sequentially(iban)
-        self.frame.locator("#name").fill("Ana Ejemplo")
-        self.frame.locator("#email").fill("ana@example.com")
+        self.frame.locator("[name=iban]").press_sequentially(iban)
+        self.frame.locator("[name=name]").fill("Ana Ejemplo")
+        self.frame.locator("[name=email]").fill("ana@example.com")
 
     def result(self) -> dict[str, Any]:
         """What confirmPayment resolved with."""
@@ -280,7 +280,9 @@ class Buyer:
 
     def answer(self, button: str) -> dict[str, Any]:
         """Press a button of the 3-D Secure challenge."""
-        self.page.frame_locator("dialog iframe").get_by_role("button", name=button).click()
+        self.page.frame_locator("dialog iframe").frame_locator("iframe").get_by_role(
+            "button", name=button
+        ).click()
         return self.result()
 
 

@@ -54,11 +54,18 @@ NOT_SIMULATED = {
     ),
     "POST /v1/payment_methods": "customer payment_method",
     "POST /v1/payment_methods/<id>/attach": "customer_account",
+    "POST /v1/tokens": "account bank_account customer cvc_update person pii",
 }
 # Forms send the fields that their users leave empty, and Stripe takes them for unset.
 FORMS = {"address", "evidence"}
 # Required because its alternative is not simulated.
-REQUIRED = {"POST /v1/payment_methods": "type", "POST /v1/payment_methods/<id>/attach": "customer"}
+REQUIRED = {
+    "POST /v1/payment_methods": "type",
+    "POST /v1/payment_methods/<id>/attach": "customer",
+    "POST /v1/tokens": "card",
+}
+# Methods of the browser alone, and the method of the SDK that takes the same parameters.
+OF_BROWSERS = {"POST /v1/confirmation_tokens": "POST /v1/test_helpers/confirmation_tokens"}
 # Only browsers send these and the card of `payment_method_data`, with Stripe.js; the SDK is for
 # servers.
 SENT_BY_BROWSERS = {
@@ -202,7 +209,7 @@ def parameters(cls: Any, rule: str, inside: str = "") -> dict[str, Row | str]:
 
 def parameters_class(rule: str) -> Any:
     """The SDK's class of parameters: PaymentIntentConfirmParams of `POST …/<id>/confirm`."""
-    verb, path = rule.split()
+    verb, path = OF_BROWSERS.get(rule, rule).split()
     package: Any = stripe.params
     segments = path.split("/")[2:]
     while isinstance(getattr(package, segments[0], None), types.ModuleType):

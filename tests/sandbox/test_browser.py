@@ -16,8 +16,8 @@ FITS = "document.documentElement.scrollWidth <= innerWidth"
 def test_a_card_is_paid_in_place_under_a_strict_policy(buyer: Buyer, intent: Any, v1: Any) -> None:
     buyer.open(intent.client_secret)
     buyer.fill(VISA)
-    assert buyer.frame.locator("#number").input_value() == "4242 4242 4242 4242"
-    assert buyer.frame.locator("#expiry").input_value() == "12 / 34"
+    assert buyer.frame.locator("[name=number]").input_value() == "4242 4242 4242 4242"
+    assert buyer.frame.locator("[name=expiry]").input_value() == "12 / 34"
     paid = buyer.pay()["paymentIntent"]
     assert paid["status"] == "succeeded"
     assert not {"metadata", "latest_charge", "amount_received"} & set(paid)
@@ -58,7 +58,7 @@ def test_a_decline_is_shown_in_the_pages_language_and_another_card_pays(
     assert (error["type"], error["decline_code"]) == ("card_error", "insufficient_funds")
     assert error["message"] == "Tu tarjeta no tiene fondos suficientes."
     assert error["payment_intent"]["status"] == "requires_payment_method"
-    buyer.frame.locator("#number").fill(VISA)
+    buyer.frame.locator("[name=number]").fill(VISA)
     assert buyer.pay()["paymentIntent"]["status"] == "succeeded"
 
 
@@ -72,7 +72,7 @@ def test_field_problems_are_shown_by_the_element(buyer: Buyer, intent: Any) -> N
         ("expiry", "Your card's expiration date is in the past."),
         ("cvc", "Your card's security code is incomplete."),
     ):
-        field = buyer.frame.locator(f"#{name}")
+        field = buyer.frame.locator(f"[name={name}]")
         assert field.get_attribute("aria-invalid") == "true"
         described = buyer.frame.locator(f"#{field.get_attribute('aria-describedby')}")
         assert described.text_content() == text
@@ -91,7 +91,9 @@ def test_the_challenge_is_a_dialog(buyer: Buyer, intent: Any, v1: Any, answer: s
     buyer.open(intent.client_secret)
     buyer.fill(CHALLENGED)
     buyer.page.click("#pay")
-    buyer.page.frame_locator("dialog iframe").locator("button:focus").wait_for()
+    buyer.page.frame_locator("dialog iframe").frame_locator("iframe").locator(
+        "button:focus"
+    ).wait_for()
     if answer.startswith("Escape"):
         if answer == "Escape outside":
             buyer.page.evaluate("document.activeElement.blur()")
@@ -125,7 +127,7 @@ def test_the_keyboard_is_enough(buyer: Buyer, intent: Any) -> None:
     options = {"defaultValues": {"billingDetails": {"address": {"country": "ES"}}}}
     buyer.open(intent.client_secret, options=options)
     buyer.page.evaluate("element.focus()")
-    buyer.frame.locator("#number:focus").wait_for()
+    buyer.frame.locator("[name=number]:focus").wait_for()
     for text in (VISA, "1234", "123"):
         buyer.page.keyboard.type(text)
         buyer.page.keyboard.press("Tab")
@@ -151,7 +153,9 @@ def test_the_other_calls_of_stripe_js(buyer: Buyer, intent: Any, v1: Any) -> Non
     params = {"payment_method": "pm_card_threeDSecure2Required", "use_stripe_sdk": True}
     v1.payment_intents.confirm(intent.id, {**params, "return_url": "https://shop.example/"})
     page.evaluate("(s) => { window.next = stripe.handleNextAction({ clientSecret: s }) }", secret)
-    page.frame_locator("dialog iframe").get_by_role("button", name="Complete").click()
+    page.frame_locator("dialog iframe").frame_locator("iframe").get_by_role(
+        "button", name="Complete"
+    ).click()
     assert page.evaluate("next")["paymentIntent"]["status"] == "succeeded"
 
 
@@ -160,7 +164,7 @@ def test_the_element_follows_appearance_and_its_content(buyer: Buyer, intent: An
     buyer.page.set_viewport_size({"width": 320, "height": 700})
     buyer.open(intent.client_secret, appearance=look)
     style = "(node) => getComputedStyle(node).backgroundColor"
-    assert buyer.frame.locator("#number").evaluate(style) == "rgb(1, 2, 3)"
+    assert buyer.frame.locator("[name=number]").evaluate(style) == "rgb(1, 2, 3)"
     height = "document.querySelector('#element iframe').getBoundingClientRect().height"
     before = buyer.page.evaluate(height)
     assert buyer.page.evaluate(FITS)

@@ -35,11 +35,11 @@ def test_rules_style_the_parts_of_the_element_and_nothing_else(buyer: Buyer, eur
         ".Nonsense:nowhere": {"color": "red"},
     }
     buyer.open(euros.client_secret, appearance={"theme": "flat", "rules": rules})
-    assert style(buyer, "#number", "borderTopWidth") == "7px"
+    assert style(buyer, "[name=number]", "borderTopWidth") == "7px"
     assert style(buyer, "#card-tab", "backgroundColor") == "rgb(1, 2, 3)"
     assert style(buyer, "#ideal-tab", "backgroundColor") == "rgb(255, 255, 255)"
-    buyer.frame.locator("#number").focus()
-    assert style(buyer, "#number", "backgroundColor") == "rgb(4, 5, 6)"
+    buyer.frame.locator("[name=number]").focus()
+    assert style(buyer, "[name=number]", "backgroundColor") == "rgb(4, 5, 6)"
     assert style(buyer, "body", "backgroundColor") == "rgba(0, 0, 0, 0)"
     assert buyer.problems == []
 
@@ -50,8 +50,8 @@ def test_update_changes_looks_and_language(buyer: Buyer, intent: Any) -> None:
     look = "{ appearance: { theme: 'night', variables: { colorText: 'rgb(9, 9, 9)' } } }"
     buyer.page.evaluate(f"elements.update({look})")
     assert style(buyer, "body", "color") == "rgb(9, 9, 9)"
-    assert style(buyer, "#number", "backgroundColor") == "rgb(48, 49, 61)"
-    assert buyer.frame.locator("#number").input_value() == "4242 4242 4242 4242"
+    assert style(buyer, "[name=number]", "backgroundColor") == "rgb(48, 49, 61)"
+    assert buyer.frame.locator("[name=number]").input_value() == "4242 4242 4242 4242"
     buyer.page.evaluate("elements.update({ locale: 'es' })")
     expect(buyer.frame.get_by_label("Número de tarjeta")).to_be_visible()
     buyer.fill(VISA)
@@ -62,8 +62,8 @@ def test_events_of_the_element(buyer: Buyer, intent: Any) -> None:
     buyer.open(intent.client_secret)
     names = buyer.page.evaluate("events.map((event) => event.name)")
     assert names[0] == "loaderstart"
-    buyer.frame.locator("#number").click()
-    buyer.frame.locator("#cvc").click()
+    buyer.frame.locator("[name=number]").click()
+    buyer.frame.locator("[name=cvc]").click()
     buyer.page.keyboard.press("Escape")
     until(lambda: bool(buyer.events("escape")))
     assert len(buyer.events("focus")) == 1
@@ -78,7 +78,7 @@ def test_events_of_the_element(buyer: Buyer, intent: Any) -> None:
     }"""
     buyer.page.evaluate(counted)
     for _ in range(2):
-        buyer.frame.locator("#cvc").click()
+        buyer.frame.locator("[name=cvc]").click()
         before = len(buyer.events("blur"))
         buyer.page.evaluate("element.blur()")
         until(lambda: len(buyer.events("blur")) > before)  # noqa: B023 - called at once
@@ -141,6 +141,12 @@ def test_wrong_uses_raise_errors_for_the_developer(buyer: Buyer, intent: Any) ->
         "stripe.elements().create('payment')": "clientSecret or a mode",
         "elements.create('payment')": "Can only create one",
         "elements.create('paymentRequestButton')": "no element of type",
+        "elements.create('address', {})": "options.mode",
+        "stripe.confirmKlarnaPayment('nonsense')": "does not simulate",
+        "stripe.confirmCardSetup('nonsense')": "begin with seti_",
+        "stripe.createPaymentMethod({})": "needs a type",
+        "stripe.createToken(stripe.elements().create('cardNumber'))": "together with a mounted",
+        "stripe.createToken(stripe.elements().create('card'))": "Please mount the Element",
         "stripe.confirmPayment({ elements })": "return_url",
         "stripe.confirmSetup({ elements, redirect: 'if_required' })": "not that of a setup_intent",
         "stripe.retrieveSetupIntent('nonsense')": "Invalid value",
@@ -152,6 +158,60 @@ def test_wrong_uses_raise_errors_for_the_developer(buyer: Buyer, intent: Any) ->
         message = buyer.page.evaluate(script)
         assert message.startswith("IntegrationError"), call
         assert text in message
+
+
+def test_what_the_page_sends_itself_is_not_asked_for(buyer: Buyer, euros: Any) -> None:
+    fields = {"billingDetails": {"name": "never", "address": {"country": "never"}}}
+    buyer.open(euros.client_secret, options={"fields": fields})
+    buyer.frame.locator("[name=number]").fill(VISA)
+    expect(buyer.frame.locator("[name=country]")).to_be_hidden()
+    buyer.choose("sepa_debit")
+    expect(buyer.frame.locator("[name=name]")).to_be_hidden()
+    buyer.frame.locator("[name=iban]").fill(IBAN)
+    buyer.frame.locator("[name=email]").fill("ana@example.com")
+    confirm = """(details) => stripe.confirmPayment({ elements, redirect: "if_required",
+      confirmParams: { payment_method_data: { billing_details: details } } }).catch(String)"""
+    missing = buyer.page.evaluate(confirm, {"name": "Ana Ejemplo"})
+    assert missing.startswith('IntegrationError: You specified "never" for address.country')
+    details = {"name": "Ana Ejemplo", "address": {"country": "ES"}}
+    assert buyer.page.evaluate(confirm, details)["paymentIntent"]["status"] == "processing"
+
+
+def test_calls_that_confirm_with_one_method(buyer: Buyer, euros: Any, v1: Any) -> None:
+    setup = setup_intent(v1)
+    buyer.open(euros.client_secret)
+
+    def call(name: str, secret: str, method: Any, **data: Any) -> Any:
+        script = "([name, ...arguments]) => stripe[name](...arguments)"
+        options = {"handleActions": data.pop("handleActions", True)}
+        return buyer.page.evaluate(
+            script, [name, secret, data | {"payment_method": method}, options]
+        )
+
+    token = {"card": {"token": "tok_mastercard"}, "billing_details": {"name": "Ana Ejemplo"}}
+    saved = call("confirmCardSetup", setup.client_secret, token)["setupIntent"]
+    assert saved["status"] == "succeeded"
+    assert v1.payment_methods.retrieve(saved["payment_method"]).card.brand == "mastercard"
+    challenged = "pm_card_threeDSecure2Required"
+    secret = euros.client_secret
+    waiting = call("confirmCardPayment", secret, challenged, handleActions=False)["paymentIntent"]
+    assert waiting["next_action"]["type"] == "use_stripe_sdk"
+    pesos = v1.payment_intents.create({"amount": 50000, "currency": "mxn"})
+    owner = {"billing_details": {"name": "Ana Ejemplo", "email": "ana@example.com"}}
+    buyer.page.evaluate(
+        "([secret, payment_method]) => {"
+        " window.next = stripe.confirmOxxoPayment(secret, { payment_method }) }",
+        [pesos.client_secret, owner],
+    )
+    buyer.page.frame_locator("dialog iframe").get_by_role("button", name="Close").click()
+    assert buyer.page.evaluate("next")["paymentIntent"]["status"] == "requires_action"
+    buyer.page.evaluate(
+        "(secret) => { stripe.confirmIdealPayment(secret, { payment_method: { ideal: {} },"
+        " return_url: location.origin + '/done' }) }",
+        secret,
+    )
+    buyer.page.get_by_role("button", name="Complete").click()
+    assert buyer.returned()["redirect_status"] == "succeeded"
 
 
 def setup_intent(v1: Any) -> Any:

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from tmt.sandbox.objects import load_table
+
 from .conftest import IBAN, Buyer
 
 SWISS = "CH9300762011623852957"
@@ -26,7 +28,7 @@ def test_the_methods_of_the_intent_are_offered(buyer: Buyer, euros: Any, v1: Any
 def test_a_debit_is_on_its_way(buyer: Buyer, euros: Any, v1: Any) -> None:
     buyer.open(euros.client_secret, options={"business": {"name": "Sala Uno"}})
     buyer.fill_debit(IBAN)
-    assert buyer.frame.locator("#iban").input_value() == "DE89 3704 0044 0532 0130 00"
+    assert buyer.frame.locator("[name=iban]").input_value() == "DE89 3704 0044 0532 0130 00"
     expect(buyer.frame.locator("#mandate")).to_contain_text("you let Sala Uno and its payment")
     buyer.wait_for_change("sepa_debit", complete=True)
     assert buyer.pay()["paymentIntent"]["status"] == "processing"
@@ -53,7 +55,7 @@ def test_an_iban_is_checked_where_it_is_typed(
     buyer.fill_debit(iban)
     error = buyer.pay()["error"]
     assert (error["type"], error["message"]) == ("validation_error", text)
-    field = buyer.frame.locator("#iban")
+    field = buyer.frame.locator("[name=iban]")
     expect(field).to_have_attribute("aria-invalid", "true")
     assert buyer.frame.locator(f"#{field.get_attribute('aria-describedby')}").text_content() == text
     expect(field).to_be_focused()
@@ -62,7 +64,7 @@ def test_an_iban_is_checked_where_it_is_typed(
 def test_name_and_email_are_needed(buyer: Buyer, euros: Any) -> None:
     buyer.open(euros.client_secret)
     buyer.choose("sepa_debit")
-    buyer.frame.locator("#iban").fill(IBAN)
+    buyer.frame.locator("[name=iban]").fill(IBAN)
     assert buyer.pay()["error"]["code"] == "incomplete_name"
     buyer.frame.get_by_label("Full name").fill("Ana")
     buyer.frame.get_by_label("Email").fill("ana@example")
@@ -123,10 +125,10 @@ def test_the_methods_are_changed_by_the_keyboard(buyer: Buyer, euros: Any) -> No
     buyer.page.keyboard.press("ArrowRight")
     expect(buyer.frame.get_by_role("radio", name="SEPA Debit")).to_be_checked()
     buyer.page.keyboard.press("Tab")
-    expect(buyer.frame.locator("#iban")).to_be_focused()
+    expect(buyer.frame.locator("[name=iban]")).to_be_focused()
     buyer.page.keyboard.press("Shift+Tab")
     buyer.page.keyboard.press("ArrowRight")
-    expect(buyer.frame.locator("#iban")).to_be_hidden()
+    expect(buyer.frame.locator("[name=iban]")).to_be_hidden()
     buyer.wait_for_change("ideal", complete=True)
     buyer.page.keyboard.press("Tab")
     assert buyer.page.evaluate("document.activeElement.id") == "pay"
@@ -138,9 +140,26 @@ def test_an_accordion_may_begin_closed(buyer: Buyer, euros: Any) -> None:
     assert buyer.events("change")[-1]["collapsed"]
     assert buyer.pay()["error"]["code"] == "incomplete_payment_details"
     buyer.choose("card")
-    card, debit = buyer.frame.locator("#number"), buyer.frame.locator("#sepa_debit-tab")
+    card, debit = buyer.frame.locator("[name=number]"), buyer.frame.locator("#sepa_debit-tab")
     assert card.bounding_box()["y"] < debit.bounding_box()["y"]
     buyer.fill("4242424242424242")
     assert buyer.pay()["paymentIntent"]["status"] == "succeeded"
     buyer.page.evaluate("element.collapse()")
     expect(card).to_be_hidden()
+
+
+@pytest.mark.skipif(
+    "link" not in load_table("simulated_methods")["kinds"],
+    reason="the sandbox's API does not simulate Link",
+)
+def test_link_pays_with_an_email(buyer: Buyer, v1: Any) -> None:
+    types = {"allowed_payment_method_types": ["card", "link"]}
+    intent = v1.payment_intents.create({"amount": 2000, "currency": "usd", **types})
+    buyer.open(intent.client_secret)
+    buyer.choose("link")
+    assert buyer.pay()["error"]["code"] == "incomplete_email"
+    buyer.frame.get_by_label("Email").fill("ana@example.com")
+    buyer.wait_for_change("link", complete=True)
+    assert buyer.pay()["paymentIntent"]["status"] == "succeeded"
+    paid = v1.payment_intents.retrieve(intent.id, {"expand": ["payment_method"]})
+    assert paid.payment_method.link.email == "ana@example.com"

@@ -30,6 +30,7 @@ from tmt.sandbox import (
     resources,
     reviews,  # noqa: F401
     search,  # noqa: F401
+    tokens,  # noqa: F401
     webhooks,  # noqa: F401
 )
 from tmt.sandbox.errors import ApiError, api_error

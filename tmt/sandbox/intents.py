@@ -15,12 +15,14 @@ from tmt.sandbox.objects import Json, load_table, new, split_words, template, to
 from tmt.sandbox.params import field_changes
 from tmt.sandbox.registry import route, timer_action
 from tmt.sandbox.request_context import RequestContext
+from tmt.sandbox.tokens import with_confirmation_token
 
 _OPEN = ("requires_payment_method", "requires_confirmation", "requires_action")
 _CANCELABLE = ("requires_payment_method", "requires_capture", *_OPEN[1:], "processing")
 _ALWAYS_EDITABLE = {"description", "metadata", "receipt_email", "transfer_group"}
 # Parameters that need `confirm`.
 _ONLY_WITH_CONFIRM = (
+    "confirmation_token",
     "error_on_requires_action",
     "mandate",
     "mandate_data",
@@ -40,6 +42,7 @@ def create_intent(context: RequestContext, params: Json, kind: str) -> Json:
             raise api_error("confirm_only", name)
     intent = new(kind, context.now)
     intent["client_secret"] = f"{intent['id']}_secret_{token(25)}"
+    params = with_confirmation_token(context, intent, params)
     _apply_params(context, intent, params, is_new=True)
     # The event shows the intent before it is confirmed; events about that follow.
     unconfirmed = {"payment_method": None, "status": _OPEN[0]} if params.get("confirm") else {}
@@ -75,6 +78,7 @@ def confirm_intent(context: RequestContext, params: Json, id: str, kind: str) ->
         raise context.intent_error("manual_confirmation", intent)
     if "amount_to_confirm" in params and params["amount_to_confirm"] != intent["amount"]:
         raise api_error("wrong_amount_to_confirm")
+    params = with_confirmation_token(context, intent, params)
     _apply_params(context, intent, params)
     return Confirmation.of(context, intent).start(params)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from babel import Locale
@@ -27,13 +29,19 @@ from tmt.sandbox.currencies import format_amount
 from tmt.sandbox.errors import ApiError
 from tmt.sandbox.objects import Json, load_table, split_words, token
 from tmt.sandbox.request_context import RequestContext
+from tmt.sandbox.simulated_methods import all_cards
 from tmt.sandbox.store import Store
 from tmt.sandbox.vouchers import expire_voucher, fetch_voucher, pay_voucher
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self';"
+    " frame-src 'self';"
     " base-uri 'none'; form-action 'self' http: https:; frame-ancestors *"
 )
+# What stripe.js is made of, in this order; each part may use what those before it define.
+_SCRIPT_PARTS = ("calls.js", "dialogs.js", "elements.js", "group.js", "stripe.js")
+# Countries whose cards are asked for a postal code, as their banks check it.
+_WITH_POSTAL_CHECK = ("US", "CA", "GB")
 # Territories of Babel that Stripe does not offer as the country of an address.
 _NOT_OFFERED = split_words("""
     AC AQ AS BV CC CP CQ CU CX DG EA EH EU EZ FM GS GU HM IC IO IR KP MH MP NF
@@ -48,7 +56,7 @@ def pages(store: Store) -> Blueprint:
 
     @views.get("/stripe.js")
     def script() -> Response:
-        return _static_file("stripe.js")
+        return _static_headers(Response(_script(), mimetype="text/javascript"))
 
     @views.get("/static/<name>")
     def file(name: str) -> Response:
@@ -62,11 +70,26 @@ def pages(store: Store) -> Blueprint:
 
     @views.get("/elements/payment")
     def payment_element() -> Response:
-        territories = Locale(_language()).territories.items()
-        offered = [row for row in territories if row[0].isalpha() and row[0] not in _NOT_OFFERED]
-        countries = sorted(offered, key=lambda row: unicodedata.normalize("NFKD", row[1]))
         methods = load_table("simulated_methods")
-        return _page("element.html", methods=methods, countries=countries)
+        return _page("element.html", methods=methods, countries=_countries())
+
+    @views.get("/elements/<any(card, cardNumber, cardExpiry, cardCvc, iban):kind>")
+    def line_element(kind: str) -> Response:
+        abroad = [card.number for card in all_cards() if card.country not in _WITH_POSTAL_CHECK]
+        return _page("line.html", kind=kind, abroad=abroad)
+
+    @views.get("/elements/<any(address, linkAuthentication):kind>")
+    def contact_element(kind: str) -> Response:
+        texts = load_table("texts")[_language()]
+        state_names = dict.fromkeys(("CA", "ES"), texts["province"])
+        return _page(
+            "contact.html",
+            is_address=kind == "address",
+            title=texts["address" if kind == "address" else "email"],
+            countries=_countries(),
+            states=_states(),
+            state_names=state_names,
+        )
 
     @views.get("/elements/expressCheckout")
     def express_checkout_element() -> Response:
@@ -82,6 +105,10 @@ def pages(store: Store) -> Blueprint:
 
 
 def _add_challenge_views(views: Blueprint, store: Store) -> None:
+    @views.get("/three-ds-2-challenge/<id>/<secret>")
+    def frame_challenge(id: str, secret: str) -> Response:
+        return _page("challenge_frame.html", id=id, secret=secret)
+
     @views.get("/3ds/<id>/<secret>")
     def show_challenge(id: str, secret: str) -> Response:
         try:
@@ -138,8 +165,40 @@ def _add_voucher_views(views: Blueprint, store: Store) -> None:
         )
 
 
+@cache
+def _script() -> str:
+    """stripe.js: its parts, which see each other's names and nobody else's."""
+    parts = [files(__package__).joinpath("static", "stripe", part) for part in _SCRIPT_PARTS]
+    text = "\n".join(part.read_text("utf-8") for part in parts)
+    return f'(() => {{\n"use strict";\n{text}}})();\n'
+
+
+def _countries() -> list[tuple[str, str]]:
+    """Codes and names of the countries, in the order of the reader's language."""
+    territories = Locale(_language()).territories.items()
+    offered = [row for row in territories if row[0].isalpha() and row[0] not in _NOT_OFFERED]
+    return sorted(offered, key=lambda row: unicodedata.normalize("NFKD", row[1]))
+
+
+@cache
+def _states() -> dict[str, list[tuple[str, str]]]:
+    """What a country's addresses have as state, and its name, by country."""
+    states = {}
+    for country, text in load_table("states").items():
+        names = text.split(", ")
+        if country in ("US", "CA", "AU"):
+            states[country] = [(code, name) for code, _, name in (n.partition(" ") for n in names)]
+        else:
+            states[country] = [(name, name) for name in names]
+    return states
+
+
 def _static_file(name: str) -> Response:
-    response = send_from_directory("static", name, max_age=0)
+    return _static_headers(send_from_directory("static", name, max_age=0))
+
+
+def _static_headers(response: Response) -> Response:
+    response.headers["Cache-Control"] = "no-cache"
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Access-Control-Allow-Origin"] = "*"
     return response

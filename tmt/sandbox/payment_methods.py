@@ -91,9 +91,6 @@ def from_params(context: RequestContext, params: Json, customer: str | None) -> 
 
     Raises ApiError for one that may not be used, or not for this customer.
     """
-    if confirmation_token := params.get("confirmation_token"):
-        label = "confirmation_token"
-        raise api_error("resource_missing", label, label=label, id=confirmation_token)
     if params.get("payment_method") and params.get("payment_method_data"):
         both = "payment_method, payment_method_data"
         raise api_error("only_one", "payment_method", both=both)
@@ -150,6 +147,8 @@ def from_data(context: RequestContext, data: Json, param: str) -> Json:
         return _new_debit(context, iban, simulated, billing_details)
     card = data["card"]
     if token := card.get("token"):
+        if context.store.get(token, "token"):
+            return _from_card_token(context, token, billing_details)
         simulated_card = find_by_token(token) or find_by_token(token.replace("tok_", "pm_card_"))
         if simulated_card is None:
             raise api_error("resource_missing", f"{kind_param}[token]", label="token", id=token)
@@ -161,6 +160,17 @@ def from_data(context: RequestContext, data: Json, param: str) -> Json:
         raise api_error("raw_card")
     expiry = card["exp_month"], card["exp_year"] % 100 + 2000
     return _new_card(context, find_by_card(card), expiry, billing_details)
+
+
+def _from_card_token(context: RequestContext, id: str, billing_details: Json) -> Json:
+    """The payment method of a token that a browser made, which is used up."""
+    body = context.fetch("token", id)
+    if body["used"]:
+        raise api_error("token_already_used", id=id)
+    context.save(body | {"used": True})
+    method: Json = body["_method"]
+    typed = {name: value for name, value in method["billing_details"].items() if value}
+    return method | {"billing_details": _complete_billing_details({**typed, **billing_details})}
 
 
 def _new_card(

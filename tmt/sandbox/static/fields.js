@@ -1,10 +1,10 @@
-// The fields of the Payment Element: formatting and validation.
+// The fields of the frames: formatting and validation. A field has Stripe's name, and ours in data-field.
 const form = document.querySelector("form");
 const { brands, ibans } = JSON.parse(form.dataset.facts);
-export const field = Object.fromEntries([...form.elements].map((node) => [node.name, node]));
-export const digits = (name) => field[name].value.replace(/\D/g, "");
+export const field = Object.fromEntries([...form.elements].map((node) => [node.dataset.field || node.name, node]));
+export const digits = (name) => (field[name] ? field[name].value.replace(/\D/g, "") : "");
 export const iban = () => field.iban.value.replace(/[^0-9a-z]/gi, "").toUpperCase();
-export const american = () => field.country.value === "US";
+export const american = () => Boolean(field.country) && field.country.value === "US";
 export const card = () => brands.find(({ start }) => new RegExp(start).test(digits("number")));
 const total = () => card().groups.reduce((sum, part) => sum + part, 0);
 
@@ -14,6 +14,8 @@ function luhn(number) {
 }
 // ISO 13616: the first four letters go to the end, letters count from ten, the rest by 97 is one.
 const mod97 = (text) => BigInt([...text.slice(4), ...text.slice(0, 4)].map((letter) => parseInt(letter, 36)).join("")) % 97n;
+// Where the number is typed elsewhere, the code may have the length of any brand.
+const cvcLengths = () => (field.number ? [card().cvc, card().cvc] : [3, 4]);
 const missing = (name) => (field[name].value.trim() ? "" : `incomplete_${name}`);
 
 const CHECKS = {
@@ -25,7 +27,7 @@ const CHECKS = {
     const now = new Date();
     return year * 12 + month < now.getFullYear() * 12 + now.getMonth() + 1 ? "invalid_expiry_year_past" : "";
   },
-  cvc: () => (digits("cvc").length < card().cvc ? "incomplete_cvc" : ""),
+  cvc: () => (digits("cvc").length < cvcLengths()[0] ? "incomplete_cvc" : ""),
   postal: () => (american() && digits("postal").length < 5 ? "incomplete_zip" : missing("postal")),
   email: () => missing("email") || (/^[^\s@]+@[^\s@]+\.[^\s@]+$/.test(field.email.value.trim()) ? "" : "invalid_email"),
   iban() {
@@ -35,6 +37,15 @@ const CHECKS = {
     return value.length === length && mod97(value) === 1n ? "" : "invalid_iban";
   },
 };
+/** A card as the API takes it, as far as it is typed here. */
+export function cardData() {
+  const [month, year] = field.expiry ? field.expiry.value.split(" / ") : [];
+  return {
+    ...(field.number && { number: digits("number") }),
+    ...(field.expiry && { exp_month: +month, exp_year: +year }),
+    ...(field.cvc && { cvc: field.cvc.value }),
+  };
+}
 /** The code of what is wrong with a field, or "". */
 export const problem = (name) => (CHECKS[name] || missing)(name);
 
@@ -61,7 +72,7 @@ export const FORMATS = {
     const slash = value.length > 2 || (value.length === 2 && !deleting);
     write(field.expiry, slash ? `${value.slice(0, 2)} / ${value.slice(2)}` : value);
   },
-  cvc: () => write(field.cvc, digits("cvc").slice(0, card().cvc)),
+  cvc: () => write(field.cvc, digits("cvc").slice(0, cvcLengths()[1])),
   postal: () => american() && write(field.postal, digits("postal").slice(0, 5)),
   iban: () => write(field.iban, grouped(iban().slice(0, 34), Array(9).fill(4))),
 };

@@ -6,7 +6,7 @@ document.adoptedStyleSheets = [rules];
 /** Send an event to the page. */
 export const emit = (event, detail = {}) => port?.postMessage({ event, detail });
 
-/** Serve the page's requests with these operations; `update` also gets the first message. */
+/** Serve the page's requests with these operations, which get the request and its ports; `update` also gets the first message. */
 export function listen(operations) {
   const body = document.querySelector("form");
   const update = (data) => (data.appearance && applyAppearance(data.appearance), operations.update(data));
@@ -16,8 +16,8 @@ export function listen(operations) {
   addEventListener("message", ({ source, data: first, ports }) => {
     if (port || source !== parent || first?.type !== "sandbox:init") return;
     port = ports[0];
-    port.onmessage = async ({ data }) => {
-      const result = await Promise.resolve(data).then(all[data.operation]).catch(toError);
+    port.onmessage = async ({ data, ports: lent }) => {
+      const result = await Promise.resolve(data).then((about) => all[data.operation](about, lent)).catch(toError);
       port.postMessage({ id: data.id, result });
     };
     update(first);
@@ -37,12 +37,16 @@ function applyAppearance({ theme = "stripe", variables = {}, rules: custom = {} 
   dataset.theme = theme;
   style.cssText = "";
   for (const [name, value] of Object.entries(variables)) style.setProperty(`--${name}`, String(value));
+  applyRules(Object.entries(custom).filter(([selector]) => /^\.[A-Z]/.test(selector) && CSS.supports(`selector(${selector})`)));
+}
+
+/** Write CSS rules of the page's: pairs of a selector and its properties, whose names are those of scripts. */
+export function applyRules(pairs) {
   rules.replaceSync("");
-  for (const [selector, values] of Object.entries(custom)) {
-    if (!/^\.[A-Z]/.test(selector) || !CSS.supports(`selector(${selector})`)) continue;
+  for (const [selector, values] of pairs) {
     const rule = rules.cssRules[rules.insertRule(`${selector} {}`, rules.cssRules.length)];
     for (const [name, value] of Object.entries(values)) {
-      rule.style.setProperty(name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`), String(value));
+      if (typeof value !== "object") rule.style.setProperty(name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`), String(value));
     }
   }
 }

@@ -1,37 +1,31 @@
 // The Payment Element, inside its own frame. What is typed here goes to the sandbox's API and
 // nowhere else; the page that contains it learns only of completeness, focus, height and results.
-import { american, card, digits, field, FORMATS, iban, problem } from "./fields.js";
+import { american, card, cardData, field, FORMATS, iban, problem } from "./fields.js";
+import { form, inputs, place, send, show, texts, typedIn, validate } from "./form.js";
 import { emit, listen } from "./frame.js";
 
-const form = document.querySelector("form");
-const place = (id) => document.getElementById(id);
-const { kinds, foreign, texts } = JSON.parse(form.dataset.facts);
+const { kinds, foreign } = JSON.parse(form.dataset.facts);
 const radios = [...form.elements.method];
-const inputs = [...form.querySelectorAll("input[type=text]")];
 const ADDRESS = { line1: "line1", city: "city", country: "country", postal: "postal_code" };
 const FIELDS = {
   card: () => ["number", "expiry", "cvc", "country", ...(american() ? ["postal"] : [])],
+  link: () => ["email"],
   oxxo: () => ["name", "email"],
   sepa_debit: () => ["iban", "name", "email", ...(foreign.includes(iban().slice(0, 2) || "-") ? Object.keys(ADDRESS) : [])],
 };
 const method = () => form.elements.method.value;
-const fields = () => FIELDS[method()]?.() || [];
+// What another element asks for, or the page itself, is not asked for here.
+const fields = () => (FIELDS[method()]?.() || []).filter((name) => !elsewhere.includes(name));
 let options = {};
+let elsewhere = [];
 let lastChange = "";
 
-function show(name, text = texts[problem(name)] || "") {
-  place(`${name}-error`).textContent = text;
-  field[name].setAttribute("aria-invalid", String(Boolean(text)));
-  field[name].classList.toggle("Input--invalid", Boolean(text));
-}
-
-// Shows every problem, moves to the first one, and returns it as Stripe's validation_error.
-function validate() {
-  for (const name of fields()) show(name);
-  const wrong = fields().find(problem);
-  const code = wrong ? problem(wrong) : method() ? "" : "incomplete_payment_details";
-  if (code) (field[wrong] || radios[0]).focus();
-  return code ? { error: { type: "validation_error", code, message: texts[code] } } : null;
+function check() {
+  const invalid = validate(fields());
+  if (invalid || method()) return invalid;
+  radios[0].focus();
+  const code = "incomplete_payment_details";
+  return { error: { type: "validation_error", code, message: texts[code] } };
 }
 
 function changed() {
@@ -45,7 +39,7 @@ function changed() {
     parentElement.classList.toggle("Tab--selected", checked);
   }
   place("postal-label").textContent = american() ? texts.zip : texts.postal;
-  const empty = names.length > 0 && !inputs.some(({ name, value }) => names.includes(name) && value);
+  const empty = names.length > 0 && !typedIn(names);
   const complete = Boolean(method()) && !names.some(problem);
   const detail = { complete, empty, collapsed: !method(), value: { type: method() } };
   if (JSON.stringify(detail) !== lastChange) emit("change", detail);
@@ -57,7 +51,8 @@ function choose(type) {
 }
 // Offer the kinds of the intent; of one that is created later, those that it will take.
 function offerMethods({ payment_method_types: types, currency = "", mode, captureMethod, ...more }) {
-  const { allowedPaymentMethodTypes: allowed = Object.keys(kinds), excludedPaymentMethodTypes: excluded = [] } = more;
+  const isOn = Object.keys(kinds).filter((name) => !kinds[name].off);
+  const { allowedPaymentMethodTypes: allowed = isOn, excludedPaymentMethodTypes: excluded = [] } = more;
   const isPossible = ({ setup, capture }) => (mode !== "setup" || setup) && (captureMethod !== "manual" || capture);
   const hasCurrency = ({ currencies }) => !currencies || currencies.split(" ").includes(currency.toLowerCase());
   const willTake = (name) => isPossible(kinds[name]) && hasCurrency(kinds[name]) && allowed.includes(name) && !excluded.includes(name);
@@ -76,42 +71,37 @@ function fill({ layout = "tabs", defaultValues = {}, business }) {
   if ([...field.country.options].some(({ value }) => value === address.country)) field.country.value = address.country;
 }
 
-function details() {
-  if (method() === "sepa_debit") return { sepa_debit: { iban: iban() } };
-  if (["ideal", "oxxo"].includes(method())) return {};
-  const [month, year] = field.expiry.value.split(" / ");
-  return { card: { number: digits("number"), exp_month: +month, exp_year: +year, cvc: field.cvc.value } };
-}
-
-async function confirm({ caller, secret, params }) {
-  const invalid = validate();
-  if (invalid) return invalid;
-  const data = params.payment_method_data || {};
-  const billing = { ...data.billing_details, address: { ...data.billing_details?.address } };
+// The parameters of the method. `billing` is what the page and the other elements know of the buyer.
+function methodData(billing = {}) {
+  const type = method();
+  const typed = { address: { ...billing.address } };
   for (const name of fields()) {
-    if (name in ADDRESS) billing.address[ADDRESS[name]] = field[name].value;
-    else if (["name", "email"].includes(name)) billing[name] = field[name].value.trim();
+    if (name in ADDRESS) typed.address[ADDRESS[name]] = field[name].value;
+    else if (["name", "email"].includes(name)) typed[name] = field[name].value.trim();
   }
-  const completed = { ...data, type: method(), ...details(), billing_details: billing };
-  for (const input of inputs) input.readOnly = true;
-  const result = await Stripe._request(caller, secret, { ...params, payment_method_data: completed });
-  for (const input of inputs) input.readOnly = false;
-  if (/iban|^sepa_debit_/.test(result.error?.code)) show("iban", result.error.message);
-  return result;
+  const details = { card: { card: cardData() }, sepa_debit: { sepa_debit: { iban: iban() } } };
+  return { type, ...details[type], billing_details: { ...billing, ...typed } };
 }
 
 field.country.value = new Intl.Locale(navigator.language).maximize().region;
 if (!field.country.value) field.country.value = "US";
 form.addEventListener("input", ({ target, inputType = "" }) => {
-  FORMATS[target.name]?.(inputType.startsWith("delete"));
-  if (target.getAttribute("aria-invalid") === "true") show(target.name);
+  const { field: name = target.name } = target.dataset;
+  FORMATS[name]?.(inputType.startsWith("delete"));
+  if (target.getAttribute("aria-invalid") === "true") show(name);
   changed();
 });
-form.addEventListener("focusout", ({ target }) => inputs.includes(target) && target.value && show(target.name));
+form.addEventListener("focusout", ({ target }) => inputs.includes(target) && target.value && show(target.dataset.field));
 
 listen({
-  confirm,
-  submit: () => validate() || { selectedPaymentMethod: method() },
+  async send(request) {
+    const invalid = check();
+    if (invalid) return invalid;
+    const result = await send(request, ({ billing_details }) => methodData(billing_details));
+    if (/iban|^sepa_debit_/.test(result.error?.code)) show("iban", result.error.message);
+    return result;
+  },
+  submit: () => check() || { selectedPaymentMethod: method() },
   focus: () => (field[fields()[0]] || radios.find(({ checked }) => checked) || radios[0]).focus(),
   collapse: () => radios.some(({ parentElement }) => !parentElement.hidden) && choose(""),
   clear() {
@@ -120,6 +110,7 @@ listen({
   },
   update(data) {
     if (data.options) fill((options = data.options));
+    if (data.elsewhere) elsewhere = data.elsewhere;
     if (data.offer) offerMethods(data.offer);
     changed();
   },
