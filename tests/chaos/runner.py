@@ -137,8 +137,9 @@ class _Trial:
         with open_shop(self.web) as (shop, gateway):
             env = ChaosEnv(self.web, shop, gateway, self.tally)
             situations = Situations(env, self.tally, self.mail, self.redis, self.seed)
-            if late:
+            if is_restored:
                 self.tally.reach(RESTORED[0])
+            if late:
                 situations.pay_for_lost_order(late)
             with self._trouble(situations, AFTER, middle):
                 pass
@@ -179,6 +180,7 @@ class _Trial:
         env.stopping.set()
         for thread in threads:
             thread.join()
+        self.tally.count("seconds of trouble", round(time.monotonic() - began - start))
 
     def _buy_until(self, buyer: int, env: ChaosEnv) -> None:
         for number, planned in self._visits[buyer]:
