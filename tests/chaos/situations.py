@@ -37,9 +37,9 @@ from tmt.payments.sync import sync_from_stripe
 
 T = TypeVar("T")
 _TRIES = 8
-_RACES = 6
+_RACES = 4
 # How long something is waited for, and how often its jobs are asked for again meanwhile.
-_PATIENCE, _REMINDER = 25.0, 0.5
+_PATIENCE, _REMINDER = 15.0, 0.5
 _AHEAD, _BEHIND, _TOLERANCE = 3 * 3600.0, -1800.0, 600.0
 _MAIL_WAYS, _REDIS_WAYS = (HANGS, REFUSES, SLOW, GONE), (HANGS, GONE)
 _STRIPE_WAYS = {HANGS: "hang", GONE: "reset", "fails": "500"}
