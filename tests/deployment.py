@@ -72,6 +72,12 @@ class Deployment:
     def shop_programs(self) -> list[Program]:
         return [self.web, *self.jobs]
 
+    def change_settings(self, more: Mapping[str, str]) -> None:
+        """Settings for the processes that are started from now on."""
+        self.more = {**self.more, **more}
+        for program in self.shop_programs:
+            program.environment = self.environment
+
     def flask(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Runs a command of the shop's in its own environment."""
         return subprocess.run(

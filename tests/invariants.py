@@ -69,16 +69,21 @@ def _none(breaches: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class Verifier:
-    """Looks at everything once, in the shop's database and in its sandbox's store."""
+    """Looks at everything once, in the shop's database and in its sandbox's store.
+
+    `lost` are PaymentIntents of orders that a restored backup lacks.
+    """
 
     db: Database
     store: Path = Path()
+    lost: frozenset[str] = frozenset()
 
     def at_rest(self, shop: Shop) -> Iterator[str]:
         """Every breach of I1 to I4 and I7 in a shop that has nothing left to do."""
         yield from self.stock()
         yield from self.money()
         yield from self.unknown_payments()
+        yield from self.refunds_in_excess()
         yield from self.tickets()
         yield from self.confirmations()
         yield from self.unsent_confirmations(shop)
@@ -103,13 +108,7 @@ class Verifier:
 
     def money(self) -> Iterator[str]:
         """I2, payment by payment and order by order."""
-        at_stripe: Counter[str] = Counter()
-        for charge in objects_of(self.store, "charge"):
-            captured = charge["amount_captured"] if charge["paid"] else 0
-            at_stripe[charge["payment_intent"]] += captured - charge["amount_refunded"]
-        for dispute in objects_of(self.store, "dispute"):
-            if dispute["status"] == "lost":
-                at_stripe[dispute["payment_intent"]] -= dispute["amount"]
+        at_stripe = self._left_at_stripe()
         lost: Counter[int] = Counter()
         for one in self._rows(Dispute):
             if one.status == "lost":
@@ -139,16 +138,67 @@ class Verifier:
             elif left > order.total or (order.id in untouched and left != order.total):
                 yield f"I2: order {order.code} over {order.total} has {left} left at Stripe"
 
+    def refunds_in_excess(self) -> Iterator[str]:
+        """I2: no ticket is refunded twice, and never was more asked for than there was left."""
+        for payment in self._payments:
+            gone, numbers = 0, Counter[int]()
+            code = self.orders[payment.order_id].code
+            for refund in self._refunds[payment.order_id]:
+                if refund.idempotency_key and gone + refund.amount > payment.amount_received:
+                    yield (
+                        f"I2: refund {refund.id} of order {code} is over {refund.amount}, and"
+                        f" {gone} of {payment.amount_received} had been refunded"
+                    )
+                if not refund.status.is_failed:
+                    gone += refund.amount
+                    numbers.update(refund.tickets)
+            twice = [number for number, times in numbers.items() if times > 1]
+            if twice:
+                yield f"I2: the tickets {twice} of order {code} were refunded more than once"
+
+    def lost_money(self) -> dict[str, int]:
+        """What can be given back of each payment that a restored backup lost (minor units).
+
+        Nothing of those that a bank would not take back.
+        """
+        refused = {
+            refund["payment_intent"]
+            for refund in objects_of(self.store, "refund")
+            if refund["status"] == "failed"
+        }
+        known = {payment.payment_intent_id for payment in self._payments}
+        left = self._left_at_stripe()
+        return {one: left[one] for one in self.lost - known - refused if left[one] > 0}
+
+    def _left_at_stripe(self) -> Counter[str]:
+        """By PaymentIntent: what was paid, less what was refunded and lost in disputes."""
+        at_stripe: Counter[str] = Counter()
+        for charge in objects_of(self.store, "charge"):
+            captured = charge["amount_captured"] if charge["paid"] else 0
+            at_stripe[charge["payment_intent"]] += captured - charge["amount_refunded"]
+        for dispute in objects_of(self.store, "dispute"):
+            if dispute["status"] == "lost":
+                at_stripe[dispute["payment_intent"]] -= dispute["amount"]
+        return at_stripe
+
     def unknown_payments(self) -> Iterator[str]:
-        """No order's PaymentIntent is unknown here, other than here, or can still be paid."""
+        """No order's PaymentIntent is unknown here, other than here, or can still be paid.
+
+        Those that a restored backup lost are unknown, and the organiser has an alert of each.
+        """
         known = {p.payment_intent_id: p for p in self._payments if p.payment_intent_id}
+        alerts = {alert.key: alert.details["amount"] for alert in self._unknown_alerts()}
         for intent in objects_of(self.store, "payment_intent"):
             if "tmt_order" not in intent["metadata"]:
                 continue
             payment, status = known.get(intent["id"]), intent["status"]
             if payment is None:
-                if status in ("succeeded", "processing"):
+                if status not in ("succeeded", "processing"):
+                    continue
+                if intent["id"] not in self.lost:
                     yield f"I2: {intent['id']} is {status} and no order knows it"
+                elif alerts.get(f"unknown_payment-{intent['id']}") != intent["amount_received"]:
+                    yield f"I2: {intent['id']} was lost with the backup, and no alert says so"
                 continue
             code = self.orders[payment.order_id].code
             if payment.status != status:
@@ -224,7 +274,10 @@ class Verifier:
                 if refund.status == "failed" and f"refund_failed-{refund.id}" not in alerts:
                     yield f"I2: refund {refund.id} failed and nobody was alerted"
 
-    def orders_with_failed_refunds(self) -> list[str]:
+    def _unknown_alerts(self) -> list[OperatorAlert]:
+        return [alert for alert in self._rows(OperatorAlert) if alert.kind == "unknown_payment"]
+
+    def with_failed_refunds(self) -> list[str]:
         """The codes of the refunded orders whose money no bank took back."""
         return [order.code for order in self.orders.values() if self._has_failed_refund(order)]
 

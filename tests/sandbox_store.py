@@ -22,13 +22,25 @@ def objects_of(store: Path, kind: str) -> list[dict[str, Any]]:
 @contextmanager
 def writing(front: Shopfront) -> Iterator[sqlite3.Connection]:
     """A transaction on the file of the shop's sandbox."""
-    with closing(sqlite3.connect(front.stripe_store, timeout=10)) as connection, connection:
+    with writing_to(front.stripe_store) as connection:
+        yield connection
+
+
+@contextmanager
+def writing_to(store: Path) -> Iterator[sqlite3.Connection]:
+    """A transaction on a sandbox's file."""
+    with closing(sqlite3.connect(store, timeout=10)) as connection, connection:
         yield connection
 
 
 def change_at_stripe(front: Shopfront, object_id: str, **changed: Any) -> None:
     """Changes what Stripe holds of an object; of every PaymentIntent for the id "pi_%"."""
-    with writing(front) as connection:
+    change_object(front.stripe_store, object_id, **changed)
+
+
+def change_object(store: Path, object_id: str, **changed: Any) -> None:
+    """The same in the sandbox with this file."""
+    with writing_to(store) as connection:
         for name, value in changed.items():
             connection.execute(
                 "UPDATE objects SET body = json_set(body, ?, json(?)) WHERE id LIKE ?",

@@ -91,9 +91,7 @@ def running_command() -> RunningCommand:
     return RunningCommand(address, not reloads or is_running_from_reloader(), is_interactive=True)
 
 
-def begin_serving(
-    app: Flask, shop: Shop, address: str, note: str, sandbox_api: str = ""
-) -> None:
+def begin_serving(app: Flask, shop: Shop, address: str, note: str, sandbox_api: str = "") -> None:
     """Under `flask run`: migrates, seeds a sandbox, starts the jobs.
 
     Once the server answers at `address`, it prints the greeting, with `note`, and leaves the

@@ -35,11 +35,17 @@ class Tally:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.counts: Counter[str] = Counter()
+        self.reached: Counter[str] = Counter()
         self.breaches: list[str] = []
 
     def count(self, what: str, number: int = 1) -> None:
         with self._lock:
             self.counts[what] += number
+
+    def reach(self, situation: str) -> None:
+        """A situation that each run must go through has come about."""
+        with self._lock:
+            self.reached[situation] += 1
 
     def breach(self, text: str) -> None:
         """Something that breaks a promise; the text says where to look."""

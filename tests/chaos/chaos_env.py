@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TypeVar
 
 import requests
@@ -19,6 +19,7 @@ from tests.deployment import Deployment
 from tests.sandbox_client import NoAnswer
 from tmt.checkout.models import Order, OrderStatus
 from tmt.core.errors import DomainError
+from tmt.gateway.stripe_api import Gateway
 from tmt.payments.models import Payment
 from tmt.payments.refunds import issue_refund
 from tmt.shop import Shop
@@ -36,11 +37,13 @@ class ChaosEnv:
 
     web: Deployment
     shop: Shop
+    gateway: Gateway
     tally: Tally
-    stopping: threading.Event
+    stopping: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.stripe = client_of(self.web)
+        self._killing = threading.Lock()
 
     def follow(self, began: float, steps: Sequence[T], act: Callable[[T], None]) -> None:
         """Acts on each step when its time has come, until the run ends."""
@@ -64,16 +67,17 @@ class ChaosEnv:
 
     def kill(self, step: Step) -> None:
         """Kills a process, which its supervisor starts again."""
-        if step.what == "worker":
-            workers = self.web.web.children()
-            if workers:
-                os.kill(workers[int(step.which * len(workers))], signal.SIGKILL)
-        elif step.what == "jobs":
-            self.web.jobs[int(step.which * len(self.web.jobs))].restart(step.size)
-        else:
-            for program in self.web.shop_programs:
-                program.restart()
-        self.tally.count("kills")
+        # One at a time: two that restart the same program would start it twice.
+        with self._killing:
+            if step.what == "worker":
+                workers = self.web.web.children()
+                if workers:
+                    os.kill(workers[int(step.which * len(workers))], signal.SIGKILL)
+            elif step.what == "jobs":
+                self.web.jobs[int(step.which * len(self.web.jobs))].restart(step.size)
+            else:
+                for program in self.web.shop_programs:
+                    program.restart()
         self.tally.count(f"kills of {step.what}")
 
     def move(self, step: Step) -> None:
@@ -115,8 +119,10 @@ class ChaosEnv:
 
     def _dispute(self, step: Step) -> None:
         reason = ("fraudulent", "product_not_received", "inquiry")[int(step.size * 3)]
-        payment_intent = self._paid_with(self._a_paid_order(step))
-        self.stripe.dashboard(f"payments/{payment_intent}/dispute", reason=reason)
+        order = self._a_paid_order(step)
+        amount = {"amount": max(1, int(order.total * step.which))} if step.size < 0.5 else {}
+        path = f"payments/{self._paid_with(order)}/dispute"
+        self.stripe.dashboard(path, reason=reason, **amount)
 
     def _decide_dispute(self, step: Step) -> None:
         disputes = self.stripe.objects("dispute")

@@ -9,14 +9,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from redis import ConnectionError
+from sqlalchemy import select, text
 
 from tests.chaos import buyers, logs
+from tests.chaos.__main__ import report
 from tests.chaos.chaos_env import ChaosEnv
+from tests.chaos.parties import GONE, HANGS, REFUSES, MailServer, Redis
 from tests.chaos.plan import DEEDS, SCENARIOS, make_plan, visits
+from tests.chaos.runner import Verdict
+from tests.chaos.situations import AFTER, BEFORE, SITUATIONS
 from tests.invariants import Verifier, compare_stock
+from tests.sandbox_store import objects_of
 from tests.shopfront import Shopfront
 from tmt.catalog.models import Event
+from tmt.checkout.models import Order
+from tmt.core.errors import RateLimited
+from tmt.core.jobs import Jobs
+from tmt.core.limits import Limits
+from tmt.core.mail_transport import (
+    MailUnavailable,
+    MailUncertain,
+    Message,
+    SmtpTransport,
+    file_name,
+)
+from tmt.payments.refunds import issue_refund
 
 pytestmark = pytest.mark.databases("sqlite")
 
@@ -31,6 +49,11 @@ def test_the_same_seed_draws_the_same_plan() -> None:
 def test_everything_that_is_planned_can_be_done() -> None:
     assert set(SCENARIOS) == set(buyers.SCENARIOS)
     assert all(hasattr(ChaosEnv, f"_{deed}") for deed in DEEDS)
+    assert sorted(name for script in (*BEFORE, *AFTER) for name in script) == sorted(SITUATIONS)
+
+
+def test_a_run_without_a_situation_that_is_due_says_so() -> None:
+    assert "no late payment came about" in report(Verdict({}, {}, ["late payment"], []))
 
 
 def sold(front: Shopfront) -> Callable[[], str]:
@@ -82,6 +105,82 @@ def test_what_is_broken_is_seen(shopfront: Shopfront, statement: str, message: s
     with engine.begin() as connection:
         connection.execute(text(statement))
     assert message in verified()
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("UPDATE refunds SET tickets = '[1]'", "I2: the tickets [1] of order"),
+        ("UPDATE refunds SET amount = amount * 3", "had been refunded"),
+    ],
+)
+def test_a_refund_too_many_is_seen(shopfront: Shopfront, statement: str, message: str) -> None:
+    verified = sold(shopfront)
+    with shopfront.shop.db.reading() as session:
+        code = session.scalars(select(Order.code).where(Order.status == "paid")).one()
+    for number in (1, 2):
+        issue_refund(shopfront.shop, code, tickets=[number])
+    for _ in range(2):
+        shopfront.run_jobs()
+        shopfront.sandbox.deliver()
+    assert verified() == ""
+    with shopfront.shop.db.engine.begin() as connection:
+        connection.execute(text(statement))
+    assert message in verified()
+
+
+def test_what_a_backup_lost_takes_an_alert_and_can_be_given_back(shopfront: Shopfront) -> None:
+    sold(shopfront)
+    with shopfront.shop.db.engine.begin() as connection:
+        connection.execute(text("UPDATE payments SET payment_intent_id = NULL"))
+    lost = frozenset(i["id"] for i in objects_of(shopfront.stripe_store, "payment_intent"))
+    (breach,) = Verifier(shopfront.shop.db, shopfront.stripe_store, lost).unknown_payments()
+    assert "no alert says so" in breach
+    shopfront.shop.jobs.run("reconcile")
+    verifier = Verifier(shopfront.shop.db, shopfront.stripe_store, lost)
+    assert list(verifier.unknown_payments()) == []
+    assert list(verifier.lost_money().values()) == [17500]
+
+
+@pytest.mark.parametrize(
+    ("way", "error"), [(HANGS, MailUncertain), (REFUSES, MailUnavailable), (GONE, MailUnavailable)]
+)
+def test_the_mail_server_behaves_as_the_trial_says(
+    tmp_path: Path, way: str, error: type[MailUnavailable]
+) -> None:
+    server = MailServer(tmp_path)
+    transport = SmtpTransport(
+        "127.0.0.1",
+        server.port,
+        None,
+        None,
+        use_tls=False,
+        use_ssl=False,
+        sender="shop@chaos.example",
+        timeout=0.2,
+    )
+    mail = Message("ana@chaos.example", "Hola", "..", "<p>..</p>", "<1@chaos.example>", "es")
+    with server.behaving(way), pytest.raises(error):
+        transport.send(mail)
+    assert (server.calls[way], list(tmp_path.iterdir())) == (1, [])
+    transport.send(mail)
+    assert (tmp_path / file_name(mail.message_id)).exists()
+    server.close()
+
+
+def test_the_redis_carries_jobs_and_counts(tmp_path: Path) -> None:
+    server = Redis()
+    url = f"redis://127.0.0.1:{server.port}/0"
+    queue, limits = Jobs(url, tmp_path)._queue(), Limits(url, tmp_path)
+    queue.enqueue(b"mails")
+    assert (queue.enqueued_items(), queue.dequeue()) == ([b"mails"], b"mails")
+    limits.hit("1 per hour", "orders", "192.0.2.1")
+    with pytest.raises(RateLimited):
+        limits.hit("1 per hour", "orders", "192.0.2.1")
+    with server.behaving(GONE), pytest.raises(ConnectionError):
+        queue.enqueued_items()
+    assert server.calls == {GONE: 1}
+    server.close()
 
 
 def test_overselling_is_seen() -> None:

@@ -6,8 +6,11 @@ the mutation with it; `tests/test_mutations.py` says when they no longer agree.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
+
+CHAOS = "tests.chaos"
 
 
 class OutOfDate(Exception):
@@ -16,13 +19,24 @@ class OutOfDate(Exception):
 
 @dataclass(frozen=True)
 class Mutation:
-    """`old` becomes `new` in the file; `trial` is what pytest is then called with."""
+    """`old` becomes `new` in the file; `trial` is what pytest is then called with, or chaos.
+
+    One that begins with `tests.chaos` is the whole command.
+    """
 
     what: str
     path: str
     old: str
     new: str
     trial: str
+
+    @property
+    def command(self) -> list[str]:
+        """What follows `python -m`; it ends with 1 when the trial has noticed."""
+        words = shlex.split(self.trial)
+        if words[0] == CHAOS:
+            return words
+        return ["pytest", "-n", "0", "-x", "-q", "-p", "no:cacheprovider", *words]
 
     def apply(self, root: Path) -> None:
         """Changes the file below this folder; raises `OutOfDate`."""
@@ -35,6 +49,7 @@ class Mutation:
 
 
 _PAYMENTS = "tests/payments/test_"
+_CHAOS = f"{CHAOS} --minutes 0 --seed 1"
 
 MUTATIONS = [
     Mutation(
@@ -43,6 +58,13 @@ MUTATIONS = [
         ".where(Order.id == order_id).with_for_update()",
         ".where(Order.id == order_id)",
         "tests/checkout/test_states.py -k locked_order",
+    ),
+    Mutation(
+        "lock_order locks nothing, and chaos races for one order",
+        "tmt/checkout/states.py",
+        ".where(Order.id == order_id).with_for_update()",
+        ".where(Order.id == order_id)",
+        f"{_CHAOS} --database postgresql --only race",
     ),
     Mutation(
         "an order may change to any status",
@@ -92,6 +114,13 @@ MUTATIONS = [
         "    if amount > 0:\n        request_refund(",
         '    if amount > 0 and reason != "too_late":\n        request_refund(',
         f"{_PAYMENTS}sync_late.py -k 'gone and sqlite'",
+    ),
+    Mutation(
+        "a late payment without tickets is not refunded, and chaos pays late",
+        "tmt/payments/sync.py",
+        "    if amount > 0:\n        request_refund(",
+        '    if amount > 0 and reason != "too_late":\n        request_refund(',
+        f"{_CHAOS} --only 'late payment'",
     ),
     Mutation(
         "a late payment gets tickets that are not held for it",
@@ -278,8 +307,8 @@ MUTATIONS = [
     Mutation(
         "a webhook's event is stored as often as it comes",
         "tmt/core/database.py",
-        '        return cast("CursorResult[Any]", result).rowcount == 1\n',
-        "        return True\n",
+        'return cast("CursorResult[Any]", result).rowcount == 1',
+        "return True",
         "tests/core/test_insert_if_absent.py -k sqlite",
     ),
     Mutation(

@@ -9,7 +9,6 @@ one of them.
 from __future__ import annotations
 
 import argparse
-import shlex
 import shutil
 import subprocess
 import sys
@@ -20,11 +19,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from tests.mutations import MUTATIONS, Mutation
+from tests.mutations import CHAOS, MUTATIONS, Mutation
 from tests.servers import ROOT, clean_environment
 
 _PARTS = ("tmt", "tests", "templates", "static", "app.py", "pyproject.toml")
-# What pytest's exit codes mean of a trial.
+# What the exit codes of pytest and chaos mean of a trial.
 _OUTCOMES = {0: "SURVIVED", 1: "caught"}
 
 
@@ -69,9 +68,11 @@ def _try(folder: Path, mutation: Mutation) -> str:
             shutil.copytree(source, copy / part) if source.is_dir() else shutil.copy2(source, copy)
         if mutation.path:
             mutation.apply(copy)
-        command = [sys.executable, "-m", "pytest", "-n", "0", "-x", "-q", "-p", "no:cacheprovider"]
-        command += [f"--basetemp={copy / 'run'}", *shlex.split(mutation.trial)]
-        environment = clean_environment() | {"PYTHONPATH": str(copy)}
+        # What a trial leaves behind goes with the copy.
+        environment = clean_environment() | {"PYTHONPATH": str(copy), "TMPDIR": str(copy)}
+        command = [sys.executable, "-m", *mutation.command]
+        if CHAOS not in command:
+            command.append(f"--basetemp={copy / 'run'}")
         done = subprocess.run(
             command, cwd=copy, env=environment, capture_output=True, text=True, check=False
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from sqlalchemy import make_url, update
 from tests.operations.auditing import assert_sound, begin_payment, corrupt, drain, pay, run_audit
 from tests.payments.flows import alert_kinds, flask
 from tests.sandbox_store import change_at_stripe
+from tmt.core import cursors
 from tmt.payments.models import Payment, ShopIdentity
 
 # A backup is a copy of the file here; the shop's queries are the same on PostgreSQL.
@@ -80,6 +82,19 @@ def test_refunding_unknown_payments_takes_repair_and_stripe(shopfront, option):
     result = flask(shopfront, "audit", "--refund-unknown", *filter(None, [option]))
     assert result.exit_code == 1
     assert "--repair" in result.output
+
+
+def test_a_debit_that_settles_days_after_the_restore_is_reported(shopfront, lost):
+    _order, pi = lost
+    change_at_stripe(shopfront, pi, status="processing")
+    flask(shopfront, "reconcile")
+    assert alert_kinds(shopfront) == []
+    shopfront.clock.move(days=14)
+    yesterday = shopfront.clock.now() - timedelta(days=1)
+    shopfront.shop.db.transaction(lambda s: cursors.advance(s, "stripe_events", yesterday))
+    change_at_stripe(shopfront, pi, status="succeeded")
+    flask(shopfront, "reconcile")
+    assert alert_kinds(shopfront) == ["unknown_payment"]
 
 
 def test_another_shop_on_the_account_is_left_alone(shopfront, lost):

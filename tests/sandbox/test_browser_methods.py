@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tmt.sandbox.objects import load_table
-
 from .conftest import IBAN, Buyer
 
 SWISS = "CH9300762011623852957"
@@ -148,10 +146,6 @@ def test_an_accordion_may_begin_closed(buyer: Buyer, euros: Any) -> None:
     expect(card).to_be_hidden()
 
 
-@pytest.mark.skipif(
-    "link" not in load_table("simulated_methods")["kinds"],
-    reason="the sandbox's API does not simulate Link",
-)
 def test_link_pays_with_an_email(buyer: Buyer, v1: Any) -> None:
     types = {"allowed_payment_method_types": ["card", "link"]}
     intent = v1.payment_intents.create({"amount": 2000, "currency": "usd", **types})

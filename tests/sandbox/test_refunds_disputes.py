@@ -168,7 +168,10 @@ def test_the_console_refunds_and_disputes(v1: Any, pay: Pay, root: str) -> None:
         assert post(f"payments/{first.id}/refund", amount=amount).status_code == 200
     assert len(v1.refunds.list({"payment_intent": first.id}).data) == 2
     assert "already been refunded" in post(f"payments/{first.id}/refund", amount="1").text
-    post(f"payments/{second.id}/dispute", reason="fraudulent")
+    too_much = post(f"payments/{second.id}/dispute", reason="fraudulent", amount="9999999")
+    assert too_much.status_code == 400
+    post(f"payments/{second.id}/dispute", reason="fraudulent", amount="300")
+    assert dispute_of(v1, second).amount == 300
     post(f"disputes/{dispute_of(v1, second).id}/decide", verdict="won")
     assert dispute_of(v1, second).status == "won"
     page = requests.get(f"{root}/payments/{second.id}").text

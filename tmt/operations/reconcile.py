@@ -12,6 +12,7 @@ not show is retrieved one by one. Each item is on its own: a bad one is reported
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -59,8 +60,8 @@ from tmt.shop import Shop
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-# How far Stripe's events have been read, by Stripe's clock; and when refunds and disputes of the
-# whole lookback were last compared, as one that has succeeded can fail weeks later.
+# How far Stripe's events have been read, by Stripe's clock; and when all of the lookback was last
+# compared: a refund that has succeeded can fail weeks later, and a debit that no order has succeed.
 _EVENTS_CURSOR, _FULL_RUN_CURSOR = "stripe_events", "full_reconcile"
 _LOOKBACK, _FULL_RUN_INTERVAL = timedelta(days=35), timedelta(days=1)
 # Events become visible a little later than their time says, and clocks differ.
@@ -119,12 +120,12 @@ def reconcile(shop: Shop, gateway: Gateway, since: datetime | None = None) -> Re
     earliest = max(min(first, identity.created_at) - _OVERLAP, now - _LOOKBACK)
     start = since or (max(events_read - _OVERLAP, earliest) if events_read else earliest)
     is_full_run = since is None and not (last_full_run and now - last_full_run < _FULL_RUN_INTERVAL)
-    refunds_start = earliest if is_full_run else start
+    lists_start = earliest if is_full_run else start
     newest_event: datetime | None = None
     try:
-        run.payments(start)
-        run.refunds(refunds_start)
-        run.disputes(refunds_start)
+        run.payments(lists_start)
+        run.refunds(lists_start)
+        run.disputes(lists_start)
         newest_event = run.events(max(start, now - _EVENTS_RETENTION))
     except _StripeDown:
         run.report.complete = False
@@ -349,8 +350,10 @@ class _Run:
         with self.shop.db.reading() as session:
             orphan = is_orphan(session, intent, self._shop_id)
         if orphan:
-            self.gateway.cancel_payment_intent(intent.id)
-            log.warning("reconcile.orphan_canceled", payment_intent=intent.id)
+            # It may have ended since the list was read: the next run sees how.
+            with suppress(InvalidState):
+                self.gateway.cancel_payment_intent(intent.id)
+                log.warning("reconcile.orphan_canceled", payment_intent=intent.id)
 
     def _alert_unknown(self, intents: list[PaymentIntent]) -> None:
         """Raises an alert for each of these payments that no order has."""

@@ -120,8 +120,9 @@ class Console:
         if reason not in _DISPUTE_REASONS:
             raise ValueError("no such reason")
         with self._store.transaction():
-            charge = self._get_or_404(id, "payment_intent")["latest_charge"]
-            refunds_disputes.open_dispute(self._context(), str(charge), reason)
+            charge = str(self._get_or_404(id, "payment_intent")["latest_charge"])
+            amount = int(request.form.get("amount") or 0) or None
+            refunds_disputes.open_dispute(self._context(), charge, reason, amount)
         return self._redirect(f"payments/{id}")
 
     def _decide(self, id: str) -> Response:

@@ -176,13 +176,21 @@ def create_fraud_warning(context: RequestContext, charge_id: str) -> None:
 
 
 @timer_action("open_dispute")
-def open_dispute(context: RequestContext, charge_id: str, reason: str) -> Json:
-    """The buyer's bank takes the payment back, or only inquires (`reason` inquiry)."""
+def open_dispute(
+    context: RequestContext, charge_id: str, reason: str, amount: int | None = None
+) -> Json:
+    """The buyer's bank takes the payment back, or only inquires (`reason` inquiry).
+
+    All that is left of it, or the amount (minor units), which may not be more.
+    """
     charge = context.fetch("charge", charge_id)
     is_inquiry = reason == "inquiry"
-    amount = charge["amount_captured"] - charge["amount_refunded"]
-    if charge["disputed"] or amount < 1:
+    left = charge["amount_captured"] - charge["amount_refunded"]
+    if charge["disputed"] or left < 1:
         raise api_error("charge_disputed", id=charge_id)
+    amount = left if amount is None else amount
+    if not 1 <= amount <= left:
+        raise ValueError(f"a dispute about {amount} of the {left} that are left")
     dispute = new(
         "dispute",
         context.now,
