@@ -57,7 +57,8 @@ function choose(type) {
 }
 // Offer the kinds of the intent; of one that is created later, those that it will take.
 function offerMethods({ payment_method_types: types, currency = "", mode, captureMethod, ...more }) {
-  const { allowedPaymentMethodTypes: allowed = Object.keys(kinds), excludedPaymentMethodTypes: excluded = [] } = more;
+  const isOn = Object.keys(kinds).filter((name) => !kinds[name].off);
+  const { allowedPaymentMethodTypes: allowed = isOn, excludedPaymentMethodTypes: excluded = [] } = more;
   const isPossible = ({ setup, capture }) => (mode !== "setup" || setup) && (captureMethod !== "manual" || capture);
   const hasCurrency = ({ currencies }) => !currencies || currencies.split(" ").includes(currency.toLowerCase());
   const willTake = (name) => isPossible(kinds[name]) && hasCurrency(kinds[name]) && allowed.includes(name) && !excluded.includes(name);
