@@ -246,7 +246,7 @@ def _choose_method_types(context: RequestContext, intent: Json, params: Json, is
         chosen = intent["payment_method_types"] or ["card"]
     refused = intent["excluded_payment_method_types"] or ()
     kinds = load_table("simulated_methods")["kinds"]
-    chosen = chosen or [kind for kind, row in kinds.items() if not row.get("only_listed")]
+    chosen = chosen or [kind for kind, row in kinds.items() if not row.get("off")]
     intent["payment_method_types"] = [
         kind for kind in _possible_method_types(intent) if kind in chosen and kind not in refused
     ]
