@@ -167,7 +167,7 @@ MUTATIONS = [
     Mutation(
         "holds of the other mode are ended",
         "tmt/checkout/holds.py",
-        "Order.expires_at <= now, Order.livemode == livemode",
+        "Order.expires_at <= now, own_orders(shop.db.account)",
         "Order.expires_at <= now",
         f"{_PAYMENTS}expiry.py -k other_mode",
     ),
