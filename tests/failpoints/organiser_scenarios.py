@@ -61,6 +61,11 @@ def looked_after(env: CrashEnv) -> None:
     env.look("doctor")
     for _ in range(2):
         env.flask("stripe", "register-webhook")
+        env.flask("stripe", "register-domain", "--domain", "tickets.example.org")
+        (domain,) = env.stripe.v1.payment_method_domains.list().data
+        env.stripe.v1.payment_method_domains.update(domain.id, {"enabled": False})
+    env.flask("stripe", "register-domain", "--domain", "tickets.example.org")
+    env.learn_account()
 
 
 @scenario
@@ -148,6 +153,21 @@ def erased(env: CrashEnv) -> None:
     erase = ("privacy", "erase", "ana@example.com", "--yes")
     mails = env.shop.settings.mail_folder
     env.flask(*erase, unless=lambda: not env.order(order.code).email and not any(mails.iterdir()))
+
+
+@scenario
+def other_keys(env: CrashEnv) -> None:
+    """A reservation was taken with other keys; the organiser ends it."""
+    order = env.buyer().reserve(1)
+    env.change_orders(livemode=True)
+    env.ready()
+    env.flask(
+        "order",
+        "release",
+        order.code,
+        "--yes",
+        unless=lambda: env.order(order.token).status == "canceled",
+    )
 
 
 @scenario
