@@ -226,6 +226,7 @@ def _jobs(shop: Shop, gateway: Gateway, transport: Transport, limits: Limits) ->
         "reconcile": Job(
             lambda run: reconcile(shop, gateway.for_run(run, patience=3)),
             minutes=_RECONCILE_MINUTES,
+            needs_party=True,
         ),
         "inbox": Job(lambda run: inbox_drain(run).run(run), is_due=inbox_drain(Run()).is_due),
         "refunds": outbox_job("refunds", refund_handlers),

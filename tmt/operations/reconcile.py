@@ -34,6 +34,7 @@ from tmt.gateway.errors import (
     GatewayError,
     InvalidState,
     PermissionDenied,
+    StripeNotAsked,
     StripeNotFound,
     StripeUnreachable,
 )
@@ -386,6 +387,8 @@ class _Run:
     def _report_failure(self, label: str, error: Exception) -> None:
         name = type(error).__name__
         self.report.failed.append(f"{label}: {name}: {error}")
+        if isinstance(error, StripeNotAsked):
+            raise _StripeDown
         unexpected = None if isinstance(error, GatewayError) else error
         log.error("reconcile.failed", item=label, error=name, exc_info=unexpected)
         self._unreachable = self._unreachable + 1 if isinstance(error, StripeUnreachable) else 0
