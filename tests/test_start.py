@@ -129,12 +129,12 @@ def test_an_empty_catalogue_and_a_missing_webhook_secret_are_said(tmp_path: Path
     # Nobody answers there, so that nothing is asked.
     settings |= {"STRIPE_API_BASE": "http://127.0.0.1:1"}
     assert start(ROOT, "flask", "db", "upgrade", **settings).returncode == 0
-    said = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, str(ROOT / "app.py")], env=settings, capture_output=True, text=True
     )
-    assert said.returncode == 0, said.stderr
-    assert "Note: STRIPE_WEBHOOK_SECRET is not set" in said.stderr
-    assert "Note: The catalogue has no event to sell" in said.stderr
+    assert finished.returncode == 0, finished.stderr
+    assert "Note: STRIPE_WEBHOOK_SECRET is not set" in finished.stderr
+    assert "Note: The catalogue has no event to sell" in finished.stderr
 
 
 def test_an_older_python_is_refused_with_a_sentence() -> None:

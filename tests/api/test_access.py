@@ -63,12 +63,12 @@ def test_another_origin_is_refused_before_anything_happens(shopfront, stripe_cal
 
 
 @pytest.mark.parametrize(
-    "given",
+    "text",
     [".", "..", "é", "../refunds", "pi_1/x", "pi 1", " pi_1", "pi_1\n", "a" * 256, "x" * 60_000],
 )
-def test_what_is_no_id_is_refused_and_stripe_is_not_asked(shopfront, stripe_calls, given):
+def test_what_is_no_id_is_refused_and_stripe_is_not_asked(shopfront, stripe_calls, text):
     for endpoint in ("get_payment_intent", "confirm_payment"):
-        answer = shopfront.api(endpoint, {"payment_intent_id": given})
+        answer = shopfront.api(endpoint, {"payment_intent_id": text})
         refused(answer, 400, "El ID de Payment Intent no es válido")
     assert stripe_calls == []
 

@@ -202,8 +202,8 @@ def test_one_email_gets_one_orders_worth_of_free_tickets(shopfront):
 
 def confirm_link(front, number=-1):
     mail = message_from_bytes(front.mails()[number].read_bytes(), policy=policy.default)
-    found = re.search(r"\S+/orders/\S+/confirm/\w+", mail.get_body(("plain",)).get_content())
-    return urlsplit(found[0]).path
+    link = re.search(r"\S+/orders/\S+/confirm/\w+", mail.get_body(("plain",)).get_content())
+    return urlsplit(link[0]).path
 
 
 def test_free_tickets_wait_for_the_click_in_the_mail(shopfront):

@@ -37,9 +37,9 @@ def test_plus_at_the_limit_says_why(visitor: Visitor, limits: dict[str, int], te
     general, balcony = more(visitor, "General"), more(visitor, "Balcón")
     for _ in range(4):
         press(general)
-    said = visitor.page.get_by_role("status").filter(has_text=text)
-    expect(said).to_have_count(1)
-    expect(said).to_be_visible()
+    reason = visitor.page.get_by_role("status").filter(has_text=text)
+    expect(reason).to_have_count(1)
+    expect(reason).to_be_visible()
     expect(general).to_have_attribute("aria-disabled", "true")
     expect(general).to_have_accessible_description(text)
     # What limits one ticket type leaves the other; what limits the order is said where one presses.
@@ -47,9 +47,9 @@ def test_plus_at_the_limit_says_why(visitor: Visitor, limits: dict[str, int], te
     expect(balcony).to_have_attribute("aria-disabled", other)
     press(balcony)
     if other == "true":
-        expect(said).to_have_attribute("id", f"quantity-{event.ticket_types[1].id}-limit")
+        expect(reason).to_have_attribute("id", f"quantity-{event.ticket_types[1].id}-limit")
     visitor.page.get_by_role("button", name="Remove one: General").click()
-    expect(said).to_have_count(0)
+    expect(reason).to_have_count(0)
     expect(general).to_have_attribute("aria-disabled", "false")
 
 
