@@ -8,7 +8,6 @@ without paying soon reserves no more.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +22,7 @@ from tmt.checkout.models import Order, OrderKey, OrderStatus
 from tmt.core.database import table_of
 from tmt.core.email_address import buyer_email
 from tmt.core.errors import DomainError, RateLimited
+from tmt.core.ids import keyed_hash
 from tmt.shop import Shop
 
 # An address may hold this part of the places that are left, whatever the setting says.
@@ -246,6 +246,4 @@ def _keys(shop: Shop, origin: Origin, order: Order) -> dict[str, str]:
 
 def _hashed(shop: Shop, kind: str, value: str) -> str:
     """The kind's first letter, and a hash that nobody without SECRET_KEY can search for."""
-    secret = hashlib.sha256(shop.settings.secret_key.encode()).digest()
-    digest = hashlib.blake2b(f"{kind} {value}".encode(), key=secret, digest_size=15)
-    return kind[0] + digest.hexdigest()
+    return kind[0] + keyed_hash(shop.settings.secret_key, f"{kind} {value}", size=15)
