@@ -20,7 +20,9 @@ from tmt.checkout.states import Trigger, lock_order
 from tmt.core.email_address import buyer_email
 from tmt.core.errors import RateLimited
 from tmt.core.ids import new_token
+from tmt.payments.confirm_email import confirm
 from tmt.payments.purchase import purchase
+from tmt.payments.refunds import issue_refund
 from tmt.payments.sync import fulfill
 
 pytestmark = pytest.mark.usefixtures("sound")
@@ -108,6 +110,27 @@ def test_fifty_orders_at_once_get_one_buyer_no_more_than_the_limit(shopfront, pr
     assert buy(shopfront, 5, "eva@example.com", "192.0.2.1")
 
 
+def test_what_was_refunded_makes_room_for_its_buyer(shopfront):
+    change(shopfront, max_per_buyer=3, places=40)
+    order = buy(shopfront, 3, "ana@example.com")
+    pay(shopfront, order)
+    assert not buy(shopfront, 1, "ana@example.com")
+    issue_refund(shopfront.shop, order.code, tickets=[1, 2])
+    assert not buy(shopfront, 3, "ana@example.com")
+    assert buy(shopfront, 2, "ana@example.com")
+
+
+@pytest.mark.case("STK-03")
+def test_slips_of_an_address_take_twice_the_room(shopfront):
+    change(shopfront, places=310)
+    for number in range(5):
+        buy(shopfront, 4, f"a{number}@example.com")
+    assert buy(shopfront, 4)
+    slips = update(Order).values(status="processing")
+    shopfront.shop.db.transaction(lambda session: session.execute(slips))
+    assert not buy(shopfront, 4)
+
+
 @pytest.mark.case("STK-03")
 def test_one_address_holds_a_part_of_the_places_and_others_buy(shopfront):
     change(shopfront, places=310)
@@ -191,6 +214,15 @@ def test_made_up_addresses_get_a_part_of_the_free_tickets(shopfront):
     shopfront.run_jobs()
     assert shopfront.stock() == (0, sold)
     assert buy(shopfront, 4, address="198.51.100.1").status == "paid"
+
+
+def test_half_of_the_free_tickets_is_the_most_of_an_address(shopfront):
+    change(shopfront, places=40, price=0)
+    for _hour in range(30):
+        order = buy(shopfront, 4)
+        if order and order.status == "held":
+            confirm(shopfront.shop, order)
+    assert shopfront.stock() == (0, 20)
 
 
 def test_one_email_gets_one_orders_worth_of_free_tickets(shopfront):

@@ -112,11 +112,13 @@ def corrected(env: CrashEnv) -> None:
 
 @scenario
 def missing_at_stripe(env: CrashEnv) -> None:
-    """Stripe does not know a PaymentIntent any more: a person is told, the places are kept."""
+    """Stripe does not know a PaymentIntent any more: an alert, and the hold ends an hour late."""
     buyer = env.buyer()
     intent = buyer.open_pay_page(buyer.reserve(1))
     forget_at_stripe(env, intent)
     env.excused = True
+    env.run_jobs()
+    env.move(hours=2)
     env.run_jobs()
 
 

@@ -18,7 +18,7 @@ from tmt.core.errors import NotFound
 from tmt.core.mailer import Mailer
 from tmt.core.outbox import OutboxRow
 from tmt.gateway.inbox import InboxRow
-from tmt.payments.models import OperatorAlert
+from tmt.payments.models import OperatorAlert, Payment
 from tmt.shop import Shop
 
 log = structlog.get_logger(__name__)
@@ -145,6 +145,14 @@ def raise_alert(
         alert_key = _alert_key(kind, key)
         outbox_key = f"operator_alert-{alert_key}"[:120]
         outbox.put(session, "operator_alert", outbox_key, {"key": alert_key}, now)
+
+
+def alert_missing(
+    session: Session, order: Order, payment: Payment, now: datetime, kind: str = "missing_at_stripe"
+) -> None:
+    """The alert that Stripe has no PaymentIntent of the payment's id, once for each payment."""
+    details = {"payment_intent": payment.payment_intent_id}
+    raise_alert(session, kind, str(payment.id), order, now, **details)
 
 
 def raise_parked(shop: Shop, session: Session, row: OutboxRow | InboxRow) -> None:

@@ -49,7 +49,7 @@ def refund_command(
     """
     shop = web.shop()
     try:
-        numbers = [int(part) for part in tickets.split(",")] if tickets else []
+        numbers = [] if tickets is None else [_number(part) for part in tickets.split(",")]
     except ValueError:
         raise click.ClickException(f"'{tickets}' are not ticket numbers such as 1,3") from None
     try:
@@ -99,6 +99,13 @@ def date_text(moment: datetime, zone: str) -> str:
 def _plain_code(code: str) -> str:
     """A code as people type it: spaces, hyphens and small letters do no harm."""
     return "".join(code.split()).replace("-", "").upper()
+
+
+def _number(text: str) -> int:
+    """A ticket number in plain digits; raises `ValueError`."""
+    if not (text.strip().isascii() and text.strip().isdigit()):
+        raise ValueError(text)
+    return int(text)
 
 
 def _parse_money(text: str, currency: str) -> int:

@@ -25,6 +25,7 @@ from tmt.core import outbox
 from tmt.core.errors import DomainError, NotFound
 from tmt.core.mail_transport import Attachment
 from tmt.core.mailer import Mailer
+from tmt.gateway.errors import GatewayError
 from tmt.gateway.stripe_api import Gateway
 from tmt.gateway.types import DisputeStatus
 from tmt.payments.balances import (
@@ -104,16 +105,17 @@ def consequences(session: Session, shop: Shop, event_id: int) -> Consequences:
     refunds = _payments(shop, event_id, Order.id, Refund.amount).where(
         Refund.payment_id == Payment.id, Refund.status.not_in(FAILED_REFUNDS)
     )
-    disputes = _payments(shop, event_id, Order.id, Dispute.amount, Dispute.status)
+    disputes = _payments(shop, event_id, Order.id, Dispute)
     disputes = disputes.where(Dispute.payment_id == Payment.id)
     gone: Counter[int] = Counter()
     for order_id, amount in session.execute(refunds):
         gone[order_id] += amount
     disputed = set()
-    for order_id, amount, status in session.execute(disputes):
+    for order_id, dispute in session.execute(disputes):
+        amount, status, blocks = dispute.amount, dispute.status, dispute.blocks_refunds
         if status == DisputeStatus.LOST:
             gone[order_id] += amount
-        elif not status.is_closed:
+        elif blocks:
             disputed.add(order_id)
     left: Counter[str] = Counter()
     for order_id, currency, amount in session.execute(payments.where(Order.status == _PAID)):
@@ -262,8 +264,13 @@ def cancel_order(shop: Shop, gateway: Gateway, _key: str, payload: dict[str, Any
         order = get_order(session, payload["order"])
     if order.event.status != EventStatus.CANCELED:
         return
+    failure: GatewayError | None = None
     if order.status.holds_stock:
-        end_hold(shop, gateway, order.id, Trigger.EVENT)
+        try:
+            end_hold(shop, gateway, order.id, Trigger.EVENT)
+        except GatewayError as error:
+            # The buyer hears of it all the same; the hold ends with the next try.
+            failure = error
 
     def unit(session: Session) -> bool:
         order = lock_order(session, payload["order"])
@@ -279,6 +286,8 @@ def cancel_order(shop: Shop, gateway: Gateway, _key: str, payload: dict[str, Any
 
     waits = shop.db.transaction(unit)
     shop.jobs.trigger("outbox")
+    if failure:
+        raise failure
     if waits:
         raise WaitsForDispute(f"order {order.code} is disputed: it is refunded afterwards")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tmt.catalog.listing import is_upcoming
 from tmt.checkout.models import OrderStatus
 from tmt.checkout.orders import get_order
 from tmt.core.mailer import Mailer
@@ -47,8 +48,9 @@ def send_payment_slip(shop: Shop, mailer: Mailer, key: str, payload: dict[str, A
     with shop.db.reading() as session:
         order = get_order(session, payload["order"])
         payment = get_payment(session, order.id)
-    # Paid, lapsed or replaced meanwhile: then other mails say so.
-    if payment is None or payment.attempt != payload["attempt"]:
+    # Paid, lapsed or replaced meanwhile, or the event canceled: then other mails say so.
+    is_current = payment is not None and payment.attempt == payload["attempt"]
+    if payment is None or not is_current or not is_upcoming(order.event, shop.clock.now()):
         return
     if order.status == OrderStatus.PROCESSING and has_slip(payment):
         context = mail_context(shop, order) | {"slip": shown_slip(payment, shop.clock.now())}

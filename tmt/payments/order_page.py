@@ -14,7 +14,7 @@ from tmt.catalog.models import EventStatus
 from tmt.checkout.models import Order, OrderStatus, OrderTransition
 from tmt.core.i18n import gettext as _
 from tmt.gateway.types import DisputeStatus, RefundStatus
-from tmt.payments.balances import get_disputes, get_payment, get_refunds, remaining
+from tmt.payments.balances import get_disputes, get_payment, get_refunds, net_paid, remaining
 from tmt.payments.models import Refund
 from tmt.tickets import qr
 from tmt.tickets.issue import get_tickets
@@ -37,8 +37,9 @@ def order_context(session: Session, order: Order, now: datetime) -> dict[str, An
         "refunds": [
             _refund_context(refund)
             for refund in get_refunds(session, order.id)
-            # Without those over nothing, and those that Stripe never had.
-            if refund.amount > 0 and (refund.stripe_id or not refund.status.is_failed)
+            # Without those over nothing, and those that Stripe never had and nobody waits for.
+            if refund.amount > 0
+            and (refund.stripe_id or not refund.status.is_failed or net_paid(session, order) > 0)
         ],
         "disputed": any(not dispute.status.is_closed for dispute in disputes),
         "blocked": any(ticket.status == TicketStatus.BLOCKED for ticket in tickets),

@@ -25,6 +25,7 @@ from tmt.catalog.listing import is_upcoming
 from tmt.checkout.models import Order, OrderStatus
 from tmt.checkout.states import Trigger, transition
 from tmt.core import metrics, outbox
+from tmt.gateway.errors import AuthenticationFailed, InvalidRequest
 from tmt.gateway.stripe_api import Gateway
 from tmt.gateway.types import ActionPlace, NextAction, PaymentIntent, PaymentIntentStatus
 from tmt.payments.alerts import raise_alert
@@ -33,6 +34,7 @@ from tmt.payments.declines import put_decline_mail, put_off_decline_mail
 from tmt.payments.disputes import apply_disputes
 from tmt.payments.models import Payment
 from tmt.payments.refunds import request_refund
+from tmt.payments.refusals import report_refusal
 from tmt.payments.slips import slip_expiry, waits_until
 from tmt.shop import Shop
 from tmt.tickets.issue import issue
@@ -80,7 +82,13 @@ def read_payment_intent(shop: Shop, gateway: Gateway, payment_intent: str) -> Pa
     query = select(Payment.version).where(Payment.payment_intent_id == payment_intent)
     with shop.db.reading() as session:
         version = session.scalar(query)
-    return replace(gateway.retrieve_payment_intent(payment_intent), version=version)
+    try:
+        return replace(gateway.retrieve_payment_intent(payment_intent), version=version)
+    except InvalidRequest as error:
+        # A wrong id is a caller's mistake; the shop's own PaymentIntents must be readable.
+        if version is not None and not isinstance(error, AuthenticationFailed):
+            report_refusal(shop, "payment_intents.retrieve", error)
+        raise
 
 
 def sync_from_stripe(
