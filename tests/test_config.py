@@ -92,6 +92,15 @@ def test_the_keys_are_written_where_there_are_no_hard_links(load, monkeypatch):
     assert first.secret_key == second.secret_key != ""
 
 
+def test_only_the_names_in_the_documentation_are_settings(load, tmp_path):
+    names = {"LANGUAGE": "en_US:en", "INSTANCE": "/nowhere", "API": "yes", "LOG_LEVEL": "debug"}
+    (tmp_path / ".env").write_text("CONTACT=nobody\nBASE_URL=x\nMAIL_SENDER=x\nDECLINE_ALERT_MIN=x")
+    settings = load(TEST | names | {"TMT_DECLINE_ALERT_MIN": "3"}, decline_alert_min=4)
+    assert (settings.language, settings.api, settings.log_level) == ("es", "on", "INFO")
+    assert (settings.instance, settings.contact) == (tmp_path / "instance", "")
+    assert settings.decline_alert_min == 4
+
+
 def test_several_webhook_secrets_and_origins(load):
     lists = {"STRIPE_WEBHOOK_SECRET": "whsec_a, whsec_b,", "TMT_API_ORIGINS": "https://a,https://b"}
     settings = load(TEST | lists)

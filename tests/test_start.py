@@ -92,7 +92,7 @@ def test_what_cannot_work_is_one_sentence(home: Path, program: str, name: str) -
 
 def test_commands_from_elsewhere_use_the_shops_folder(home: Path, tmp_path: Path) -> None:
     (home / ".env").write_text("TMT_INSTANCE=data\nTMT_BASEURL=x\n")
-    assert start(home, "flask", "db", "upgrade").returncode == 0
+    assert start(home, "flask", "db", "upgrade", LANGUAGE="en_US:en").returncode == 0
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     audit = start(home, "flask", "audit", "--offline", folder=elsewhere)

@@ -51,9 +51,8 @@ class InvalidSettings(ClickException):
 class Settings(BaseSettings):
     """Every setting with its default; `.env.example` explains them to operators."""
 
-    model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True
-    )
+    # Without populate_by_name, which would read the variables LANGUAGE and INSTANCE as settings.
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     secret_key: str = Field("", alias="SECRET_KEY", repr=False)
     database_url: str = Field("", alias="DATABASE_URL", repr=False)

@@ -39,7 +39,11 @@ def load_settings(overrides: dict[str, Any] | None = None, *, flask_run: str = "
     if flask_run:
         _refuse_foreign_dotenv()
     try:
-        settings = Settings(_env_file=ROOT / ".env", **(overrides or {}))  # type: ignore[call-arg]
+        values = {
+            _names(Settings.model_fields[field])[0]: value
+            for field, value in (overrides or {}).items()
+        }
+        settings = Settings(_env_file=ROOT / ".env", **values)  # type: ignore[call-arg]
         return _complete(settings, flask_run)
     except ValidationError as error:
         raise InvalidSettings(_readable(error)) from None
