@@ -230,7 +230,7 @@ BAD_FILES = [
     ("events: !!python/object/apply:os.getcwd []", "tags (!)"),
     ("events: ! []", "tags (!)"),
     ("[" * 5000, "nested too deeply"),
-    ("#" * 1024 * 1024 + "\nevents: []", "larger than 1 MiB"),
+    ("#" * 1024 * 1024 * 8 + "\nevents: []", "larger than 8 MiB"),
     ("? [a]\n: b\nevents: []", "unknown field"),
 ]
 
