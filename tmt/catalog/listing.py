@@ -220,7 +220,7 @@ def _offer(event: Event, ticket_type: TicketType, now: datetime, few: int) -> Of
         state = SaleState.LATER
     else:
         state = SaleState.FEW_LEFT if left is not None and left <= few else SaleState.ON_SALE
-    most = event.max_per_order if left is None else min(left, event.max_per_order)
+    most = event.max_at_once if left is None else min(left, event.max_at_once)
     return Offer(
         id=ticket_type.id,
         name=ticket_type.name,

@@ -100,6 +100,11 @@ class Event(Base):
         return text
 
     @property
+    def max_at_once(self) -> int:
+        """How many tickets a buyer who has none yet may order."""
+        return min(self.max_per_order, self.max_per_buyer or self.max_per_order)
+
+    @property
     def left(self) -> int | None:
         """Tickets of the whole event that are neither held nor sold; None without a limit."""
         return None if self.capacity is None else self.capacity - self.held - self.sold

@@ -148,7 +148,7 @@ def _render_event(
         event=event,
         state=listing.event_state(event, offers, now),
         offers=offers,
-        form=form or checkout_form(offers, event.max_per_order),
+        form=form or checkout_form(offers, event.max_at_once),
         open_order=open_order,
         # One for each page: a cookie, which others may have planted, holds none that is unused.
         checkout_token=new_token(),
