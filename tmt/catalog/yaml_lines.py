@@ -45,8 +45,8 @@ class Document:
 def read_yaml(text: str) -> Document:
     """The document in the text, or what keeps it from being one.
 
-    Refused: more than `MAX_BYTES`, anchors and aliases (a few lines of them can stand for gigabytes),
-    tags, nesting deeper than a catalogue ever is.
+    Refused: more than `MAX_BYTES`, anchors and aliases (a few lines of them can stand for
+    gigabytes), tags, nesting deeper than a catalogue ever is.
     """
     content = text.encode("utf-8", "replace")
     if len(content) > MAX_BYTES:

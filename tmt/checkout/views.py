@@ -55,7 +55,10 @@ def extend(token: str) -> ResponseReturnValue:
         holds.extend(shop, order.id)
     except holds.NoMoreTime:
         if wants_json:
-            return {"expires_at": None}, 409
+            return {
+                "expires_at": None,
+                "message": _("Your reservation cannot be extended again."),
+            }, 409
         flash(_("Your reservation cannot be extended again."), "bad")
     else:
         if wants_json:

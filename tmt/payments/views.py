@@ -32,9 +32,8 @@ from tmt.checkout.views import (
 )
 from tmt.core import log, metrics
 from tmt.core.email_address import email_key
-from tmt.core.i18n import current_locale
+from tmt.core.i18n import current_locale, ngettext
 from tmt.core.i18n import gettext as _
-from tmt.core.i18n import ngettext
 from tmt.core.money import AmountOutOfRange
 from tmt.gateway.errors import GatewayError
 from tmt.gateway.types import PaymentIntent, PaymentIntentStatus
@@ -292,7 +291,8 @@ def _problem_text(error: Exception, event: Event) -> str:
         most = event.max_per_buyer or event.max_per_order
         text = ngettext(
             "One person can have only %(num)d ticket for this event, with those of earlier orders.",
-            "One person can have only %(num)d tickets for this event, with those of earlier orders.",
+            "One person can have only %(num)d tickets for this event, with those of earlier"
+            " orders.",
             most,
         )
         return text % {"num": most}
