@@ -237,6 +237,17 @@ class Settings(BaseSettings):
             raise ValueError(f"it names no database; {_DATABASE_URL_FORMS}")
         return value
 
+    @field_validator("metrics_folder")
+    @classmethod
+    def _check_metrics_folder(cls, value: str) -> str:
+        # The library reads the variable itself.
+        if value and not Path(value).is_absolute():
+            raise ValueError(
+                "it must be an absolute path: a relative one would belong to whatever folder a"
+                " command is typed in"
+            )
+        return value
+
     @field_validator("jobs_url", "limits_url")
     @classmethod
     def _check_shared_url(cls, value: str, info: ValidationInfo) -> str:

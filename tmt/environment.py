@@ -140,8 +140,6 @@ def _complete(settings: Settings, flask_run: str) -> Settings:
         "base_url": base_url,
         "database_url": _absolute(settings.database_url),
     }
-    if settings.metrics_folder:
-        values["metrics_folder"] = str(_under_root(settings.metrics_folder))
     if sandbox:
         publishable_key = _persistent_secret(instance, "sandbox-publishable-key")
         signing_secret = _persistent_secret(instance, "sandbox-webhook-secret")

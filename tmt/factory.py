@@ -116,9 +116,6 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     _begin_log(settings, is_interactive=command.is_interactive)
     if settings.metrics_folder:
         Path(settings.metrics_folder).mkdir(parents=True, exist_ok=True)
-        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-            # The library reads it itself, and would look from the folder of the command.
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = settings.metrics_folder
     own = own_database(settings, Gateway(settings, _ignore_call).account)
     settings = settings.model_copy(update={"database_url": own.url})
     # Other commands, such as `flask jobs`, call the sandbox of the process that serves.
