@@ -242,6 +242,8 @@ def test_free_tickets_wait_for_the_click_in_the_mail(shopfront):
     change(shopfront, price=0, confirm_email=True)
     buyer = shopfront.buyer()
     buyer.session.headers["Accept-Language"] = "en"
+    event_page = buyer.get(f"/events/{shopfront.event.slug}").text
+    assert "you will get them as soon as you confirm your email address" in event_page
     order = buyer.reserve(2)
     assert (order.status, shopfront.stock()) == ("held", (2, 0))
     page = buyer.get(f"/orders/{order.token}/pay").text
@@ -261,6 +263,7 @@ def test_free_tickets_wait_for_the_click_in_the_mail(shopfront):
         answer = other.post(link, token, allow_redirects=False)
         assert answer.headers["Location"] == f"/orders/{order.token}"
     assert (shopfront.order(order.token).status, shopfront.stock()) == ("paid", (0, 2))
+    assert "Paid on" not in buyer.get(f"/orders/{order.token}").text
     shopfront.run_jobs()
     assert len(shopfront.mails()) == 2
 
@@ -280,9 +283,13 @@ def test_the_form_says_what_is_limited_and_keeps_what_was_typed(shopfront):
     change(shopfront, max_per_buyer=2)
     buyer = shopfront.buyer()
     buyer.session.headers["Accept-Language"] = "en"
-    answer = buyer.place(3)
+    page = buyer.get(f"/events/{shopfront.event.slug}").text
+    assert "Up to 2 tickets per person." in page
+    assert 'data-max-total="2"' in page
+    assert shopfront.buyer().place(2).status_code == 303
+    answer = buyer.place(1)
     assert answer.status_code == 422
-    assert "with those of earlier orders" in answer.text.replace("\n", " ")
+    assert "only 2 tickets for this event, with those of earlier orders" in answer.text
     assert 'value="ana@example.com"' in answer.text
     change(shopfront, max_per_buyer=None)
     while shopfront.buyer(email=f"{new_token()}@example.com").place(8).status_code == 303:

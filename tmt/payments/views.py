@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from tmt import web
 from tmt.catalog import listing
+from tmt.catalog.models import Event
 from tmt.catalog.stock import SoldOut
 from tmt.checkout import orders
 from tmt.checkout.buyer_limits import BuyerLimit, Origin, TooManyUnpaid
@@ -31,7 +32,7 @@ from tmt.checkout.views import (
 )
 from tmt.core import log, metrics
 from tmt.core.email_address import email_key
-from tmt.core.i18n import current_locale
+from tmt.core.i18n import current_locale, ngettext
 from tmt.core.i18n import gettext as _
 from tmt.core.money import AmountOutOfRange
 from tmt.gateway.errors import GatewayError
@@ -80,7 +81,7 @@ def place(slug: str) -> ResponseReturnValue:
         if existing and (is_same_form or existing.status == OrderStatus.HELD):
             return _to_placed_order(existing)
     offers = listing.offers(event, shop.clock.now(), few=shop.settings.few_left)
-    form = checkout_form(offers, event.max_per_order, request.form)
+    form = checkout_form(offers, event.max_at_once, request.form)
     if not form.validate():
         return reject_checkout(shop, event, form)
     checkout = form.to_request()
@@ -92,7 +93,7 @@ def place(slug: str) -> ResponseReturnValue:
         order = purchase(shop, slug, checkout, current_locale(), _origin())
     except _REJECTIONS as error:
         metrics.orders.labels(error.name).inc()
-        form.problem = _problem_text(error)
+        form.problem = _problem_text(error, event)
         with shop.db.reading() as session:
             event = listing.find_event(session, slug)
         rejected = make_response(reject_checkout(shop, event, form))
@@ -275,7 +276,7 @@ def _can_pay(shop: Shop, order: Order) -> bool:
     return slip is not None and slip.is_open and slip.replaceable
 
 
-def _problem_text(error: Exception) -> str:
+def _problem_text(error: Exception, event: Event) -> str:
     if isinstance(error, SoldOut):
         return _(
             "Sorry, there are not that many tickets left."
@@ -287,10 +288,14 @@ def _problem_text(error: Exception) -> str:
             " minute, with no more than two tickets."
         )
     if isinstance(error, BuyerLimit):
-        return _(
-            "One person can have only so many tickets for this event, with those of earlier"
-            " orders. Please choose fewer."
+        most = event.max_per_buyer or event.max_per_order
+        text = ngettext(
+            "One person can have only %(num)d ticket for this event, with those of earlier orders.",
+            "One person can have only %(num)d tickets for this event, with those of earlier"
+            " orders.",
+            most,
         )
+        return text % {"num": most}
     if isinstance(error, CheckoutTokenUsed):
         return _("This page has expired. Please choose your tickets again.")
     if isinstance(error, PriceChanged):
