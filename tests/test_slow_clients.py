@@ -17,7 +17,7 @@ import stripe
 
 from tests.buyer import Buyer, order_token
 from tests.deployment import THREADS, WORKER_CLASS, WORKERS, Deployment, deploy
-from tests.servers import ROOT, Program, clean_environment, free_port
+from tests.servers import ROOT, Program, clean_environment, free_port, wait_for
 from tests.shopfront import add_event
 from tmt.buffering_worker import IncomingRequest
 from tmt.config import Settings
@@ -141,7 +141,7 @@ def proxy(name: str, folder: Path, shop: Deployment, port: int, sample: str) -> 
         sample = f"pid {folder}/pid; daemon off; events {{}} http {{ {paths} {sample} }}"
         command = [name, "-e", str(folder / "start.log"), "-c", str(configuration)]
     else:
-        sample = "{\n\tadmin off\n\tauto_https disable_redirects\n}\n" + sample
+        sample = sample.replace("\n{\n", "\n{\n\tadmin off\n\tauto_https disable_redirects\n", 1)
         command = [name, "run", "--config", str(configuration), "--adapter", "caddyfile"]
     configuration.write_text(sample)
     program = Program(name, command, folder, {"HOME": str(folder)})
@@ -208,8 +208,16 @@ def test_the_samples_for_a_proxy_do_what_they_say(
             token = buy(shop, buyer)
             assert buyer.get("/metrics").status_code == 404
             assert "Strict-Transport-Security" in buyer.get("/?q=secret-words").headers
-        logged = Path(log).read_text()
-        assert "/orders/-/return" in logged
+            shop.web.stop()
+            for path in (f"/orders/{token}", f"/orders%2F{token}/confirm/secret-words"):
+                assert (
+                    buyer.get(f"{path}?payment_intent_client_secret=secret-words").status_code
+                    == 502
+                )
+            shop.web.start()
+            wait_for(f"{shop.url}/healthz", shop.web)
+        assert "/orders/-/return" in Path(log).read_text()
+        logged = "".join(file.read_text() for file in certificate.glob("*.log"))
         assert token not in logged
         assert "secret-words" not in logged
         if name == "nginx":

@@ -118,7 +118,8 @@ def test_a_clock_that_was_ahead_for_one_run_stops_nothing(db: Database, tmp_path
             limits.hit("1 per hour", "orders", "client")
     with db.reading() as session:
         row = job_runs.find(session, "mails")
-        assert row and not row.is_resting(clock.now())
+        assert row
+        assert not row.is_resting(clock.now())
     assert run_alone(db, clock, "mails", work)
     assert handled == ["failing", "claimed", "failing"]
 

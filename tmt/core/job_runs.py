@@ -2,7 +2,8 @@
 
 A run holds the job's row while it works. Whoever comes meanwhile leaves a note that there is more
 to do, so that at most one more run follows. A process that dies leaves its row to the next one: at
-once on its own machine (or in its own container), elsewhere when the lease has ended, which a run renews while it works.
+once on its own machine, elsewhere, or in a container's next life, when the lease has ended, which a
+run renews while it works.
 
 Each mode and Stripe account that shares the database has rows of its own.
 
@@ -257,13 +258,15 @@ def _host() -> str:
 
 @cache
 def _namespace() -> str:
-    """Among which processes an id is one process: containers of one host name have ids of their own,
-    and so have two machines."""
+    """Among which processes an id means one process.
+
+    Containers of one host name have ids of their own, and so have two machines.
+    """
     facts = [_host()]
     # Linux alone has these.
     with suppress(OSError):
         facts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
-        facts.append(os.readlink("/proc/self/ns/pid"))
+        facts.append(str(Path("/proc/self/ns/pid").readlink()))
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
 
 
