@@ -16,6 +16,10 @@ from tmt.operations.doctor import Level
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 PUBLIC = {"base_url": "https://tickets.example.org"}
 LOCAL: dict[str, Any] = {}
+ANNOUNCING = [
+    *("X_FORWARDED", "X_FORWARDED_PREFIX", "X_FORWARDED_SSL", "CLIENT_IP", "X_CLUSTER_CLIENT_IP"),
+    *("CF_RAY", "CDN_LOOP", "X_ORIGINAL_HOST", "FLY_REGION", "FASTLY_FF", "X_AZURE_CLIENTIP"),
+]
 PROXIES = [{"HTTP_X_FORWARDED_FOR": "127.0.0.1"}, {"HTTP_VIA": "1.1 proxy"}]
 
 
@@ -53,6 +57,11 @@ def test_only_the_shops_hosts_are_served(
     [
         (LOCAL, {}, 200),
         *((LOCAL, environ, 400) for environ in PROXIES),
+        *((LOCAL, {f"HTTP_{name}": "x"}, 400) for name in ANNOUNCING),
+        (LOCAL, {"HTTP_ORIGIN": "https://evil.example"}, 404),
+        (LOCAL, {"HTTP_REFERER": "https://localhost.evil.example/"}, 404),
+        (LOCAL, {"HTTP_REFERER": "http://localhost:3000/", "HTTP_ORIGIN": "null"}, 200),
+        (LOCAL, {"HTTP_X_REQUEST_ID": "1", "HTTP_X_CLIENT": "x"}, 200),
         (LOCAL, {"SERVER_PROTOCOL": "HTTP/1.0"}, 404),
         (LOCAL | {"trusted_proxies": 1}, {"HTTP_X_FORWARDED_FOR": "127.0.0.1"}, 404),
         (PUBLIC, {}, 404),
