@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ STALLED = {
     "too long a body": _LINE + b"Content-Length: 99999999\r\n\r\nemail=",
     "an end that never comes": b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
     "half of the next request": b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET /",
+    "nobody reads": b"GET /static/css/shop.css HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 200,
 }
 
 
@@ -76,8 +77,12 @@ def test_a_buyer_buys_while_many_clients_stall(
     clients = []
     with running_shop(tmp_path, sqlite_url) as shop:
         for _ in range(3 * WORKERS * THREADS):
-            clients.append(socket.create_connection(("127.0.0.1", shop.port)))
-            clients[-1].sendall(stalled)
+            clients.append(socket.socket())
+            clients[-1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            clients[-1].connect(("127.0.0.1", shop.port))
+            clients[-1].settimeout(1)
+            with suppress(OSError):
+                clients[-1].sendall(stalled)
         buy(shop, Buyer(shop.url))
         for client in clients:
             client.close()
@@ -109,6 +114,56 @@ def test_a_request_is_complete_with_its_last_byte_however_it_is_cut(
         assert incoming.is_complete
         incoming.feed(extra)
         assert incoming.request() == request_ + extra
+
+
+@pytest.mark.parametrize("body", [b"1\r\na\r\n" * 53_000, b"0" * 400])
+def test_chunks_that_are_mostly_framing_are_refused(body: bytes) -> None:
+    incoming = IncomingRequest()
+    incoming.feed(_LINE + b"Transfer-Encoding: chunked\r\n\r\n")
+    incoming.feed(body)
+    assert incoming.refusal.startswith(b"HTTP/1.1 413 ")
+    assert not incoming.is_complete
+
+
+def test_a_response_that_is_read_slowly_arrives_whole(tmp_path: Path, sqlite_url: str) -> None:
+    requests_, read = 20, b""
+    with running_shop(tmp_path, sqlite_url) as shop, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.connect(("127.0.0.1", shop.port))
+        client.sendall(STALLED["nobody reads"][: len(STALLED["nobody reads"]) // 200] * requests_)
+        expected = (ROOT / "static/css/shop.css").read_bytes()
+        while read.count(expected) < requests_ and (part := client.recv(65536)):
+            read += part
+    assert read.count(expected) == read.count(b"HTTP/1.1 200 OK") == requests_
+
+
+def test_the_oldest_idle_connections_make_room(tmp_path: Path, sqlite_url: str) -> None:
+    clients = []
+    with running_shop(tmp_path, sqlite_url, GUNICORN_CMD_ARGS="--worker-connections 10") as shop:
+        for _ in range(60):
+            clients.append(socket.create_connection(("127.0.0.1", shop.port)))
+            clients[-1].sendall(b"G")
+        buy(shop, Buyer(shop.url))
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "length", "too_long"),
+    [
+        ("/orders/find", 65_537, False),
+        ("/orders/find?x=/stripe_webhook", 65_538, True),
+        ("/tickets/stripe_webhook", 4_194_304, False),
+        ("/stripe_webhook", 4_194_305, True),
+    ],
+)
+def test_only_the_webhook_takes_large_bodies(path: str, length: int, too_long: bool) -> None:
+    head = f"POST {path} HTTP/1.1\r\n"
+    announced, chunked = IncomingRequest(), IncomingRequest()
+    announced.feed(f"{head}Content-Length: {length}\r\n\r\n".encode())
+    chunked.feed(f"{head}Transfer-Encoding: chunked\r\n\r\n{length + 1:x}\r\n".encode())
+    chunked.feed(b"x" * length)
+    assert (announced.is_too_long, chunked.is_too_long) == (too_long, too_long)
 
 
 def _listens(port: int) -> bool:
