@@ -10,6 +10,7 @@ import requests
 
 from tests.buyer import hidden_fields
 from tests.shopfront import Shopfront
+from tmt.factory import create_app
 from tmt.operations import public_address
 from tmt.operations.doctor import Level
 
@@ -223,6 +224,17 @@ def test_a_pdf_is_not_drawn_without_end(shopfront: Shopfront) -> None:
     buyer.get(f"/orders/{order.token}/return")
     path = f"/orders/{order.token}/tickets.pdf"
     assert [get(shopfront, path).status_code for _ in range(3)] == [200, 200, 429]
+
+
+@pytest.mark.parametrize(("mode", "after"), [(0o755, 0o750), (0o707, 0o700), (0o770, 0o770)])
+def test_a_folder_of_an_earlier_version_is_closed_to_others(
+    shopfront: Shopfront, mode: int, after: int
+) -> None:
+    settings = shopfront.shop.settings
+    settings.instance.mkdir(exist_ok=True)
+    settings.instance.chmod(mode)
+    create_app(settings.model_dump())
+    assert settings.instance.stat().st_mode & 0o777 == after
 
 
 def test_files_are_for_their_owner_only(shopfront: Shopfront) -> None:
