@@ -25,10 +25,19 @@ from tmt.core.ids import is_token
 
 _NAME_LENGTH = 120
 # What mail programs make a link of: a name that carries one would send it to people in our mails.
-_WEB_ADDRESS = re.compile(
-    r"://|\bwww\.|\w\.(com|net|org|info|biz|io|ru|xyz|top|shop|site|online|link|app|click|dev)\b"
-    r"|\w\.[a-z]{2,}/",
+_ADDRESS = re.compile(
+    r"[@\u3002]|://|\b(?:https?|mailto|tel|javascript):|\bwww\.|\d\.\d{1,3}\.\d{1,3}\.\d"
+    r"|\w\.(com|net|org|info|biz|io|ru|xyz|top|shop|site|online|link|app|click|dev)\b"
+    r"|\w\.[a-z]{2,}/|\w\.xn--",
     re.IGNORECASE,
+)
+# Words with a dot and no space between them: "evil.es", but also "Dr.Ana".
+_DOTTED = re.compile(r"(\w{2,40})\.(?=([^\W\d_]{2,})(?!\w))")
+_TITLES = frozenset(
+    """
+    dr dra drs sr sra srta mr mrs ms mx prof profa ing lic arq abg st sta sto ste jr fr hno hna rev
+    hon mag dipl pbro mons gral cnel capt col gen lt sgt ma fco mme mlle
+    """.split()
 )
 _MAX_HOLDERS = 100
 # Longer input is not shown again.
@@ -153,8 +162,8 @@ class CheckoutForm(EmailForm):
         if not any(field.errors for field in self._quantity_fields()):
             self._validate_sum()
         holders = [name for offer in self.offers for name in self.holders(offer.id)]
-        if any(map(_WEB_ADDRESS.search, holders)):
-            self.problem = _("Please enter names on the tickets without a web address.")
+        if any(map(_carries_address, holders)):
+            self.problem = _("Please enter names on the tickets without a web or email address.")
         if not is_token(self.checkout_token.data or ""):
             self.problem = _("This page has expired. Please choose your tickets again.")
         return is_valid and not self.form_errors and not self.problem
@@ -165,8 +174,8 @@ class CheckoutForm(EmailForm):
             raise ValidationError(_("Please enter your name."))
         if len(field.data) > _NAME_LENGTH:
             raise ValidationError(_("This name is too long: the maximum is 120 characters."))
-        if _WEB_ADDRESS.search(field.data):
-            raise ValidationError(_("Please enter a name without a web address."))
+        if _carries_address(field.data):
+            raise ValidationError(_("Please enter a name without a web or email address."))
 
     def holders(self, type_id: int) -> list[str]:
         """The names that were typed for the tickets of a type."""
@@ -247,6 +256,22 @@ def _one_line(text: str) -> str:
         elif joins or not category.startswith("C"):
             letters.append(character)
     return " ".join("".join(letters).split())
+
+
+def _carries_address(name: str) -> bool:
+    """Whether a mail program might make a link of a part of the name, as it will be stored.
+
+    Some do so with letters of other widths and with invisible characters, which count for nothing.
+    """
+    text = "".join(
+        character
+        for character in unicodedata.normalize("NFKC", _one_line(name))
+        if character not in _JOINERS and unicodedata.category(character) != "Mn"
+    )
+    return _ADDRESS.search(text) is not None or any(
+        before.lower() not in _TITLES or after[0].islower()
+        for before, after in _DOTTED.findall(text)
+    )
 
 
 def _is_letter(character: str) -> bool:
