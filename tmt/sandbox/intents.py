@@ -260,7 +260,8 @@ def _choose_method_types(context: RequestContext, intent: Json, params: Json, is
 
 
 def _possible_method_types(intent: Json) -> list[str]:
-    """The kinds of payment method for the intent's currency, capture method and purpose."""
+    """The kinds of payment method for the intent's amount, currency, capture method and purpose."""
+    amount = intent.get("amount", 0)
     currency, is_setup = intent.get("currency"), intent["object"] == "setup_intent"
     is_manual = intent.get("capture_method") == "manual"
     no_redirects = (intent["automatic_payment_methods"] or {}).get("allow_redirects") == "never"
@@ -268,6 +269,7 @@ def _possible_method_types(intent: Json) -> list[str]:
         kind
         for kind, row in load_table("simulated_methods")["kinds"].items()
         if (not currency or currency in split_words(row.get("currencies", currency)))
+        and (is_setup or row.get("least", 0) <= amount <= row.get("most", amount))
         and (row.get("capture") or not is_manual)
         and (row.get("setup") or not is_setup)
         and not (kind == "ideal" and no_redirects)
