@@ -40,7 +40,8 @@ def exchange_rate(currency: str, other: str) -> float:
 def convert(amount: int, currency: str, other: str) -> int:
     """The amount (minor units of `currency`) in minor units of `other`."""
     units = amount / 10 ** _decimals(currency)
-    return round(units * exchange_rate(currency, other) * 10 ** _decimals(other))
+    converted: int = round(units * exchange_rate(currency, other) * 10 ** _decimals(other))
+    return converted
 
 
 def _limit(limits: dict[str, int], currency: str, default: int) -> int:

@@ -154,8 +154,16 @@ def _check_status(
 
 
 def _copy_fields(intent: Json, params: Json) -> None:
-    if len(params.get("statement_descriptor_suffix") or "") > 22:
-        raise api_error("descriptor_suffix")
+    for name in ("statement_descriptor", "statement_descriptor_suffix"):
+        descriptor = params.get(name)
+        if descriptor is None:
+            continue
+        if len(descriptor) > 22:
+            raise api_error("descriptor_length", name)
+        if set(descriptor) & set("<>\\'\"*"):
+            raise api_error("descriptor_characters", name)
+        if not any(map(str.isalpha, descriptor)):
+            raise api_error("descriptor_letters", name)
     intent |= field_changes(intent, params)
 
 
@@ -165,6 +173,9 @@ def _apply_params(
     """Put the parameters of create, update or confirm on the intent, its payment method too."""
     if params.get("customer"):
         context.fetch("customer", params["customer"], "customer")
+    for kind in ("mandate", "payment_method_configuration"):
+        if params.get(kind):
+            context.fetch(kind, params[kind], kind)
     _copy_fields(intent, params)
     if intent["object"] == "payment_intent":
         check_amount(intent["amount"], intent["currency"])
