@@ -184,8 +184,8 @@ def _parse_domain(raw: Any, name: str) -> str:
 def _countries() -> frozenset[str]:
     """ISO's codes of countries and territories, and Kosovo's."""
     not_countries = {"EU", "EZ", "QO", "UN", "XA", "XB", "ZZ"}
-    known = map(str, Locale("en").territories)
-    codes = {code for code in known if len(code) == 2 and code.isalpha()}
+    names = map(str, Locale("en").territories)
+    codes = {code for code in names if len(code) == 2 and code.isalpha()}
     return frozenset(codes - not_countries)
 
 
