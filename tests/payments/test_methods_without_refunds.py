@@ -55,6 +55,9 @@ def test_paid_for_an_event_that_is_canceled(shopfront, sandbox):
     _buyer, order, _pi, _details = with_voucher(shopfront, "ana@example.com")
     cancel(shopfront)
     run_until_idle(shopfront)
+    (mail,) = mails(shopfront, "Canceled:")
+    for text in (order_page(shopfront, order), mail.get_body(("plain",)).get_content()):
+        assert "Please do not pay any more: OXXO" in text
     sandbox.advance(minutes=3)
     check_by_hand(shopfront, order, "Your payment for")
 

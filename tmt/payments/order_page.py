@@ -27,6 +27,7 @@ def order_context(session: Session, order: Order, now: datetime) -> dict[str, An
     tickets = get_tickets(session, order.id)
     disputes = get_disputes(session, order.id)
     money = _money_context(session, order)
+    by_hand = method_without_refunds(get_payment(session, order.id))
     # The order waited for a bank, which then did not pay.
     bank_refused = select(OrderTransition.id).where(
         OrderTransition.order_id == order.id,
@@ -47,10 +48,11 @@ def order_context(session: Session, order: Order, now: datetime) -> dict[str, An
         "dispute_lost": any(dispute.status == DisputeStatus.LOST for dispute in disputes),
         "news": news_of(session, order.event, order.created_at),
         "money": money,
+        "by_hand": by_hand,
         # The order is closed, and what was paid for it has not gone back.
         "refund_failed": order.status == OrderStatus.REFUNDED
         and money is not None
-        and (money["left"] > 0 or money["by_hand"] is not None),
+        and (money["left"] > 0 or by_hand is not None),
         "bank_refused": session.scalar(bank_refused.limit(1)) is not None,
     }
 
@@ -66,7 +68,6 @@ def _money_context(session: Session, order: Order) -> dict[str, Any] | None:
         "paid": payment.amount_received,
         "back": back,
         "left": remaining(session, payment),
-        "by_hand": method_without_refunds(payment),
     }
 
 
