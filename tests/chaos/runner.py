@@ -218,7 +218,7 @@ class _ChaosRun:
 def open_shop(web: Deployment) -> Iterator[tuple[Shop, Gateway]]:
     """The shop as the organiser's commands have it, its log in a file among the others."""
     with (web.folder / "trial.log").open("a") as output, redirect_stderr(output):
-        state = create_app(web.environment, web.store).extensions["tmt"]
+        state = create_app(web.overrides, web.store).extensions["tmt"]
         yield state.shop, state.gateway
         state.shop.jobs.flush()
         state.shop.db.close()

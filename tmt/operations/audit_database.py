@@ -140,7 +140,10 @@ def _wrong_money() -> Select[*tuple[Any, ...]]:
         Payment.received_currency == Order.currency,
     )
     is_paid = Order.status == OrderStatus.PAID
-    failed_refund = (OperatorAlert.order_id == Order.id, OperatorAlert.kind == "refund_failed")
+    failed_refund = (
+        OperatorAlert.order_id == Order.id,
+        OperatorAlert.kind.in_(("refund_failed", "refund_by_hand")),
+    )
     # Stripe could not refund it, and a person has resolved the alert: it was paid back otherwise.
     is_refunded_by_hand = and_(
         exists().where(*failed_refund, OperatorAlert.resolved_at.is_not(None)),

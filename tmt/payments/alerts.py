@@ -41,6 +41,13 @@ KINDS: dict[str, tuple[str, str]] = {
         "A refund was not completed.",
         "Try again (flask refund), or refund the buyer another way and then: flask alerts resolve.",
     ),
+    "refund_by_hand": (
+        "Money has to go back to a buyer, and Stripe refunds no payments of the method used.",
+        (
+            "Ask the buyer where to send the amount below, pay it back yourself, and then: flask"
+            " alerts resolve. The buyer has been informed that you will get in touch."
+        ),
+    ),
     "external_refund": (
         "Part of a payment was refunded in Stripe's dashboard; the tickets are still valid.",
         "To void tickets as well: flask refund ORDER --tickets 1,2 --amount 0",

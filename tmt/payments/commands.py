@@ -149,6 +149,11 @@ def _plan_text(order: Order, plan: RefundPlan) -> str:
         tickets = f"void from now on: {numbers}; {left} stay paid"
     else:
         tickets = f"the tickets stay valid, {left} stay paid"
+    if plan.by_hand:
+        return (
+            f"Stripe refunds no {plan.by_hand} payments, and nothing is sent to it: you have to pay"
+            f" {money} back yourself; {tickets}. The buyer gets a mail that you will get in touch."
+        )
     return f"To be refunded: {money}; {tickets}."
 
 

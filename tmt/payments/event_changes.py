@@ -38,6 +38,7 @@ from tmt.payments.balances import (
 from tmt.payments.expiry import end_hold
 from tmt.payments.models import FAILED_REFUNDS, Dispute, Payment, Refund
 from tmt.payments.refunds import EVENT_CANCELED, WaitsForDispute, request_refund
+from tmt.payments.slips import method_without_refunds
 from tmt.shop import Shop
 from tmt.tickets.documents import calendar_file
 from tmt.tickets.mails import mail_context
@@ -319,7 +320,8 @@ def send_event_mail(shop: Shop, mailer: Mailer, key: str, payload: dict[str, Any
         change = session.get_one(EventChange, payload["change"])
         newest = select(func.max(EventChange.id)).where(EventChange.event_id == order.event_id)
         is_newest = session.scalar(newest) == change.id
-        refunds = [r for r in get_refunds(session, order.id) if not r.status.is_failed]
+        by_hand = method_without_refunds(get_payment(session, order.id))
+        refunds = [r for r in get_refunds(session, order.id) if by_hand or not r.status.is_failed]
         disputed = is_disputed(session, order.id)
     is_canceled = change.kind == ChangeKind.CANCELED
     if not is_canceled and (not is_newest or order.status.is_closed):
@@ -328,6 +330,7 @@ def send_event_mail(shop: Shop, mailer: Mailer, key: str, payload: dict[str, Any
         "before": Appointment.read(change.before),
         "message": change.message,
         "refunded": sum(r.amount for r in refunds if r.reason == EVENT_CANCELED),
+        "by_hand": by_hand,
         "disputed": disputed,
     }
     attachments = []

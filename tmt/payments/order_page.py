@@ -16,6 +16,7 @@ from tmt.core.i18n import gettext as _
 from tmt.gateway.types import DisputeStatus, RefundStatus
 from tmt.payments.balances import get_disputes, get_payment, get_refunds, net_paid, remaining
 from tmt.payments.models import Refund
+from tmt.payments.slips import method_without_refunds
 from tmt.tickets import qr
 from tmt.tickets.issue import get_tickets
 from tmt.tickets.models import Ticket, TicketStatus
@@ -25,6 +26,8 @@ def order_context(session: Session, order: Order, now: datetime) -> dict[str, An
     """What the order's page shows of its tickets, its refunds and its disputes."""
     tickets = get_tickets(session, order.id)
     disputes = get_disputes(session, order.id)
+    money = _money_context(session, order)
+    by_hand = method_without_refunds(get_payment(session, order.id))
     # The order waited for a bank, which then did not pay.
     bank_refused = select(OrderTransition.id).where(
         OrderTransition.order_id == order.id,
@@ -45,7 +48,12 @@ def order_context(session: Session, order: Order, now: datetime) -> dict[str, An
         "blocked": any(ticket.status == TicketStatus.BLOCKED for ticket in tickets),
         "dispute_lost": any(dispute.status == DisputeStatus.LOST for dispute in disputes),
         "news": news_of(session, order.event, order.created_at),
-        "money": _money_context(session, order),
+        "money": money,
+        "by_hand": by_hand,
+        # The order is closed, and what was paid for it has not gone back.
+        "refund_failed": order.status == OrderStatus.REFUNDED
+        and money is not None
+        and (money["left"] > 0 or by_hand is not None),
         "bank_refused": session.scalar(bank_refused.limit(1)) is not None,
     }
 

@@ -35,7 +35,7 @@ from tmt.payments.disputes import apply_disputes
 from tmt.payments.models import Payment
 from tmt.payments.refunds import request_refund
 from tmt.payments.refusals import report_refusal
-from tmt.payments.slips import slip_expiry, waits_until
+from tmt.payments.slips import method_without_refunds, slip_expiry, waits_until
 from tmt.shop import Shop
 from tmt.tickets.issue import issue
 
@@ -263,7 +263,9 @@ def _succeeded(context: SyncContext) -> Outcome:
     payment.status, payment.succeeded_at, payment.error_code = intent.status, context.now, None
     payment.amount_received, payment.received_currency = intent.amount_received, intent.currency
     payment.verified_at = None if intent.from_event else context.now
+    paid_by = payment.slip_type if intent.payment_method == payment.payment_method_id else None
     _forget_slip(payment)
+    payment.slip_type = paid_by
     session.flush()
     if (intent.amount_received, intent.currency) != (payment.amount, payment.currency):
         return _close_and_refund(context, "mismatch")
@@ -301,7 +303,8 @@ def _close_and_refund(context: SyncContext, reason: str) -> Outcome:
     if amount > 0:
         request_refund(session, payment, amount, reason, now)
         money = {"amount": amount, "currency": payment.received_currency}
-        raise_alert(session, _ALERTS[reason], str(payment.id), order, now, **money)
+        if not method_without_refunds(payment):
+            raise_alert(session, _ALERTS[reason], str(payment.id), order, now, **money)
         key, payload = f"refunded-{order.token}", {"order": order.id, "reason": reason, **money}
         outbox.put(session, "refunded_late", key, payload, now)
     return Outcome.REFUNDING
