@@ -32,7 +32,8 @@ def test_events_of_a_price_and_its_plan(v1: Any) -> None:
     product = v1.products.create({"name": "Friend", "default_price_data": MONTHLY})
     params = {**MONTHLY, "product": product.id, "lookup_key": "friend"}
     first = v1.prices.create(params)
-    v1.prices.create({**params, "transfer_lookup_key": True})
+    second = v1.prices.create({**params, "transfer_lookup_key": True})
+    v1.prices.update(second.id, {"lookup_key": "friend_monthly"})
     v1.prices.update(first.id, {"nickname": "Old"})
     v1.prices.create({"product": product.id, "currency": "eur", "unit_amount": 100})
     events = v1.events.list({"limit": 100}).data[::-1]
@@ -40,7 +41,7 @@ def test_events_of_a_price_and_its_plan(v1: Any) -> None:
         *("product.created", "plan.created", "price.created", "product.updated"),
         *("plan.created", "price.created"),
         # The lookup key is no part of the plan.
-        *("price.updated", "plan.created", "price.created"),
+        *("price.updated", "plan.created", "price.created", "price.updated"),
         *("price.updated", "plan.updated"),
         "price.created",
     ]
@@ -83,13 +84,13 @@ def test_a_coupon_and_its_code_come_to_their_end(
 
 
 def test_discounts_of_a_customer(v1: Any, older: Any, driver: Driver, receiver: Receiver) -> None:
-    months = {"duration": "repeating", "duration_in_months": 2, "max_redemptions": 1}
+    months = {"duration": "repeating", "duration_in_months": 25, "max_redemptions": 1}
     coupon = v1.coupons.create({"percent_off": 20, **months, "id": "FRIENDS"})
     code = older("promotion_codes", coupon=coupon.id, max_redemptions=1)
     customer = older("customers", promotion_code=code.id)
     discount = v1.customers.retrieve(customer.id, {"expand": ["discount.source.coupon"]}).discount
     assert (discount.promotion_code, discount.source.coupon.times_redeemed) == (code.id, 1)
-    assert 59 * DAY <= discount.end - discount.start <= 62 * DAY
+    assert 758 * DAY <= discount.end - discount.start <= 763 * DAY
     assert v1.promotion_codes.retrieve(code.id).active is False
     with pytest.raises(stripe.InvalidRequestError, match="expired"):
         older("customers", coupon=coupon.id)
@@ -110,11 +111,18 @@ def test_discounts_of_a_customer(v1: Any, older: Any, driver: Driver, receiver: 
 def test_codes_for_one_customer_and_for_the_first_payment(v1: Any, older: Any, pay: Any) -> None:
     promotion = {"type": "coupon", "coupon": v1.coupons.create({"percent_off": 20}).id}
     customer = v1.customers.create({"name": "Ana"}).id
-    own = v1.promotion_codes.create({"promotion": promotion, "customer": customer}).id
+    params = {"promotion": promotion, "customer": customer, "code": "FRIEND"}
+    own = v1.promotion_codes.create(params).id
+    error = error_of(v1.promotion_codes.create, {"promotion": promotion, "code": "friend"})
+    assert error.code == "resource_already_exists"
+    other = v1.customers.create().id
+    assert v1.promotion_codes.create({**params, "customer": other}).active
+    minimum = {"promotion": promotion, "restrictions": {"minimum_amount": 100}}
+    assert error_of(v1.promotion_codes.create, minimum).code == "parameter_missing"
     first = {"promotion": promotion, "restrictions": {"first_time_transaction": True}}
     first = v1.promotion_codes.create(first).id
     with pytest.raises(stripe.InvalidRequestError, match="by this customer"):
-        older("customers", promotion_code=own)
+        older(f"customers/{other}", promotion_code=own)
     assert older(f"customers/{customer}", promotion_code=first).discount.promotion_code == first
     pay(customer=customer)
     with pytest.raises(stripe.InvalidRequestError, match="prior transactions"):

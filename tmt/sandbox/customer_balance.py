@@ -10,13 +10,13 @@ from tmt.sandbox.request_context import RequestContext
 from tmt.sandbox.resources import list_objects
 
 
-def change_balance(
+def record_transaction(
     context: RequestContext, customer: Json, amount: int, type: str, currency: str, **fields: object
-) -> Json:
-    """Add an amount (minor units) to a customer's balance; a negative one is a credit.
+) -> tuple[Json, Json]:
+    """Record an amount (minor units) that is added to a customer's balance; a credit is negative.
 
-    Stores the customer and returns the transaction, which has `fields` such as `invoice`. Raises
-    ApiError (400) for another currency than the customer's.
+    Returns the changes of the customer, which the caller stores, and the transaction, which has
+    `fields` such as `invoice`. Raises ApiError (400) for another currency than the customer's.
     """
     if customer["currency"] not in (None, currency):
         raise api_error("customer_currency", "currency", currency=customer["currency"])
@@ -26,7 +26,6 @@ def change_balance(
         "currency": currency,
         "invoice_credit_balance": {currency: balance} if balance else {},
     }
-    context.update(customer, changes, "customer.updated")
     transaction = new(
         "customer_balance_transaction",
         context.now,
@@ -37,14 +36,20 @@ def change_balance(
         type=type,
         **fields,
     )
-    return context.save(transaction)
+    return changes, context.save(transaction)
 
 
-def own_currency(context: RequestContext, customer: Json) -> str:
-    """The customer's currency, or the account's for one who has none yet."""
+def set_balance(context: RequestContext, customer: Json, balance: int, type: str) -> Json:
+    """Record what makes the balance this one; returns the changes of the customer.
+
+    The currency is the customer's or, of one who has none yet, the account's.
+    """
+    amount = balance - customer["balance"]
+    if not amount:
+        return {}
     account = context.store.select("account")[0]
-    currency: str = customer["currency"] or account["default_currency"]
-    return currency
+    currency = customer["currency"] or account["default_currency"]
+    return record_transaction(context, customer, amount, type, currency)[0]
 
 
 @route("POST /v1/customers/<id>/balance_transactions")
@@ -52,7 +57,8 @@ def create_transaction(context: RequestContext, params: Json, id: str) -> Json:
     """Adjust the balance of a customer."""
     customer = context.fetch("customer", id, "customer")
     amount, currency = params["amount"], params["currency"]
-    transaction = change_balance(context, customer, amount, "adjustment", currency)
+    changes, transaction = record_transaction(context, customer, amount, "adjustment", currency)
+    context.update(customer, changes, "customer.updated")
     return context.save(transaction | field_changes(transaction, params))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tmt.sandbox.customer_balance import change_balance, own_currency
+from tmt.sandbox.customer_balance import set_balance
 from tmt.sandbox.customer_sources import add_source
 from tmt.sandbox.discounts import change_customer_discount
 from tmt.sandbox.errors import api_error
@@ -28,6 +28,7 @@ def create_customer(context: RequestContext, params: Json) -> Json:
     settings = template("customer.invoice_settings")
     customer = new("customer", context.now, invoice_prefix=prefix, invoice_settings=settings)
     customer |= _changes(context, customer, {**params, "invoice_settings": {}})
+    customer |= set_balance(context, customer, params.get("balance", 0), "initial")
     card = add_source(context, customer, params["source"]) if "source" in params else None
     if card:
         customer["default_source"] = card["id"]
@@ -37,9 +38,6 @@ def create_customer(context: RequestContext, params: Json) -> Json:
     if discount := _discount(context, customer, params):
         context.save(customer | discount)
         customer |= discount
-    if params.get("balance"):
-        currency = own_currency(context, customer)
-        change_balance(context, customer, params["balance"], "initial", currency)
     for data in params.get("tax_id_data", []):
         create_customer_tax_id(context, data, customer["id"])
     settings = params.get("invoice_settings", {})
@@ -66,12 +64,9 @@ def update_customer(context: RequestContext, params: Json, id: str) -> Json:
             raise api_error("resource_missing", "default_source", label="source", id=default[:255])
         changes["default_source"] = default
     changes |= _discount(context, customer, params)
-    context.update(customer, changes, "customer.updated")
-    balance = params.get("balance", customer["balance"])
-    if balance != customer["balance"]:
-        amount, currency = balance - customer["balance"], own_currency(context, customer)
-        change_balance(context, customer, amount, "adjustment", currency)
-    return customer
+    if "balance" in params:
+        changes |= set_balance(context, customer, params["balance"], "adjustment")
+    return context.update(customer, changes, "customer.updated")
 
 
 def _discount(context: RequestContext, customer: Json, params: Json) -> Json:

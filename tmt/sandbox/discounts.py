@@ -6,7 +6,6 @@ import calendar
 import re
 from datetime import UTC, datetime
 
-from tmt.sandbox.currencies import check_currency
 from tmt.sandbox.errors import api_error
 from tmt.sandbox.objects import Json, new, template, token, without_internals
 from tmt.sandbox.params import field_changes
@@ -51,7 +50,6 @@ def _reduction(params: Json) -> Json:
         raise api_error("one_needed", "percent_off", both=both)
     if "currency" not in params:
         raise api_error("parameter_missing", "currency")
-    check_currency(params["currency"], "currency")
     if params["amount_off"] < 1:
         raise api_error("too_low", "amount_off")
     return {name: params[name] for name in ("amount_off", "currency")}
@@ -70,7 +68,10 @@ def _schedule_end(
 @timer_action("expire_coupon")
 def expire_coupon(context: RequestContext, id: str) -> None:
     """A coupon can be redeemed no longer; Stripe sends no event about that."""
-    context.save(context.fetch("coupon", id) | {"valid": False})
+    coupon = context.fetch("coupon", id)
+    # Its name may have passed on to another coupon since.
+    if coupon["redeem_by"] and coupon["redeem_by"] <= context.now:
+        context.save(coupon | {"valid": False})
 
 
 @field_on_request("coupon.applies_to")
@@ -94,27 +95,37 @@ def create_promotion_code(context: RequestContext, params: Json) -> Json:
     code |= {name: params[name] for name in ("expires_at", "max_redemptions") if name in params}
     code |= field_changes(code, params)
     code["code"] = params.get("code") or token(_GENERATED_LENGTH).upper()
+    code["restrictions"] = template("promotion_code.restrictions") | params.get("restrictions", {})
+    _check_new_code(context, code, coupon)
+    _schedule_end(context, "expire_code", code["id"], code["expires_at"], "expires_at")
+    return context.save_and_emit(code, "promotion_code.created")
+
+
+def _check_new_code(context: RequestContext, code: Json, coupon: Json) -> None:
+    """Raises ApiError (400) for a code that is in use, malformed, or offers more than its coupon."""
     if not re.fullmatch(r"[0-9A-Za-z-]{1,500}", code["code"]):
         raise api_error("invalid_code")
     if code["customer"]:
         context.fetch("customer", code["customer"], "customer")
-    code["restrictions"] = template("promotion_code.restrictions") | params.get("restrictions", {})
+    minimum = [code["restrictions"][f"minimum_amount{part}"] for part in ("", "_currency")]
+    if minimum.count(None) == 1:
+        both = "restrictions[minimum_amount], restrictions[minimum_amount_currency]"
+        raise api_error("all_needed", "restrictions", both=both)
     most, of_coupon = code["max_redemptions"], coupon["max_redemptions"]
     if most is not None and (most < 1 or (of_coupon is not None and most > of_coupon)):
         raise api_error("code_redemptions", most=of_coupon)
     if code["expires_at"] and coupon["redeem_by"] and code["expires_at"] > coupon["redeem_by"]:
         raise api_error("code_after_coupon", "expires_at")
-    _schedule_end(context, "expire_code", code["id"], code["expires_at"], "expires_at")
     _check_unique(context, code)
-    return context.save_and_emit(code, "promotion_code.created")
 
 
 def _check_unique(context: RequestContext, code: Json) -> None:
     """Raises ApiError (400) if an active code for the same customer, or for all, is the same."""
     same = "LOWER(json_extract(body, '$.code')) = LOWER(?)"
     for other in context.store.select("promotion_code", [(same, [code["code"]])], active=True):
-        shared = not (other["customer"] and code["customer"] != other["customer"])
-        if code["active"] and other["id"] != code["id"] and shared:
+        customers = {other["customer"], code["customer"]}
+        is_shared = None in customers or len(customers) == 1
+        if code["active"] and other["id"] != code["id"] and is_shared:
             raise api_error("code_in_use", "code", value=code["code"])
 
 
