@@ -57,10 +57,14 @@ def test_a_changed_price_is_a_new_one_with_the_lookup_key(v1: Any, product: Any)
     assert v1.prices.retrieve(old.id).lookup_key is None
     changed = v1.prices.update(old.id, {"active": False, "nickname": "Old"})
     assert (changed.active, changed.nickname, changed.unit_amount) == (False, "Old", 400)
+    fraction = {**MONTHLY, "product": product.id, "unit_amount_decimal": Decimal("12.5")}
+    del fraction["unit_amount"]
+    price = v1.prices.create({**fraction, "active": False})
+    assert (price.unit_amount, price.unit_amount_decimal) == (None, Decimal("12.5"))
     listed = v1.prices.list({"product": product.id, "active": True, "recurring": {}}).data
     assert [price.id for price in listed] == [new.id]
     wanted = {"product": product.id, "recurring": {"interval": "month"}, "type": "recurring"}
-    assert len(v1.prices.list(wanted).data) == 2
+    assert len(v1.prices.list(wanted).data) == 3
     assert v1.prices.list({**wanted, "recurring": {"interval": "year"}}).data == []
     error = error_of(v1.prices.update, old.id, {"unit_amount": 1})
     assert refusal(error) == (400, "parameter_unknown", "unit_amount")
@@ -173,6 +177,8 @@ def test_tax_ids_of_a_customer(v1: Any, customer: Any) -> None:
     wrong = {"type": "eu_vat", "value": "no id"}
     error = error_of(v1.customers.tax_ids.create, customer.id, wrong)
     assert (error.http_status, error.code) == (400, "tax_id_invalid")
+    missing = error_of(v1.customers.tax_ids.create, "cus_none", wrong)
+    assert refusal(missing) == (404, "resource_missing", "id")
     assert v1.customers.tax_ids.delete(customer.id, cif.id).deleted is True
     assert error_of(v1.customers.tax_ids.retrieve, customer.id, cif.id).http_status == 404
 

@@ -55,7 +55,7 @@ def set_balance(context: RequestContext, customer: Json, balance: int, type: str
 @route("POST /v1/customers/<id>/balance_transactions")
 def create_transaction(context: RequestContext, params: Json, id: str) -> Json:
     """Adjust the balance of a customer."""
-    customer = context.fetch("customer", id, "customer")
+    customer = context.fetch("customer", id)
     amount, currency = params["amount"], params["currency"]
     changes, transaction = record_transaction(context, customer, amount, "adjustment", currency)
     context.update(customer, changes, "customer.updated")

@@ -51,7 +51,7 @@ def card_of(context: RequestContext, method: Json) -> Json:
 @route("POST /v1/customers/<id>/sources")
 def create_source(context: RequestContext, params: Json, id: str) -> Json:
     """Save the card of a token for a customer; the bank may decline that (402)."""
-    customer = context.fetch("customer", id, "customer")
+    customer = context.fetch("customer", id)
     card = add_source(context, customer, params["source"])
     if params.get("metadata"):
         method = context.fetch("payment_method", card["id"])

@@ -102,7 +102,7 @@ def create_promotion_code(context: RequestContext, params: Json) -> Json:
 
 
 def _check_new_code(context: RequestContext, code: Json, coupon: Json) -> None:
-    """Raises ApiError (400) for a code that is in use, malformed, or offers more than its coupon."""
+    """Raises ApiError (400) for a code in use, a malformed one, or more than its coupon offers."""
     if not re.fullmatch(r"[0-9A-Za-z-]{1,500}", code["code"]):
         raise api_error("invalid_code")
     if code["customer"]:
@@ -236,7 +236,7 @@ def change_customer_discount(context: RequestContext, customer: Json, offer: Jso
 @route("DELETE /v1/customers/<id>/discount")
 def delete_customer_discount(context: RequestContext, params: Json, id: str) -> Json:
     """End the discount of a customer; what it was taken from already stays cheaper."""
-    customer = context.fetch("customer", id, "id")
+    customer = context.fetch("customer", id)
     if not customer["discount"]:
         raise api_error("no_discount")
     deleted = _end_customer_discount(context, customer)

@@ -243,7 +243,7 @@ def _expand(context: RequestContext, node: Any, part: str, names: list[str], pat
     `part` is the node's kind of object or, as in data/objects.yaml, the part of one that it is.
     """
     name, rest = names[0], names[1:]
-    if isinstance(node, dict) and node.get("object") in _PAGES and name == "data":
+    if isinstance(node, dict) and node.get("object") in _PAGES and name == "data" and rest:
         for item in node["data"]:
             _expand(context, item, item["object"], rest, path)
         return

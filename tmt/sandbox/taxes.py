@@ -42,6 +42,7 @@ def create_tax_id(context: RequestContext, params: Json) -> Json:
     if owner["type"] == "customer":
         if "customer" not in owner:
             raise api_error("parameter_missing", "owner[customer]")
+        context.fetch("customer", owner["customer"], "owner[customer]")
         return create_customer_tax_id(context, params, owner["customer"])
     if owner["type"] != "self":
         raise api_error("connect", "owner[type]")
@@ -51,7 +52,7 @@ def create_tax_id(context: RequestContext, params: Json) -> Json:
 @route("POST /v1/customers/<id>/tax_ids")
 def create_customer_tax_id(context: RequestContext, params: Json, id: str) -> Json:
     """Add a tax id to a customer; one of the European Union is looked up a moment later."""
-    customer = context.fetch("customer", id, "customer")
+    customer = context.fetch("customer", id)
     if len(context.store.select("tax_id", customer=id)) >= _MOST_TAX_IDS:
         raise api_error("too_many_tax_ids", most=_MOST_TAX_IDS)
     body = _new_tax_id(context, params, customer["id"])
