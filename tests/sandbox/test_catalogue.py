@@ -108,6 +108,22 @@ def test_discounts_of_a_customer(v1: Any, older: Any, driver: Driver, receiver: 
     assert error_of(v1.promotion_codes.create, {"coupon": other}).code == "parameter_unknown"
 
 
+def test_a_discount_of_some_months_ends(
+    v1: Any, older: Any, driver: Driver, receiver: Receiver
+) -> None:
+    coupon = {"percent_off": 20, "duration": "repeating", "duration_in_months": 1}
+    short, long = v1.coupons.create(coupon).id, v1.coupons.create({**coupon, "id": "LONG"}).id
+    ended, changed = (older("customers", coupon=short).id for _ in range(2))
+    driver.advance(days=20)
+    older(f"customers/{changed}", coupon=long)
+    driver.advance(days=20)
+    assert v1.customers.retrieve(ended).discount is None
+    assert v1.customers.retrieve(changed).discount.source.coupon == long
+    assert receiver.types().count("customer.discount.deleted") == 1
+    endless = {**coupon, "duration_in_months": 200000}
+    assert error_of(v1.coupons.create, endless).param == "duration_in_months"
+
+
 def test_codes_for_one_customer_and_for_the_first_payment(v1: Any, older: Any, pay: Any) -> None:
     promotion = {"type": "coupon", "coupon": v1.coupons.create({"percent_off": 20}).id}
     customer = v1.customers.create({"name": "Ana"}).id

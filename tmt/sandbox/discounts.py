@@ -14,6 +14,7 @@ from tmt.sandbox.registry import field_on_request, route, timer_action
 from tmt.sandbox.request_context import RequestContext
 
 _GENERATED_LENGTH = 8
+_MOST_MONTHS = 1200
 
 
 @route("POST /v1/coupons")
@@ -27,10 +28,11 @@ def create_coupon(context: RequestContext, params: Json) -> Json:
     if (coupon["duration"] == "repeating") != (months is not None):
         name = "parameter_missing" if months is None else "months_without_repeating"
         raise api_error(name, "duration_in_months")
+    if months is not None and not 1 <= months <= _MOST_MONTHS:
+        raise api_error("months", "duration_in_months", most=_MOST_MONTHS)
     coupon["duration_in_months"] = months
-    for name in ("duration_in_months", "max_redemptions"):
-        if coupon[name] is not None and coupon[name] < 1:
-            raise api_error("too_low", name)
+    if coupon["max_redemptions"] is not None and coupon["max_redemptions"] < 1:
+        raise api_error("too_low", "max_redemptions")
     _schedule_end(context, "expire_coupon", coupon["id"], coupon["redeem_by"], "redeem_by")
     for product in params.get("applies_to", {}).get("products", []):
         context.fetch("product", product, "applies_to[products]")
@@ -230,6 +232,9 @@ def change_customer_discount(context: RequestContext, customer: Json, offer: Jso
         context.emit("customer.discount.updated", discount, previous)
     else:
         context.emit("customer.discount.created", discount)
+    if discount["end"]:
+        seconds = discount["end"] - context.now
+        context.schedule(seconds, "end_customer_discount", customer["id"], discount["id"])
     return {"discount": without_internals(discount)}
 
 
@@ -244,8 +249,15 @@ def delete_customer_discount(context: RequestContext, params: Json, id: str) -> 
     return deleted
 
 
+@timer_action("end_customer_discount")
+def end_customer_discount(context: RequestContext, customer: str, discount: str) -> None:
+    """The months of a customer's discount are over, unless another has taken its place."""
+    if (context.fetch("customer", customer)["discount"] or {}).get("id") == discount:
+        delete_customer_discount(context, {}, customer)
+
+
 def _end_customer_discount(context: RequestContext, customer: Json) -> Json:
     discount: Json = customer["discount"]
     context.store.execute("DELETE FROM objects WHERE id = ?", (discount["id"],))
     context.emit("customer.discount.deleted", discount)
-    return {**discount, "deleted": True}
+    return {name: value for name, value in discount.items() if name != "end"} | {"deleted": True}
