@@ -7,6 +7,7 @@ line here: its methods are those that `@route` registers, its objects those of d
 from __future__ import annotations
 
 import builtins
+import decimal
 import sys
 import types
 import typing
@@ -61,16 +62,37 @@ SIMULATED = set(load_table("simulated_methods")["kinds"])
 # Options of the kinds that are not simulated are accepted, and nothing depends on them.
 OPTIONS = "payment_method_options"
 # Refused as unknown because nothing is done with them, so that nobody comes to rely on them:
-# legacy sources, bank transfers and tax; cloning a payment method; accounts as customers.
+# bank transfers and Stripe Tax; cloning a payment method; accounts as customers; amounts that
+# buyers choose, and prices of several units.
 NOT_SIMULATED = {
-    "POST /v1/customers": "cash_balance next_invoice_sequence source tax tax_id_data validate",
-    "POST /v1/customers/<id>": (
-        "cash_balance default_source next_invoice_sequence source tax validate"
-    ),
+    "POST /v1/customers": "cash_balance tax validate",
+    "POST /v1/customers/<id>": "cash_balance tax validate",
+    "POST /v1/customers/<id>/sources": "validate",
+    "POST /v1/customers/<id>/sources/<source>": "account_holder_name account_holder_type owner",
+    "POST /v1/plans": "transform_usage",
+    "POST /v1/prices": "custom_unit_amount transform_quantity",
+    "POST /v1/promotion_codes": "customer_account",
+    "POST /v1/promotion_codes/<id>": "restrictions",
     "POST /v1/payment_methods": "customer payment_method",
     "POST /v1/payment_methods/<id>/attach": "customer_account",
     "POST /v1/tokens": "account bank_account customer cvc_update person pii",
 }
+# The same, wherever they are: prices in other currencies.
+NOT_SIMULATED_ANYWHERE = {"currency_options"}
+# Not only what the SDK's types say: Stripe unsets the default price, too.
+CLEARABLE = {("POST /v1/products/<id>", "default_price")}
+# What requests of older versions have, and where they end; and what begins with a version.
+COUPONS_OF_CUSTOMERS: dict[str, Row | str] = {
+    name: {"type": "string", "clearable": True, "until": "2025-03-31.basil"}
+    for name in ("coupon", "promotion_code")
+}
+OLDER: dict[str, dict[str, Row | str]] = {
+    "POST /v1/customers": COUPONS_OF_CUSTOMERS,
+    "POST /v1/customers/<id>": COUPONS_OF_CUSTOMERS,
+    "POST /v1/promotion_codes": {"coupon": {"type": "string", "until": "2025-09-30.clover"}},
+}
+METHOD_TYPES = {"type": "array", "items": {"enum": "allowed_methods"}, "until": "2026-09-30"}
+SINCE = {("POST /v1/promotion_codes", "promotion"): "2025-09-30.clover"}
 # Forms send the fields that their users leave empty, and Stripe takes them for unset.
 FORMS = {"address", "evidence"}
 # Required because its alternative is not simulated.
@@ -106,11 +128,21 @@ CARD = {
 }
 # Not parameters of a method but of the SDK's request.
 REQUEST_OPTIONS = {*stripe.RequestOptions.__annotations__, "expand"}
+# A part of another object, which is created and not an action on it.
+CREATED_INSIDE = {
+    f"POST /v1/customers/<id>/{name}" for name in ("balance_transactions", "sources", "tax_ids")
+}
 # Names in URLs that are not the plural of the SDK's.
-SPELLINGS = {"invoiceitems": "invoice_item"}
+SPELLINGS = {"invoiceitems": "invoice_item", "sources": "payment_source"}
 # Where Stripe sends null; other optional fields are absent. The SDK's types do not tell the two.
 PRESENCE: dict[str, dict[str, str]] = yaml.safe_load(PRESENCE_FILE.read_text())
-SIMPLE = {str: "string", int: "integer", bool: "boolean", float: "number"}
+SIMPLE = {
+    str: "string",
+    int: "integer",
+    bool: "boolean",
+    float: "number",
+    decimal.Decimal: "decimal",
+}
 
 
 class Names(dict[str, Any]):
@@ -177,10 +209,14 @@ def parameter_type(members: list[Any], module: types.ModuleType, rule: str, name
     values = [value for member in members if is_enum(member) for value in typing.get_args(member)]
     enum = [value for value in values if value and len(values) <= LONGEST_ENUM]
     row: Row = {"clearable": "" in values}
+    if {*values} == TAX_ID_TYPES:
+        return {**row, "enum": "tax_id_types"}
     for member in members:
         if typing_extensions.is_typeddict(member):
             if "gte" in member.__annotations__:
                 return {**row, "type": "range"}
+            # It may be the id of an object that there is, or the data of a new one.
+            row |= {"type": "string"} if str in members else {}
             return {**row, "fields": parameters(member, rule, name)}
         if typing.get_origin(member) is list:
             elements = [*alternatives(typing.get_args(member)[0], module)]
@@ -211,13 +247,21 @@ def parameters(cls: Any, rule: str, inside: str = "") -> dict[str, Row | str]:
             if inside != OPTIONS:
                 continue
             row = {"type": "hash", "clearable": True}
-        row["clearable"] = row["clearable"] or inside in FORMS
+        if name in NOT_SIMULATED_ANYWHERE:
+            continue
+        row["clearable"] = row["clearable"] or inside in FORMS or (rule, name) in CLEARABLE
         if not inside and name == REQUIRED.get(rule):
             row["required"] = True
+        if not inside and (rule, name) in SINCE:
+            row["since"] = SINCE[rule, name]
         rows[name] = without_defaults(row)
     if inside == "payment_method_data":
         rows["card"] = CARD
-    return rows if inside else rows | SENT_BY_BROWSERS.get(rule, {})
+    if inside:
+        return rows
+    if "allowed_payment_method_types" in rows:
+        rows["payment_method_types"] = METHOD_TYPES
+    return rows | OLDER.get(rule, {}) | SENT_BY_BROWSERS.get(rule, {})
 
 
 def parameters_class(rule: str) -> Any:
@@ -232,7 +276,9 @@ def parameters_class(rule: str) -> Any:
         actions = [words.pop()]
     elif segments[-1].startswith("<"):
         actions = {"GET": ["retrieve"], "POST": ["update"], "DELETE": ["delete", "cancel"]}[verb]
-    elif verb == "POST" and len(words) > 1:
+    elif verb == "DELETE":
+        actions = [f"delete_{words.pop()}"]
+    elif verb == "POST" and len(words) > 1 and rule not in CREATED_INSIDE:
         # `POST /v1/invoices/<id>/pay` is InvoicePay, `…/finalize` InvoiceFinalizeInvoice.
         action = words.pop()
         actions = [action, f"{action}_{words[-1].removesuffix('s')}"]
@@ -244,15 +290,19 @@ def parameters_class(rule: str) -> Any:
     return next(getattr(package, name) for name in names if hasattr(package, name))
 
 
-def literals(hint: Any) -> set[str]:
-    """All values that an annotation lists."""
-    values: set[str] = set()
-    for member in alternatives(hint, stripe.params._webhook_endpoint_create_params):
-        if is_enum(member):
-            values |= {*typing.get_args(member)}
-        elif typing.get_args(member):
-            values |= literals(typing.get_args(member)[0])
+def literals(cls: Any, name: str) -> set[str]:
+    """All values that the annotation of a parameter lists."""
+    hints, values = [cls.__annotations__[name]], set()
+    while hints:
+        for member in alternatives(hints.pop(), sys.modules[cls.__module__]):
+            if is_enum(member):
+                values |= {*typing.get_args(member)}
+            else:
+                hints += typing.get_args(member)[:1]
     return values
+
+
+TAX_ID_TYPES = literals(stripe.params.TaxIdCreateParams, "type")
 
 
 def fields(path: str) -> dict[str, Row | str]:
@@ -332,13 +382,13 @@ def generate() -> dict[str, str]:
         ),
     }
     explanations["enums"] = "# The longer lists of values that parameters may have.\n"
-    created = {
-        **stripe.params.PaymentIntentCreateParams.__annotations__,
-        **stripe.params.WebhookEndpointCreateParams.__annotations__,
-    }
+    created = (stripe.params.PaymentIntentCreateParams, stripe.params.WebhookEndpointCreateParams)
     tables["enums"] = {
-        name: sorted(literals(created[parameter])) for parameter, name in NAMED_ENUMS.items()
-    }
+        name: sorted(literals(cls, parameter))
+        for parameter, name in NAMED_ENUMS.items()
+        for cls in created
+        if parameter in cls.__annotations__
+    } | {"tax_id_types": sorted(TAX_ID_TYPES)}
     texts = {}
     for name, table in tables.items():
         parts = [

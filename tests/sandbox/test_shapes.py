@@ -71,6 +71,13 @@ def full_account(v1: Any, pay: Pay, driver: Driver) -> Any:
     for token in ("visa", "pendingRefund", "refundFail"):
         v1.refunds.create({"payment_intent": pay(f"pm_card_{token}").id, "amount": 500})
     customer = v1.customers.create({"address": {"city": "Madrid"}, "name": "Ana"})
+    yearly = {"currency": "eur", "unit_amount": 6000, "recurring": {"interval": "year"}}
+    v1.products.create({"name": "Friend", "default_price_data": yearly})
+    promotion = {"type": "coupon", "coupon": v1.coupons.create({"percent_off": 20}).id}
+    v1.promotion_codes.create({"promotion": promotion})
+    v1.customers.tax_ids.create(customer.id, {"type": "eu_vat", "value": "ESB12345678"})
+    v1.customers.payment_sources.create(customer.id, {"source": "tok_visa"})
+    v1.tax_rates.create({"display_name": "IVA", "inclusive": True, "percentage": 10})
     setup = {"customer": customer.id, "payment_method": "pm_card_visa", "confirm": True}
     v1.setup_intents.create({**setup, "return_url": "https://a.b/"})
     error_of(v1.setup_intents.create, {**setup, "payment_method": "pm_card_chargeDeclined"})

@@ -30,6 +30,7 @@ class Route:
 
 
 ROUTES: dict[str, Route] = {}
+FIELDS_ON_REQUEST: dict[str, Callable[..., Any]] = {}
 TIMER_ACTIONS: dict[str, TimerAction] = {}
 
 
@@ -46,6 +47,21 @@ def route(
         if rule in ROUTES:
             raise ValueError(f"{rule} is registered twice")
         ROUTES[rule] = Route(rule, partial(function, **arguments), publishable)
+        return function
+
+    return register
+
+
+def field_on_request(path: str) -> Callable[[_Function], _Function]:
+    """Register what `expand` puts into a field that is absent or an id, such as `charge.refunds`.
+
+    It is called with a RequestContext and the visible object; None leaves the field as it is.
+    """
+
+    def register(function: _Function) -> _Function:
+        if path in FIELDS_ON_REQUEST:
+            raise ValueError(f"{path} is registered twice")
+        FIELDS_ON_REQUEST[path] = function
         return function
 
     return register
