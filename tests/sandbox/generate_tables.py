@@ -11,6 +11,7 @@ import sys
 import types
 import typing
 from collections.abc import Iterator
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -46,7 +47,12 @@ SIMULATED = set(load_table("simulated_methods")["kinds"])
 # Options of the kinds that are not simulated are accepted, and nothing depends on them.
 OPTIONS = "payment_method_options"
 # Refused as unknown because nothing is done with them, so that nobody comes to rely on them:
-# legacy sources, bank transfers and tax; cloning a payment method; accounts as customers.
+# legacy sources, bank transfers and tax; cloning a payment method; accounts as customers; of
+# invoices also discounts, shipping, and numbers of one's own.
+UNUSED_OF_INVOICES = (
+    "account_tax_ids automatic_tax customer_account default_source discounts issuer number"
+    " shipping_cost"
+)
 NOT_SIMULATED = {
     "POST /v1/customers": "cash_balance next_invoice_sequence source tax tax_id_data validate",
     "POST /v1/customers/<id>": (
@@ -55,6 +61,17 @@ NOT_SIMULATED = {
     "POST /v1/payment_methods": "customer payment_method",
     "POST /v1/payment_methods/<id>/attach": "customer_account",
     "POST /v1/tokens": "account bank_account customer cvc_update person pii",
+    "POST /v1/invoiceitems": (
+        "customer_account discounts price_data quantity_decimal subscription tax_behavior tax_code"
+    ),
+    "POST /v1/invoiceitems/<id>": (
+        "discounts invoicing_rules price_data quantity_decimal tax_behavior tax_code"
+    ),
+    "POST /v1/invoices": UNUSED_OF_INVOICES + " from_invoice subscription",
+    "POST /v1/invoices/<id>": UNUSED_OF_INVOICES,
+    "POST /v1/invoices/<id>/pay": "mandate source",
+    "GET /v1/invoices": "customer_account",
+    "GET /v1/invoiceitems": "customer_account",
 }
 # Forms send the fields that their users leave empty, and Stripe takes them for unset.
 FORMS = {"address", "evidence"}
@@ -63,6 +80,8 @@ REQUIRED = {
     "POST /v1/payment_methods": "type",
     "POST /v1/payment_methods/<id>/attach": "customer",
     "POST /v1/tokens": "card",
+    "POST /v1/invoiceitems": "customer",
+    "POST /v1/invoices": "customer",
 }
 # Methods of the browser alone, and the method of the SDK that takes the same parameters.
 OF_BROWSERS = {"POST /v1/confirmation_tokens": "POST /v1/test_helpers/confirmation_tokens"}
@@ -92,10 +111,11 @@ CARD = {
 # Not parameters of a method but of the SDK's request.
 REQUEST_OPTIONS = {*stripe.RequestOptions.__annotations__, "expand"}
 # Names in URLs that are not the plural of the SDK's.
-SPELLINGS = {"invoiceitems": "invoice_item"}
+SPELLINGS = {"invoiceitems": "invoice_item", "lines": "line_item"}
 # Where Stripe sends null; other optional fields are absent. The SDK's types do not tell the two.
 PRESENCE: dict[str, dict[str, str]] = yaml.safe_load(PRESENCE_FILE.read_text())
-SIMPLE = {str: "string", int: "integer", bool: "boolean", float: "number"}
+# Decimals are strings in JSON.
+SIMPLE = {str: "string", int: "integer", bool: "boolean", float: "number", Decimal: "string"}
 
 
 class Names(dict[str, Any]):

@@ -41,10 +41,15 @@ def _limit(limits: dict[str, int], currency: str, default: int) -> int:
     return next(fitting, default)
 
 
+def minimum_amount(currency: str) -> int:
+    """The least amount (minor units) that can be charged."""
+    return _limit(load_table("currencies")["minimum"], currency, 1)
+
+
 def check_amount(amount: int, currency: str) -> None:
     """Raises ApiError (400) for an amount (minor units) that cannot be charged."""
     table = load_table("currencies")
-    minimum = _limit(table["minimum"], currency, 1)
+    minimum = minimum_amount(currency)
     maximum = _limit(table["maximum"], currency, table["default_maximum"])
     if amount < 1:
         raise api_error("too_low", "amount")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tmt.sandbox.errors import api_error
-from tmt.sandbox.objects import Json, new, template
+from tmt.sandbox.objects import Json, new, template, token
 from tmt.sandbox.params import field_changes
 from tmt.sandbox.payment_methods import attach, detach
 from tmt.sandbox.registry import route
@@ -17,7 +17,8 @@ def create_customer(context: RequestContext, params: Json) -> Json:
     if "test_clock" in params:
         context.fetch("test_helpers.test_clock", params["test_clock"], "test_clock")
     settings = template("customer.invoice_settings")
-    customer = new("customer", context.now, invoice_settings=settings)
+    prefix = token(8).upper()
+    customer = new("customer", context.now, invoice_settings=settings, invoice_prefix=prefix)
     customer |= _changes(context, customer, {**params, "invoice_settings": {}})
     context.save_and_emit(customer, "customer.created")
     settings = params.get("invoice_settings", {})

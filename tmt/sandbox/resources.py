@@ -8,7 +8,7 @@ from typing import Any
 from tmt.sandbox.errors import api_error
 from tmt.sandbox.objects import Json, load_table, new
 from tmt.sandbox.params import field_changes
-from tmt.sandbox.registry import route
+from tmt.sandbox.registry import FIELDS_ON_REQUEST, field_on_request, route
 from tmt.sandbox.request_context import EVENT_RETENTION_SECONDS, RequestContext
 
 _DEPTH = 4
@@ -30,6 +30,9 @@ Where = list[tuple[str, list[Any]]]
 @route("GET /v1/customers/<id>", kind="customer")
 @route("GET /v1/disputes/<id>", kind="dispute")
 @route("GET /v1/events/<id>", kind="event")
+@route("GET /v1/invoice_payments/<id>", kind="invoice_payment")
+@route("GET /v1/invoiceitems/<id>", kind="invoiceitem")
+@route("GET /v1/invoices/<id>", kind="invoice")
 @route("GET /v1/mandates/<id>", kind="mandate")
 @route("GET /v1/payment_intents/<id>", kind="payment_intent", publishable=True)
 @route("GET /v1/payment_method_configurations/<id>", kind="payment_method_configuration")
@@ -184,6 +187,13 @@ def _filter_conditions(kind: str, name: str, value: Any) -> Where:
     return [(f"{field} = ?", [value])]
 
 
+@field_on_request("charge.refunds")
+def refunds_of(context: RequestContext, charge: Json) -> Json:
+    """The refunds of a charge."""
+    url = f"/v1/charges/{charge['id']}/refunds"
+    return list_objects(context, {"charge": charge["id"]}, "refund", url)
+
+
 def render(context: RequestContext, body: Json, paths: list[str]) -> Json:
     """The JSON of an object or list; `paths` lead to the ids that are replaced by their objects."""
     visible = _visible(context, body)
@@ -214,16 +224,17 @@ def _expand(context: RequestContext, node: Any, part: str, names: list[str], pat
             _expand(context, item, item["object"], rest, path)
         return
     field = load_table("objects").get(part, {}).get(name, "")
-    is_expandable = "expandable" in field or (part, name) == ("charge", "refunds")
-    is_on_the_way = rest and isinstance(node.get(name), dict) and "object" not in node[name]
+    on_request = FIELDS_ON_REQUEST.get(f"{part}.{name}")
+    is_expandable = on_request or ("expandable" in field and name in node)
+    is_on_the_way = rest and isinstance(node.get(name), dict)
     is_hidden = context.publishable and name != "payment_method"
-    if is_hidden or name not in node or not (is_on_the_way or is_expandable):
+    if is_hidden or not (is_on_the_way or is_expandable):
         raise api_error("not_expandable", "expand", path=path)
-    if name == "refunds":
-        url = f"/v1/charges/{node['id']}/refunds"
-        node[name] = list_objects(context, {"charge": node["id"]}, "refund", url)
+    if on_request:
+        value = on_request(context, node)
+        node |= {} if value is None else {name: value}
     elif isinstance(node[name], str) and (body := context.store.get(node[name])):
         node[name] = _visible(context, body)
-    if rest and isinstance(node[name], dict):
+    if rest and isinstance(node.get(name), dict):
         inner = node[name].get("object", f"{part}.{name}")
         _expand(context, node[name], inner, rest, path)
