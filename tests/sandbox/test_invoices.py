@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import requests
+from pypdfium2 import PdfDocument
 
 from .conftest import DAY, Receiver, error_of
 from .driver import Driver
@@ -206,6 +208,23 @@ def test_an_open_invoice_is_tried_again_until_it_is_given_up(
         attempts.append((invoice.attempt_count, invoice.next_payment_attempt is not None))
     assert attempts == [(1, True), (2, True), (3, True), (4, False)]
     assert invoice.status == "open"
+
+
+def test_the_page_of_an_invoice_and_its_pdf(v1: Any, customer: Any) -> None:
+    opened = v1.invoices.finalize_invoice(draft(v1, customer, 4321).id)
+    address = opened.hosted_invoice_url
+    assert opened.number in requests.get(address).text
+    assert requests.get(address[:-1]).status_code == 404
+    pdf = requests.get(opened.invoice_pdf)
+    assert pdf.headers["Content-Type"] == "application/pdf"
+    assert opened.number in PdfDocument(pdf.content)[0].get_textpage().get_text_range()
+    assert requests.get(opened.invoice_pdf).content == pdf.content
+    for outcome, text in (("declined", "declined"), ("debit", "way"), ("card", "way")):
+        assert text in requests.post(address, {"outcome": outcome}).text
+    other = v1.invoices.finalize_invoice(draft(v1, customer, 4321).id)
+    spanish = f"{other.hosted_invoice_url}?locale=es"
+    assert "pagada" in requests.post(spanish, {"outcome": "transfer"}).text
+    assert "43.21 eur" in requests.get(spanish).text
 
 
 def test_taxes_on_top_and_within(v1: Any, box: Any, customer: Any) -> None:

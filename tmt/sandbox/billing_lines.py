@@ -88,8 +88,8 @@ def fetch_draft(context: RequestContext, id: str, param: str | None = None) -> J
 
 def pending_items(context: RequestContext, customer: str, currency: str) -> list[Json]:
     """The customer's items that are on no invoice, newest first."""
-    fields = {"customer": customer, "currency": currency, "_pending": True}
-    return context.store.select("invoiceitem", **fields)
+    items = context.store.select("invoiceitem", customer=customer, _pending=True)
+    return [item for item in items if item["currency"] == currency]
 
 
 def _item_changes(context: RequestContext, item: Json, params: Json) -> Json:
@@ -97,7 +97,7 @@ def _item_changes(context: RequestContext, item: Json, params: Json) -> Json:
     changes = field_changes(item, params)
     if "currency" in params:
         changes["currency"] = params["currency"]
-    quantity = params.get("quantity", item["quantity"])
+    quantity: int = params.get("quantity", item["quantity"])
     unit = params.get("unit_amount_decimal")
     if (pricing := params.get("pricing")) and pricing.get("price"):
         price = fetch_price(context, pricing["price"], "pricing[price]", recurring=False)
@@ -122,7 +122,7 @@ def _item_changes(context: RequestContext, item: Json, params: Json) -> Json:
         changes.setdefault("pricing", {"type": "price_details"})
         changes["pricing"] |= {"unit_amount_decimal": unit}
         changes |= {"quantity": quantity, "quantity_decimal": str(quantity)}
-        changes["amount"] = changes["net_amount"] = multiply(unit, quantity)
+        changes["amount"] = changes["net_amount"] = multiply(str(unit), quantity)
     if "tax_rates" in params:
         changes["tax_rates"] = fetch_tax_rates(context, params["tax_rates"], "tax_rates")
     return changes
@@ -167,7 +167,7 @@ def subscription_line(context: RequestContext, item: Json, period: Json, **field
     """A line for one period of a subscription's item, not on an invoice yet."""
     price, quantity = item["price"], item.get("quantity", 1)
     recurring = price["recurring"]
-    every = recurring["interval"]
+    every: str = recurring["interval"]
     if recurring["interval_count"] > 1:
         every = f"{recurring['interval_count']} {every}s"
     each = format_amount(price["unit_amount"], price["currency"])
@@ -201,7 +201,7 @@ def subscription_line(context: RequestContext, item: Json, period: Json, **field
 def _item_line(item: Json) -> Json:
     """The line that an item is on its invoice."""
     details = {"credited_items": None}
-    subscription = None
+    subscription: str | None = None
     if item["parent"]:
         subscription = item["parent"]["subscription_details"]["subscription"]
     line = _line(
@@ -247,7 +247,8 @@ def totals(context: RequestContext, invoice: Json) -> Json:
         *invoice["_subscription_lines"],
         *(_item_line(item) for item in items if item["id"] not in included),
     ]
-    shown, taxes = [], {}
+    shown: list[Json] = []
+    taxes: dict[str, Json] = {}
     subtotal = net = 0
     for line in lines:
         rates = line.get("_tax_rates") or invoice["default_tax_rates"]
