@@ -53,6 +53,10 @@ UNUSED_OF_INVOICES = (
     "account_tax_ids automatic_tax customer_account default_source discounts issuer number"
     " shipping_cost"
 )
+UNUSED_OF_SUBSCRIPTIONS = (
+    "add_invoice_items application_fee_percent automatic_tax billing_schedules billing_thresholds"
+    " customer_account default_source discounts pending_invoice_item_interval trial_from_plan"
+)
 NOT_SIMULATED = {
     "POST /v1/customers": "cash_balance next_invoice_sequence source tax tax_id_data validate",
     "POST /v1/customers/<id>": (
@@ -71,6 +75,17 @@ NOT_SIMULATED = {
     "POST /v1/invoices/<id>": UNUSED_OF_INVOICES,
     "POST /v1/invoices/<id>/pay": "mandate source",
     "GET /v1/invoices": "customer_account",
+    "POST /v1/subscriptions": UNUSED_OF_SUBSCRIPTIONS
+    + (" backdate_start_date billing_cycle_anchor billing_cycle_anchor_config currency"),
+    "POST /v1/subscriptions/<id>": UNUSED_OF_SUBSCRIPTIONS
+    + (
+        " billing_cycle_anchor items off_session payment_behavior proration_behavior proration_date"
+    ),
+    "DELETE /v1/subscriptions/<id>": "invoice_now prorate",
+    "POST /v1/subscriptions/<id>/resume": "billing_cycle_anchor proration_behavior proration_date",
+    "GET /v1/subscriptions": (
+        "automatic_tax current_period_end current_period_start customer_account"
+    ),
     "GET /v1/invoiceitems": "customer_account",
 }
 # Forms send the fields that their users leave empty, and Stripe takes them for unset.
@@ -82,6 +97,7 @@ REQUIRED = {
     "POST /v1/tokens": "card",
     "POST /v1/invoiceitems": "customer",
     "POST /v1/invoices": "customer",
+    "POST /v1/subscriptions": "customer",
 }
 # Methods of the browser alone, and the method of the SDK that takes the same parameters.
 OF_BROWSERS = {"POST /v1/confirmation_tokens": "POST /v1/test_helpers/confirmation_tokens"}

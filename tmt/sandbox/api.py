@@ -21,6 +21,7 @@ from flask import Blueprint, Response, g, request
 from tmt.sandbox import (
     balance,  # noqa: F401
     billing_invoices,  # noqa: F401
+    billing_subscriptions,  # noqa: F401
     clocks,
     confirmation,  # noqa: F401
     customers,  # noqa: F401

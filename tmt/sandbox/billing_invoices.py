@@ -55,9 +55,13 @@ def new_invoice(
     *,
     subscription_lines: Sequence[Json] = (),
     include_pending: bool = True,
+    is_stored: bool = True,
     **fields: Any,
 ) -> Json:
-    """A draft with these lines and the customer's pending items; stored, but not announced."""
+    """A draft with these lines and the customer's pending items, not announced.
+
+    One that is not stored leaves the items as they are: a preview.
+    """
     invoice = new(
         "invoice",
         context.now,
@@ -75,10 +79,12 @@ def new_invoice(
     invoice |= {**fields, **_customer_fields(customer)}
     if include_pending:
         for item in pending_items(context, customer["id"], currency):
-            context.update(item, {"invoice": invoice["id"], "_pending": False})
+            if is_stored:
+                context.update(item, {"invoice": invoice["id"], "_pending": False})
             invoice["_items"].append(item["id"])
         invoice["_included"] = [*invoice["_items"]]
-    return context.save(invoice | totals(context, invoice))
+    invoice |= totals(context, invoice)
+    return context.save(invoice) if is_stored else invoice
 
 
 def announce(context: RequestContext, invoice: Json) -> Json:

@@ -97,7 +97,7 @@ def _item_changes(context: RequestContext, item: Json, params: Json) -> Json:
     changes = field_changes(item, params)
     if "currency" in params:
         changes["currency"] = params["currency"]
-    quantity: int = params.get("quantity", item["quantity"])
+    quantity = int(params.get("quantity", item["quantity"]))
     unit = params.get("unit_amount_decimal")
     if (pricing := params.get("pricing")) and pricing.get("price"):
         price = fetch_price(context, pricing["price"], "pricing[price]", recurring=False)
@@ -167,7 +167,7 @@ def subscription_line(context: RequestContext, item: Json, period: Json, **field
     """A line for one period of a subscription's item, not on an invoice yet."""
     price, quantity = item["price"], item.get("quantity", 1)
     recurring = price["recurring"]
-    every: str = recurring["interval"]
+    every = str(recurring["interval"])
     if recurring["interval_count"] > 1:
         every = f"{recurring['interval_count']} {every}s"
     each = format_amount(price["unit_amount"], price["currency"])
@@ -259,9 +259,9 @@ def totals(context: RequestContext, invoice: Json) -> Json:
         net += line["amount"] - _sum(line_taxes, "inclusive")
         for tax in line_taxes:
             key = tax["tax_rate_details"]["tax_rate"]
-            total = taxes.setdefault(key, {**tax, "amount": 0, "taxable_amount": 0})
+            sums = taxes.setdefault(key, {**tax, "amount": 0, "taxable_amount": 0})
             for name in ("amount", "taxable_amount"):
-                total[name] += tax[name]
+                sums[name] += tax[name]
     total_taxes = [*taxes.values()]
     total = subtotal + _sum(total_taxes, "exclusive")
     page = {"object": "list", "data": shown, "has_more": False}

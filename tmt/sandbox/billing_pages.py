@@ -136,5 +136,5 @@ def _line(pdf: FPDF, text: str, amount: str = "", *, size: int = 11, bold: bool 
     """A line of text with an amount at the right; the core fonts have Latin letters alone."""
     pdf.set_font("Helvetica", "B" if bold else "", size)
     pdf.cell(140, size * 0.6, text.encode("latin-1", "replace").decode("latin-1"))
-    last = {"new_x": "LMARGIN", "new_y": "NEXT", "align": "R"}
-    pdf.cell(0, size * 0.6, amount.encode("latin-1", "replace").decode("latin-1"), **last)
+    amount = amount.encode("latin-1", "replace").decode("latin-1")
+    pdf.cell(0, size * 0.6, amount, new_x="LMARGIN", new_y="NEXT", align="R")

@@ -114,7 +114,7 @@ def payment_succeeded(context: RequestContext, intent: Json) -> None:
 def payment_failed(context: RequestContext, intent: Json) -> None:
     """An attempt to pay an invoice failed."""
     if invoice := _invoice_of(context, intent):
-        automatic = bool(intent["_off_session"] and intent.get("_automatic"))
+        automatic = _is_automatic(intent)
         error = intent["last_payment_error"] or {}
         invoice["_decline_code"] = error.get("decline_code") or error.get("code")
         record_failure(context, invoice, automatic=automatic)
@@ -140,6 +140,11 @@ def payment_processing(context: RequestContext, intent: Json) -> None:
         context.notify("invoice processing", invoice)
 
 
+def _is_automatic(intent: Json) -> bool:
+    """Whether nobody asked for the intent's last attempt: it was due."""
+    return bool(intent.get("_off_session") and intent.get("_automatic"))
+
+
 def _invoice_of(context: RequestContext, intent: Json) -> Json | None:
     """The invoice that this PaymentIntent pays, while it can be paid."""
     invoice = context.store.get(intent.get("_invoice") or "", "invoice")
@@ -153,7 +158,7 @@ def _attempt(context: RequestContext, invoice: Json, automatic: bool) -> Json:
     changes = {"attempted": True, "attempt_count": attempts}
     if automatic:
         due = next_attempt(context, invoice, attempts, method_of(context, invoice))
-        changes["next_payment_attempt"] = due
+        changes |= {"next_payment_attempt": due, "_exhausted": due is None}
         if due is not None:
             context.schedule(due - context.now, "retry_invoice", invoice["id"], str(due))
     return changes
@@ -191,7 +196,8 @@ def settle(
         "status_transitions": moment,
     }
     if intent:
-        changes["attempt_count"] = max(invoice["attempt_count"], 1)
+        counts = _is_automatic(intent) or invoice["attempt_count"] == 0
+        changes["attempt_count"] = invoice["attempt_count"] + counts
     if not by_payment:
         changes["amount_paid_off_stripe"] = paid
     context.update(invoice, changes, "invoice.updated")

@@ -42,6 +42,7 @@ Where = list[tuple[str, list[Any]]]
 @route("GET /v1/refunds/<id>", kind="refund")
 @route("GET /v1/reviews/<id>", kind="review")
 @route("GET /v1/setup_intents/<id>", kind="setup_intent", publishable=True)
+@route("GET /v1/subscriptions/<id>", kind="subscription")
 @route("GET /v1/test_helpers/test_clocks/<id>", kind="test_helpers.test_clock")
 @route("GET /v1/webhook_endpoints/<id>", kind="webhook_endpoint")
 def retrieve(context: RequestContext, params: Json, id: str, kind: str) -> Json:
@@ -179,6 +180,8 @@ def _filter_conditions(kind: str, name: str, value: Any) -> Where:
     field = f"json_extract(body, '$.{_INTERNAL_FIELDS.get(name, name)}')"
     if isinstance(value, dict):
         return [(f"{field} {_COMPARISONS[name]} ?", [limit]) for name, limit in value.items()]
+    if isinstance(value, list) and kind != "event":
+        return [(f"{field} IN ({', '.join('?' * len(value))})", value)]
     if name == "delivery_success":
         return [(f"NOT {_UNDELIVERED}" if value else _UNDELIVERED, [])]
     if kind == "event":
