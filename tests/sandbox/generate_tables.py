@@ -74,13 +74,14 @@ NOT_SIMULATED = {
     "POST /v1/invoices": UNUSED_OF_INVOICES + " from_invoice subscription",
     "POST /v1/invoices/<id>": UNUSED_OF_INVOICES,
     "POST /v1/invoices/<id>/pay": "mandate source",
+    "POST /v1/invoices/create_preview": (
+        "automatic_tax customer_account customer_details discounts invoice_items issuer"
+        " preview_mode schedule schedule_details"
+    ),
     "GET /v1/invoices": "customer_account",
     "POST /v1/subscriptions": UNUSED_OF_SUBSCRIPTIONS
     + (" backdate_start_date billing_cycle_anchor billing_cycle_anchor_config currency"),
-    "POST /v1/subscriptions/<id>": UNUSED_OF_SUBSCRIPTIONS
-    + (
-        " billing_cycle_anchor items off_session payment_behavior proration_behavior proration_date"
-    ),
+    "POST /v1/subscriptions/<id>": UNUSED_OF_SUBSCRIPTIONS + (" off_session"),
     "DELETE /v1/subscriptions/<id>": "invoice_now prorate",
     "POST /v1/subscriptions/<id>/resume": "billing_cycle_anchor proration_behavior proration_date",
     "GET /v1/subscriptions": (

@@ -310,6 +310,98 @@ def test_collection_that_is_paused(
     assert (latest.status, latest.latest_invoice.status) == ("active", expected)
 
 
+@pytest.fixture
+def halfway(v1: Any, customer: Any, driver: Driver) -> Any:
+    """A subscription whose month is half over, and the change that makes it three places."""
+    save_card(v1, customer)
+    subscription = subscribe(v1, customer)
+    item = subscription["items"].data[0]
+    driver.advance(seconds=(item.current_period_end - item.current_period_start) // 2)
+    return subscription, {"items": [{"id": item.id, "quantity": 3}]}
+
+
+def test_a_change_is_previewed_and_billed_by_the_second(v1: Any, halfway: Any) -> None:
+    subscription, change = halfway
+    item = subscription["items"].data[0]
+    at = (item.current_period_start + item.current_period_end) // 2
+    now = {"proration_behavior": "always_invoice", "proration_date": at}
+    asked = {"subscription": subscription.id, "subscription_details": {**change, **now}}
+    preview = v1.invoices.create_preview(asked)
+    assert [line.amount for line in preview.lines.data] == [-1000, 3000]
+    assert preview.lines.data[0].parent.subscription_item_details.proration
+    assert v1.invoice_items.list().data == []
+    changed = v1.subscriptions.update(subscription.id, {**change, **now})
+    invoice = v1.invoices.retrieve(changed.latest_invoice)
+    assert (invoice.billing_reason, invoice.amount_paid) == ("subscription_update", 2000)
+    assert changed["items"].data[0].quantity == 3
+    assert v1.invoices.create_preview({"subscription": subscription.id}).total == 6000
+
+
+def test_a_queued_change_is_billed_with_the_renewal(v1: Any, halfway: Any, driver: Driver) -> None:
+    subscription, change = halfway
+    v1.subscriptions.update(subscription.id, change)
+    queued = sum(item.amount for item in v1.invoice_items.list({"pending": True}).data)
+    assert 1990 <= queued <= 2000
+    driver.advance(days=17)
+    latest = v1.subscriptions.retrieve(subscription.id).latest_invoice
+    assert v1.invoices.retrieve(latest).amount_paid == 6000 + queued
+
+
+@pytest.mark.parametrize(
+    ("behavior", "status_after", "quantity", "code"),
+    [
+        ("allow_incomplete", "past_due", 3, None),
+        ("default_incomplete", "past_due", 3, None),
+        ("pending_if_incomplete", "active", 1, None),
+        ("error_if_incomplete", "active", 1, "card_declined"),
+    ],
+)
+def test_a_change_that_is_not_paid(
+    v1: Any, customer: Any, halfway: Any, behavior: str, status_after: str, quantity: int, code: Any
+) -> None:
+    subscription, change = halfway
+    save_card(v1, customer, "pm_card_chargeCustomerFail")
+    change |= {"proration_behavior": "always_invoice", "payment_behavior": behavior}
+    if code:
+        assert error_of(v1.subscriptions.update, subscription.id, change).code == code
+    else:
+        v1.subscriptions.update(subscription.id, change)
+    after = v1.subscriptions.retrieve(subscription.id)
+    assert (after.status, after["items"].data[0].quantity) == (status_after, quantity)
+    assert (after.latest_invoice == subscription.latest_invoice) == bool(code)
+    if code:
+        return
+    save_card(v1, customer)
+    v1.invoices.pay(after.latest_invoice)
+    paid = v1.subscriptions.retrieve(subscription.id)
+    assert (paid.status, paid["items"].data[0].quantity) == ("active", 3)
+    assert paid.pending_update is None
+
+
+def test_a_pending_change_expires(v1: Any, customer: Any, halfway: Any, driver: Driver) -> None:
+    subscription, change = halfway
+    save_card(v1, customer, "pm_card_chargeCustomerFail")
+    change |= {"proration_behavior": "always_invoice"}
+    change["payment_behavior"] = "pending_if_incomplete"
+    pending = v1.subscriptions.update(subscription.id, change)
+    assert pending.pending_update.subscription_items[0].quantity == 3
+    driver.advance(hours=24)
+    after = v1.subscriptions.retrieve(subscription.id, {"expand": ["latest_invoice"]})
+    assert (after.status, after.pending_update) == ("active", None)
+    assert (after["items"].data[0].quantity, after.latest_invoice.status) == (1, "void")
+
+
+def test_from_monthly_to_yearly_begins_a_new_period(v1: Any, halfway: Any) -> None:
+    subscription, _ = halfway
+    change = {"items": [{"id": subscription["items"].data[0].id, "price": "price_year"}]}
+    assert error_of(v1.subscriptions.update, subscription.id, change).param == "items"
+    change["billing_cycle_anchor"] = {"type": "now"}
+    yearly = v1.subscriptions.update(subscription.id, {**change, "expand": ["latest_invoice"]})
+    assert 18999 <= yearly.latest_invoice.amount_paid <= 19002
+    item = yearly["items"].data[0]
+    assert item.current_period_end - item.current_period_start >= 365 * DAY
+
+
 def test_a_deleted_customer_has_no_subscriptions(v1: Any, customer: Any) -> None:
     save_card(v1, customer)
     subscription = subscribe(v1, customer, "price_free")

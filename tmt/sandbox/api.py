@@ -20,7 +20,6 @@ from flask import Blueprint, Response, g, request
 # Imported for their methods and timers, which register themselves.
 from tmt.sandbox import (
     balance,  # noqa: F401
-    billing_invoices,  # noqa: F401
     billing_subscriptions,  # noqa: F401
     clocks,
     confirmation,  # noqa: F401

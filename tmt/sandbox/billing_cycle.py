@@ -62,8 +62,12 @@ def draft_for(
     lines: Sequence[Json],
     *,
     is_stored: bool = True,
+    more_items: Sequence[Json] = (),
 ) -> Json:
-    """A draft of the subscription, with the customer's pending items; not announced."""
+    """A draft of the subscription, with the customer's pending items; not announced.
+
+    A preview, which is not stored, may have items that are not stored either.
+    """
     customer = context.fetch("customer", subscription["customer"])
     details = {"subscription": subscription["id"], "metadata": subscription["metadata"]}
     sends = subscription["collection_method"] == "send_invoice"
@@ -93,6 +97,7 @@ def draft_for(
         billing_reason,
         subscription_lines=lines,
         is_stored=is_stored,
+        more_items=more_items,
         **fields,
     )
 
@@ -128,12 +133,16 @@ def announce_renewal(context: RequestContext, id: str, end: str) -> None:
         context.emit("invoice.upcoming", invoice)
 
 
-def upcoming_invoice(context: RequestContext, subscription: Json) -> Json:
+def upcoming_invoice(
+    context: RequestContext, subscription: Json, more_items: Sequence[Json] = ()
+) -> Json:
     """The invoice of the next period as it would be now; not stored."""
     start = period_of(subscription)["end"]
     items = with_period(subscription, start, _end_after(subscription, start))
     lines = period_lines(context, items)
-    return draft_for(context, subscription, "upcoming", lines, is_stored=False)
+    return draft_for(
+        context, subscription, "upcoming", lines, is_stored=False, more_items=more_items
+    )
 
 
 def _end_after(subscription: Json, start: int) -> int:
@@ -280,6 +289,7 @@ def invoice_paid(context: RequestContext, invoice: Json) -> None:
     """A paid latest invoice starts a subscription, or makes one active again that was late."""
     if not (subscription := _latest_of(context, invoice)):
         return
+    apply_pending_update(context, subscription)
     changes: Json = {}
     if subscription["status"] in ("incomplete", *_LATE):
         changes["status"] = "active"
@@ -297,6 +307,30 @@ def invoice_paid(context: RequestContext, invoice: Json) -> None:
     _set_delinquent(context, invoice, False)
 
 
+def apply_pending_update(context: RequestContext, subscription: Json) -> None:
+    """Apply a change that has waited for its invoice, if there is one."""
+    pending = subscription.get("_pending")
+    if not pending:
+        return
+    was_shown = subscription["pending_update"] is not None
+    context.update(subscription, {**pending, "pending_update": None, "_pending": None}, UPDATED)
+    if was_shown:
+        context.emit("customer.subscription.pending_update_applied", subscription)
+    if was_shown and "billing_cycle_anchor" in pending:
+        schedule_period(context, subscription)
+
+
+@timer_action("expire_pending_update")
+def expire_pending_update(context: RequestContext, id: str, expires_at: str) -> None:
+    """The invoice of a change was not paid in time: the change is dropped, the invoice void."""
+    subscription = context.fetch("subscription", id)
+    if str((subscription["pending_update"] or {}).get("expires_at")) != expires_at:
+        return
+    context.update(subscription, {"pending_update": None, "_pending": None}, UPDATED)
+    context.emit("customer.subscription.pending_update_expired", subscription)
+    void_invoice(context, {}, subscription["latest_invoice"])
+
+
 @on_event("invoice processing")
 def invoice_processing(context: RequestContext, invoice: Json) -> None:
     """A debit that is on its way starts a subscription already."""
@@ -311,7 +345,7 @@ def invoice_failed(context: RequestContext, invoice: Json) -> None:
     """A failed attempt makes a subscription late; after the last one, the settings decide."""
     if not (subscription := _latest_of(context, invoice)):
         return
-    if subscription["status"] == "incomplete":
+    if subscription["status"] == "incomplete" or subscription.get("_pending"):
         return
     if invoice["billing_reason"] == "subscription_create":
         # A debit that failed later: the subscription has been active, and stays so.

@@ -56,11 +56,13 @@ def new_invoice(
     subscription_lines: Sequence[Json] = (),
     include_pending: bool = True,
     is_stored: bool = True,
+    more_items: Sequence[Json] = (),
     **fields: Any,
 ) -> Json:
     """A draft with these lines and the customer's pending items, not announced.
 
-    One that is not stored leaves the items as they are: a preview.
+    One that is not stored leaves the items as they are: a preview, which may have items that are
+    not stored either.
     """
     invoice = new(
         "invoice",
@@ -83,7 +85,7 @@ def new_invoice(
                 context.update(item, {"invoice": invoice["id"], "_pending": False})
             invoice["_items"].append(item["id"])
         invoice["_included"] = [*invoice["_items"]]
-    invoice |= totals(context, invoice)
+    invoice |= totals(context, invoice, more_items)
     return context.save(invoice) if is_stored else invoice
 
 

@@ -97,7 +97,7 @@ def _item_changes(context: RequestContext, item: Json, params: Json) -> Json:
     changes = field_changes(item, params)
     if "currency" in params:
         changes["currency"] = params["currency"]
-    quantity = int(params.get("quantity", item["quantity"]))
+    quantity: int = params["quantity"] if "quantity" in params else item["quantity"]
     unit = params.get("unit_amount_decimal")
     if (pricing := params.get("pricing")) and pricing.get("price"):
         price = fetch_price(context, pricing["price"], "pricing[price]", recurring=False)
@@ -154,7 +154,7 @@ def pricing_of(price: Json) -> Json:
 def product_name(context: RequestContext, price: Json) -> str:
     """The name of the price's product."""
     product = context.store.get(price["product"], "product") or {}
-    name: str = product.get("name", price["product"])
+    name = str(product.get("name", price["product"]))
     return name
 
 
@@ -200,30 +200,28 @@ def subscription_line(context: RequestContext, item: Json, period: Json, **field
 
 def _item_line(item: Json) -> Json:
     """The line that an item is on its invoice."""
-    details = {"credited_items": None}
-    subscription: str | None = None
-    if item["parent"]:
-        subscription = item["parent"]["subscription_details"]["subscription"]
+    own = {
+        "invoice_item": item["id"],
+        "proration": item["proration"],
+        "proration_details": {"credited_items": None},
+    }
+    of = (item["parent"] or {}).get("subscription_details")
+    kind, other = "invoice_item_details", "subscription_item_details"
+    if of:
+        kind, other = other, kind
+        own["subscription_item"] = of["subscription_item"]
+    own["subscription"] = of and of["subscription"]
     line = _line(
         item["_line"],
         currency=item["currency"],
         amount=item["amount"],
         description=item["description"],
         discountable=item["discountable"],
-        parent={
-            "type": "invoice_item_details",
-            "invoice_item_details": {
-                "invoice_item": item["id"],
-                "proration": item["proration"],
-                "proration_details": details,
-                "subscription": subscription,
-            },
-            "subscription_item_details": None,
-        },
+        parent={"type": kind, kind: own, other: None},
         period=item["period"],
         pricing=item["pricing"],
         quantity=item["quantity"],
-        subscription=subscription,
+        subscription=own["subscription"],
         metadata=item["metadata"],
     )
     return {**line, "_tax_rates": item["tax_rates"]}
@@ -235,7 +233,7 @@ def _line(id: str, **fields: Any) -> Json:
     return line
 
 
-def totals(context: RequestContext, invoice: Json) -> Json:
+def totals(context: RequestContext, invoice: Json, more_items: Sequence[Json] = ()) -> Json:
     """The fields of a draft that follow from its items and its subscription's lines.
 
     Its own items first, then the subscription's, then what was added to the draft.
@@ -243,6 +241,7 @@ def totals(context: RequestContext, invoice: Json) -> Json:
     included = invoice["_included"]
     items = [context.fetch("invoiceitem", id) for id in invoice["_items"]]
     lines = [
+        *(_item_line(item) for item in more_items),
         *(_item_line(item) for item in items if item["id"] in included),
         *invoice["_subscription_lines"],
         *(_item_line(item) for item in items if item["id"] not in included),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from tmt.sandbox import intents
+from tmt.sandbox.billing_changes import bill_change, wants_change
 from tmt.sandbox.billing_cycle import (
     UPDATED,
     draft_for,
@@ -16,7 +17,8 @@ from tmt.sandbox.billing_cycle import (
     with_period,
 )
 from tmt.sandbox.billing_invoices import announce, check_method, finalize
-from tmt.sandbox.billing_lines import fetch_price, fetch_tax_rates
+from tmt.sandbox.billing_items import check_items, new_item
+from tmt.sandbox.billing_lines import fetch_tax_rates
 from tmt.sandbox.billing_payments import pay_with_method
 from tmt.sandbox.billing_periods import next_boundary
 from tmt.sandbox.errors import ApiError, api_error
@@ -133,50 +135,6 @@ def _new_items(context: RequestContext, subscription: Json, params: Json) -> Jso
     return {"object": "list", "data": items, "has_more": False, "url": url}
 
 
-def new_item(context: RequestContext, subscription: str, data: Json, param: str) -> Json:
-    """An item of a subscription, without its period."""
-    if "price" not in data:
-        raise api_error("parameter_missing", f"{param}[price]")
-    price = fetch_price(context, data["price"], f"{param}[price]", recurring=True)
-    return new(
-        "subscription_item",
-        context.now,
-        metadata=data.get("metadata") or {},
-        plan=_plan_of(price),
-        price=price,
-        quantity=data.get("quantity", 1),
-        subscription=subscription,
-        tax_rates=fetch_tax_rates(context, data.get("tax_rates"), f"{param}[tax_rates]"),
-    )
-
-
-def check_items(items: list[Json]) -> None:
-    """Raises ApiError (400) for items that one invoice and one period cannot hold."""
-    every = {
-        (p["currency"], p["recurring"]["interval"], p["recurring"]["interval_count"])
-        for p in (item["price"] for item in items)
-    }
-    if len(every) > 1:
-        raise api_error("items_differ", "items")
-    prices = [item["price"]["id"] for item in items]
-    if len({*prices}) < len(prices):
-        raise api_error("items_same_price", "items")
-
-
-def _plan_of(price: Json) -> Json:
-    """A recurring price as it was told before there were prices."""
-    same = "active billing_scheme created currency id livemode metadata nickname product tiers_mode"
-    names = ("interval", "interval_count", "meter", "trial_period_days", "usage_type")
-    return {
-        **{name: price[name] for name in same.split()},
-        **{name: price["recurring"].get(name) for name in names},
-        "amount": price["unit_amount"],
-        "amount_decimal": price["unit_amount_decimal"],
-        "object": "plan",
-        "transform_usage": None,
-    }
-
-
 def _trial_end(context: RequestContext, params: Json) -> int | None:
     """When the trial ends that the parameters ask for; None without trial."""
     end = params.get("trial_end")
@@ -276,6 +234,8 @@ def update_subscription(context: RequestContext, params: Json, id: str) -> Json:
             context.schedule(wait, "resume_collection", id, str(pause["resumes_at"]))
     if "trial_end" in params:
         _move_trial(context, subscription, params)
+    if wants_change(params):
+        return bill_change(context, before, subscription, params)
     return context.update(before, subscription, UPDATED)
 
 
