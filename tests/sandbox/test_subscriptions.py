@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import requests
 
 from tmt.sandbox import Sandbox
 from tmt.sandbox.billing_periods import next_boundary
 from tmt.sandbox.billing_settings import BillingSettings
 
-from .conftest import DAY, error_of
+from .conftest import BEARER, DAY, error_of
 from .driver import Driver
 from .shapes import PRESENCE
 from .test_invoices import save_card, types_since
@@ -150,6 +151,22 @@ def test_a_year_of_renewals(v1: Any, customer: Any, driver: Driver) -> None:
     assert upcoming.data.object["total"] == 4000
     cycle = types_since(v1, "invoice.upcoming")
     assert cycle[:2] == ["customer.subscription.updated", "invoice.created"]
+
+
+def test_the_console_sets_what_follows_a_failure(root: str) -> None:
+    url, page = f"{root}/billing", {"Accept": "text/html", "Origin": root}
+    changes = {"retry_days": [1, 2], "after_retries": "unpaid", "forgive_after_retries": True}
+    assert requests.post(url, json=changes, headers=BEARER).json() == {
+        **changes,
+        "after_overdue": "past_due",
+        "overdue_days": 30,
+        "upcoming_days": 7,
+    }
+    shown = requests.post(url, {"retry_days": "4 5 6", "after_retries": "pause"}, headers=page)
+    assert 'value="4 5 6"' in shown.text
+    assert "<option selected>pause" in shown.text
+    for wrong in ({"retry_days": "0"}, {"after_retries": "explode"}, {"colour": "red"}):
+        assert requests.post(url, json=wrong, headers=BEARER).status_code == 400
 
 
 def late(v1: Any, customer: Any, driver: Driver) -> Any:

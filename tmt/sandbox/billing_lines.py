@@ -154,8 +154,7 @@ def pricing_of(price: Json) -> Json:
 def product_name(context: RequestContext, price: Json) -> str:
     """The name of the price's product."""
     product = context.store.get(price["product"], "product") or {}
-    name = str(product.get("name", price["product"]))
-    return name
+    return str(product.get("name", price["product"]))
 
 
 def multiply(unit_amount: str | Decimal, factor: int | Decimal) -> int:

@@ -5,7 +5,8 @@ Stripe has no API for it; the sandbox has its console.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from tmt.sandbox.objects import DAY, Json
@@ -50,12 +51,31 @@ class BillingSettings:
         if len(self.retry_days) > 8 or not all(0 < day <= 365 for day in days):
             raise ValueError("at most 8 retries, and every span between 1 and 365 days")
         with store.transaction():
-            body: Json = {"id": _ID, "object": _KIND, **_as_json(self)}
-            store.put(body)
+            store.put({"id": _ID, "object": _KIND, **self.as_json()})
 
+    def as_json(self) -> dict[str, Any]:
+        """The settings as JSON."""
+        return asdict(self) | {"retry_days": [*self.retry_days]}
 
-def _as_json(settings: BillingSettings) -> dict[str, Any]:
-    return asdict(settings) | {"retry_days": [*settings.retry_days]}
+    def changed(self, changes: Mapping[str, Any]) -> BillingSettings:
+        """The settings with these changes, as JSON or as a form has them.
+
+        Raises ValueError for a setting that there is not, or that is no number of days.
+        """
+        values: dict[str, Any] = {}
+        for name, value in changes.items():
+            if name in ("after_retries", "after_overdue"):
+                values[name] = str(value)
+            elif name == "forgive_after_retries":
+                values[name] = value in (True, "yes")
+            elif name == "retry_days":
+                days = value.split() if isinstance(value, str) else value
+                values[name] = tuple(int(day) for day in days)
+            elif name in ("overdue_days", "upcoming_days"):
+                values[name] = int(value)
+            else:
+                raise ValueError(f"billing has no setting {name!r}")
+        return replace(self, **values)
 
 
 def next_attempt(
