@@ -79,6 +79,9 @@ NOT_SIMULATED = {
         " preview_mode schedule schedule_details"
     ),
     "GET /v1/invoices": "customer_account",
+    "GET /v1/credit_notes": "customer_account",
+    "GET /v1/credit_notes/preview": "shipping_cost",
+    "POST /v1/credit_notes": "shipping_cost",
     "POST /v1/subscriptions": UNUSED_OF_SUBSCRIPTIONS
     + (" backdate_start_date billing_cycle_anchor billing_cycle_anchor_config currency"),
     "POST /v1/subscriptions/<id>": UNUSED_OF_SUBSCRIPTIONS + (" off_session"),
@@ -252,7 +255,7 @@ def parameters_class(rule: str) -> Any:
     while isinstance(getattr(package, segments[0], None), types.ModuleType):
         package = getattr(package, segments.pop(0))
     words = [segment for segment in segments if segment != "<id>"]
-    if words[-1] == "search":
+    if words[-1] in ("search", "preview"):
         actions = [words.pop()]
     elif segments[-1] == "<id>":
         actions = {"GET": ["retrieve"], "POST": ["update"], "DELETE": ["delete", "cancel"]}[verb]

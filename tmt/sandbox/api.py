@@ -23,6 +23,7 @@ from tmt.sandbox import (
     billing_subscriptions,  # noqa: F401
     clocks,
     confirmation,  # noqa: F401
+    credit_notes,  # noqa: F401
     customers,  # noqa: F401
     intents,  # noqa: F401
     payment_methods,  # noqa: F401

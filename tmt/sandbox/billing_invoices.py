@@ -8,7 +8,6 @@ from typing import Any
 
 from tmt.sandbox.billing_lines import fetch_draft, fetch_tax_rates, pending_items, totals
 from tmt.sandbox.billing_payments import (
-    cancel_payments,
     close_unpaid,
     open_payment,
     pay_with_method,
@@ -168,7 +167,11 @@ def list_invoices(context: RequestContext, params: Json) -> Json:
 @route("GET /v1/invoices/<id>/lines")
 def list_lines(context: RequestContext, params: Json, id: str) -> Json:
     """A page of an invoice's lines, in their order."""
-    lines = context.fetch("invoice", id)["lines"]["data"]
+    return page_of(context, context.fetch("invoice", id)["lines"]["data"], params)
+
+
+def page_of(context: RequestContext, lines: Sequence[Json], params: Json) -> Json:
+    """A page of lines that are a part of an object."""
     ids = [line["id"] for line in lines]
     limit, start, end = params.get("limit", 10), 0, len(lines)
     for name in ("starting_after", "ending_before"):
@@ -321,7 +324,6 @@ def pay_invoice(context: RequestContext, params: Json, id: str) -> Json:
         name = "invoice_paid" if invoice["status"] == "paid" else "invoice_transition"
         raise api_error(name, action="paid", status=invoice["status"])
     if params.get("paid_out_of_band"):
-        cancel_payments(context, invoice, "void_invoice")
         return settle(context, invoice, by_payment=False)
     try:
         pay_with_method(context, invoice, params.get("payment_method"), automatic=False)

@@ -69,23 +69,26 @@ def invoice_pages(store: Store) -> Blueprint:
         address = url_for("invoices.show_invoice", id=id, secret=secret, locale=chosen_language())
         return redirect(address, 303)
 
-    @views.get("/invoices/<id>/<secret>/pdf")
-    def download(id: str, secret: str) -> Response:
-        invoice = _find(store, id, secret)
-        if invoice is None:
+    @views.get("/invoices/<id>/<secret>/pdf", defaults={"kind": "invoice"})
+    @views.get("/credit_notes/<id>/<secret>/pdf", defaults={"kind": "credit_note"})
+    def download(kind: str, id: str, secret: str) -> Response:
+        document = _find(store, id, secret, kind)
+        if document is None:
             return render_page("invoice.html", 404, invoice=None)
-        response = make_response(render_pdf(invoice))
+        title = "Invoice" if kind == "invoice" else "Credit note"
+        response = make_response(render_pdf(title, document))
         response.mimetype = "application/pdf"
-        name = f"attachment; filename=Invoice-{invoice['number']}.pdf"
-        response.headers["Content-Disposition"] = name
+        name = f"{title.replace(' ', '-')}-{document['number']}.pdf"
+        response.headers["Content-Disposition"] = f"attachment; filename={name}"
         return response
 
     return views
 
 
-def _find(store: Store, id: str, secret: str) -> Json | None:
-    invoice = store.get(id, "invoice") or {}
-    return invoice if secrets_match(secret, invoice.get("_secret") or "") and secret else None
+def _find(store: Store, id: str, secret: str, kind: str = "invoice") -> Json | None:
+    body = store.get(id, kind) or {}
+    own = body.get("_secret")
+    return body if own and secrets_match(secret, own) else None
 
 
 def _day(seconds: int | None, language: str) -> str | None:
@@ -94,41 +97,42 @@ def _day(seconds: int | None, language: str) -> str | None:
     return format_date(datetime.fromtimestamp(seconds, UTC), "long", locale=language)
 
 
-def render_pdf(invoice: Json) -> bytes:
-    """A finalized invoice as PDF, the same bytes as long as nothing about it changes."""
+def render_pdf(title: str, document: Json) -> bytes:
+    """A finalized invoice or a credit note as PDF: the same bytes while nothing changes in it."""
     from fpdf import FPDF
 
-    finalized_at = datetime.fromtimestamp(invoice["status_transitions"]["finalized_at"], UTC)
     pdf = FPDF(format="A4")
-    pdf.set_creation_date(finalized_at)
-    pdf.set_title(f"Invoice {invoice['number']}")
+    pdf.set_creation_date(datetime.fromtimestamp(document["effective_at"], UTC))
+    pdf.set_title(f"{title} {document['number']}")
     pdf.add_page()
-    _line(pdf, "Invoice", size=20, bold=True)
+    _line(pdf, title, size=20, bold=True)
     for label, value in (
-        ("Number", invoice["number"]),
-        ("Date of issue", _day(invoice["effective_at"], "en")),
-        ("Date due", _day(invoice["due_date"], "en")),
-        ("From", invoice["account_name"]),
-        ("Bill to", invoice["customer_name"] or invoice["customer_email"]),
-        ("Status", invoice["status"]),
+        ("Number", document["number"]),
+        ("Date of issue", _day(document["effective_at"], "en")),
+        ("Date due", _day(document.get("due_date"), "en")),
+        ("From", document.get("account_name")),
+        ("Bill to", document.get("customer_name") or document.get("customer_email")),
+        ("Status", document["status"]),
+        ("Note", document.get("memo")),
     ):
         if value:
             _line(pdf, f"{label}: {value}")
     pdf.ln(6)
-    currency = invoice["currency"]
-    for line in invoice["lines"]["data"]:
+    currency = document["currency"]
+    for line in document["lines"]["data"]:
         text = f"{line['quantity']} - {line['description'] or ''}"
         _line(pdf, text, format_amount(line["amount"], currency))
     pdf.ln(3)
-    _line(pdf, "Subtotal", format_amount(invoice["subtotal"], currency))
-    for tax in invoice["total_taxes"] or ():
-        label = f"Tax ({tax['tax_behavior']})"
-        _line(pdf, label, format_amount(tax["amount"], currency))
-    for label, name in (("Total", "total"), ("Amount due", "amount_remaining")):
-        _line(pdf, label, format_amount(invoice[name], currency), bold=True)
-    if invoice["footer"]:
+    _line(pdf, "Subtotal", format_amount(document["subtotal"], currency))
+    for tax in document["total_taxes"] or ():
+        _line(pdf, f"Tax ({tax['tax_behavior']})", format_amount(tax["amount"], currency))
+    _line(pdf, "Total", format_amount(document["total"], currency), bold=True)
+    if "amount_remaining" in document:
+        remaining = format_amount(document["amount_remaining"], currency)
+        _line(pdf, "Amount due", remaining, bold=True)
+    if document.get("footer"):
         pdf.ln(6)
-        _line(pdf, invoice["footer"])
+        _line(pdf, document["footer"])
     return bytes(pdf.output())
 
 

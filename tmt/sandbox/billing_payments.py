@@ -181,9 +181,19 @@ def retry_invoice(context: RequestContext, id: str, due: str) -> None:
 
 
 def settle(
-    context: RequestContext, invoice: Json, *, by_payment: bool, intent: Json | None = None
+    context: RequestContext,
+    invoice: Json,
+    *,
+    by_payment: bool,
+    intent: Json | None = None,
+    is_credited: bool = False,
 ) -> Json:
-    """An invoice is paid, through Stripe or (`by_payment` false) elsewhere; returns it."""
+    """An invoice is paid, through Stripe or (`by_payment` false) elsewhere; returns it.
+
+    With `is_credited` a credit note has left nothing to pay.
+    """
+    if intent is None:
+        cancel_payments(context, invoice, "void_invoice")
     moment = invoice["status_transitions"] | {"paid_at": context.now}
     paid = invoice["amount_due"]
     changes = {
@@ -198,7 +208,7 @@ def settle(
     if intent:
         counts = _is_automatic(intent) or invoice["attempt_count"] == 0
         changes["attempt_count"] = invoice["attempt_count"] + counts
-    if not by_payment:
+    if not by_payment and not is_credited:
         changes["amount_paid_off_stripe"] = paid
     context.update(invoice, changes, "invoice.updated")
     types = ["invoice.paid", *(["invoice.payment_succeeded"] if by_payment else [])]

@@ -27,6 +27,7 @@ Where = list[tuple[str, list[Any]]]
 
 @route("GET /v1/balance_transactions/<id>", kind="balance_transaction")
 @route("GET /v1/charges/<id>", kind="charge")
+@route("GET /v1/credit_notes/<id>", kind="credit_note")
 @route("GET /v1/customers/<id>", kind="customer")
 @route("GET /v1/disputes/<id>", kind="dispute")
 @route("GET /v1/events/<id>", kind="event")
@@ -132,6 +133,7 @@ def delete(
 
 @route("GET /v1/balance_transactions", kind="balance_transaction")
 @route("GET /v1/charges", kind="charge")
+@route("GET /v1/credit_notes", kind="credit_note")
 @route("GET /v1/customers", kind="customer")
 @route("GET /v1/disputes", kind="dispute")
 @route("GET /v1/events", kind="event")
