@@ -57,6 +57,7 @@ UNUSED_OF_SUBSCRIPTIONS = (
     "add_invoice_items application_fee_percent automatic_tax billing_schedules billing_thresholds"
     " customer_account default_source discounts pending_invoice_item_interval trial_from_plan"
 )
+UNUSED_OF_ITEMS = "billing_thresholds current_trial discounts off_session plan price_data"
 NOT_SIMULATED = {
     "POST /v1/customers": "cash_balance next_invoice_sequence source tax tax_id_data validate",
     "POST /v1/customers/<id>": (
@@ -79,6 +80,9 @@ NOT_SIMULATED = {
         " preview_mode schedule schedule_details"
     ),
     "GET /v1/invoices": "customer_account",
+    "POST /v1/subscription_items": UNUSED_OF_ITEMS,
+    "POST /v1/subscription_items/<id>": UNUSED_OF_ITEMS,
+    "DELETE /v1/subscription_items/<id>": "clear_usage",
     "GET /v1/credit_notes": "customer_account",
     "GET /v1/credit_notes/preview": "shipping_cost",
     "POST /v1/credit_notes": "shipping_cost",

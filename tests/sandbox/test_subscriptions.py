@@ -354,6 +354,21 @@ def test_a_change_is_previewed_and_billed_by_the_second(v1: Any, halfway: Any) -
     assert v1.invoices.create_preview({"subscription": subscription.id}).total == 6000
 
 
+def test_items_are_objects_of_their_own(v1: Any, halfway: Any) -> None:
+    subscription, _ = halfway
+    item = subscription["items"].data[0]
+    items, free = v1.subscription_items, {"proration_behavior": "none"}
+    assert items.update(item.id, {"quantity": 2, **free}).quantity == 2
+    other = items.create({"subscription": subscription.id, "price": "price_free", **free})
+    listed = items.list({"subscription": subscription.id}).data
+    assert [i.id for i in listed] == [item.id, other.id]
+    items.delete(other.id)
+    assert error_of(items.retrieve, other.id).http_status == 404
+    assert error_of(items.delete, item.id).http_status == 400
+    assert items.retrieve(item.id).price.id == "price_month"
+    assert v1.invoice_items.list().data == []
+
+
 def test_a_queued_change_is_billed_with_the_renewal(v1: Any, halfway: Any, driver: Driver) -> None:
     subscription, change = halfway
     v1.subscriptions.update(subscription.id, change)

@@ -32,6 +32,7 @@ from tmt.sandbox import (
     resources,
     reviews,  # noqa: F401
     search,  # noqa: F401
+    subscription_items,  # noqa: F401
     tokens,  # noqa: F401
     webhooks,  # noqa: F401
 )

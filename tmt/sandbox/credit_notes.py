@@ -25,8 +25,8 @@ def create_credit_note(context: RequestContext, params: Json) -> Json:
     note, invoice = _draft(context, params)
     amount = note["amount"]
     if params.get("refund_amount"):
-        wanted = {"amount": params["refund_amount"], "payment_intent": invoice["_payment_intent"]}
-        refund = create_refund(context, wanted)
+        payment = {"payment_intent": invoice["_payment_intent"]}
+        refund = create_refund(context, {"amount": params["refund_amount"], **payment})
         note["refunds"].append(_link(refund["id"], refund["amount"]))
     if credit := params.get("credit_amount"):
         customer = context.fetch("customer", invoice["customer"])
@@ -180,7 +180,8 @@ def _linked_refund(context: RequestContext, invoice: Json, data: Json, param: st
     refund = context.fetch("refund", data.get("refund", ""), f"{param}[refund]")
     if refund["payment_intent"] != invoice.get("_payment_intent"):
         raise api_error("credit_note_refund", id=refund["id"])
-    return _link(refund["id"], data.get("amount_refunded", refund["amount"]))
+    amount = data["amount_refunded"] if "amount_refunded" in data else refund["amount"]
+    return _link(refund["id"], amount)
 
 
 def _count(context: RequestContext, invoice: Json, note: Json, sign: int) -> None:
