@@ -25,7 +25,7 @@ SAVING = {"save_default_payment_method": "on_subscription"}
 
 @pytest.fixture(autouse=True)
 def prices(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A monthly, a yearly and a free price of one product."""
+    """A monthly, a yearly, a weekly and a free price of one product."""
     absent = "deleted currency_options tiers product tiers_mode usage_type"
     for kind in ("price", "plan", "price.recurring"):
         null = "custom_unit_amount lookup_key nickname tiers_mode transform_quantity meter"
@@ -35,6 +35,7 @@ def prices(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     for id, interval, amount in (
         ("price_month", "month", 2000),
         ("price_year", "year", 20000),
+        ("price_week", "week", 500),
         ("price_free", "month", 0),
     ):
         recurring = {"interval": interval, "interval_count": 1, "usage_type": "licensed"}
@@ -219,6 +220,18 @@ def test_a_renewal_that_nobody_pays(
         assert v1.subscriptions.resume(subscription.id).status == "active"
 
 
+def test_the_last_attempt_ends_it_after_a_later_invoice_too(
+    v1: Any, customer: Any, driver: Driver
+) -> None:
+    save_card(v1, customer)
+    subscription = subscribe(v1, customer, "price_week")
+    save_card(v1, customer, "pm_card_chargeCustomerFail")
+    driver.advance(days=7 + 3 + 5 + 6)
+    assert status(v1, subscription) == "past_due"
+    driver.advance(days=1.1)
+    assert status(v1, subscription) == "canceled"
+
+
 def test_voiding_or_forgiving_the_latest_invoice_makes_it_active(
     v1: Any, customer: Any, driver: Driver
 ) -> None:
@@ -347,6 +360,8 @@ def test_a_change_is_previewed_and_billed_by_the_second(v1: Any, halfway: Any) -
     assert [line.amount for line in preview.lines.data] == [-1000, 3000]
     assert preview.lines.data[0].parent.subscription_item_details.proration
     assert v1.invoice_items.list().data == []
+    asked["subscription_details"]["cancel_now"] = True
+    assert error_of(v1.invoices.create_preview, asked).param == "subscription_details[cancel_now]"
     changed = v1.subscriptions.update(subscription.id, {**change, **now})
     invoice = v1.invoices.retrieve(changed.latest_invoice)
     assert (invoice.billing_reason, invoice.amount_paid) == ("subscription_update", 2000)

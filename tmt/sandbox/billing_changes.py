@@ -22,6 +22,8 @@ from tmt.sandbox.registry import route
 from tmt.sandbox.request_context import RequestContext
 
 _PENDING_SECONDS = 23 * 3600
+# The parts of `subscription_details` that a preview goes by.
+_PREVIEWED = ("billing_cycle_anchor", "items", "proration_behavior", "proration_date")
 
 
 def wants_change(params: Json) -> bool:
@@ -159,6 +161,9 @@ def create_preview(context: RequestContext, params: Json) -> Json:
 
 
 def _preview_of(context: RequestContext, subscription: Json, details: Json) -> Json:
+    for name in details:
+        if name not in _PREVIEWED:
+            raise api_error("not_simulated", f"subscription_details[{name}]")
     if not wants_change(details):
         return upcoming_invoice(context, subscription)
     changes, items = _change(context, subscription, details)

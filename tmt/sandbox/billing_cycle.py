@@ -261,15 +261,20 @@ def resume_collection(context: RequestContext, id: str, moment: str) -> None:
         context.update(subscription, {"pause_collection": None}, UPDATED)
 
 
-def _latest_of(context: RequestContext, invoice: Json) -> Json | None:
-    """The subscription whose latest invoice this is, unless it has ended."""
+def _subscription_of(context: RequestContext, invoice: Json) -> Json | None:
+    """The invoice's subscription, unless it has none or has ended."""
     if not invoice["parent"]:
         return None
     id = invoice["parent"]["subscription_details"]["subscription"]
     subscription = context.store.get(id, "subscription")
-    if not subscription or subscription["status"] in _ENDED:
-        return None
-    return subscription if subscription["latest_invoice"] == invoice["id"] else None
+    return subscription if subscription and subscription["status"] not in _ENDED else None
+
+
+def _latest_of(context: RequestContext, invoice: Json) -> Json | None:
+    """The subscription whose latest invoice this is, unless it has ended."""
+    subscription = _subscription_of(context, invoice)
+    is_latest = subscription and subscription["latest_invoice"] == invoice["id"]
+    return subscription if is_latest else None
 
 
 def _change(context: RequestContext, subscription: Json, changes: Json) -> None:
@@ -342,16 +347,20 @@ def invoice_processing(context: RequestContext, invoice: Json) -> None:
 
 @on_event("invoice.payment_failed", "invoice.payment_action_required")
 def invoice_failed(context: RequestContext, invoice: Json) -> None:
-    """A failed attempt makes a subscription late; after the last one, the settings decide."""
-    if not (subscription := _latest_of(context, invoice)):
+    """A failed attempt makes a subscription late; after the last one, the settings decide.
+
+    The last attempt may come when there is a later invoice already.
+    """
+    if not (subscription := _subscription_of(context, invoice)):
         return
+    is_latest = subscription["latest_invoice"] == invoice["id"]
     if subscription["status"] == "incomplete" or subscription.get("_pending"):
         return
     if invoice["billing_reason"] == "subscription_create":
         # A debit that failed later: the subscription has been active, and stays so.
         void_invoice(context, {}, invoice["id"])
         return
-    if subscription["status"] in ("active", "trialing"):
+    if is_latest and subscription["status"] in ("active", "trialing"):
         _change(context, subscription, {"status": "past_due"})
     _set_delinquent(context, invoice, True)
     if invoice.get("_exhausted") and invoice["auto_advance"]:

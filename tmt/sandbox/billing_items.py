@@ -16,9 +16,13 @@ from tmt.sandbox.errors import api_error
 from tmt.sandbox.objects import Json, new, token
 from tmt.sandbox.request_context import RequestContext
 
+# The parameters of an item that do something.
+_SIMULATED = ("deleted", "id", "metadata", "price", "quantity", "tax_rates")
+
 
 def new_item(context: RequestContext, subscription: str, data: Json, param: str) -> Json:
     """An item of a subscription, without its period."""
+    _check_simulated(data, param)
     if "price" not in data:
         raise api_error("parameter_missing", f"{param}[price]")
     price = fetch_price(context, data["price"], f"{param}[price]", recurring=True)
@@ -32,6 +36,13 @@ def new_item(context: RequestContext, subscription: str, data: Json, param: str)
         subscription=subscription,
         tax_rates=fetch_tax_rates(context, data.get("tax_rates"), f"{param}[tax_rates]"),
     )
+
+
+def _check_simulated(data: Json, param: str) -> None:
+    """Raises ApiError (400) for what an item of Stripe's may have, and none here."""
+    for name in data:
+        if name not in _SIMULATED:
+            raise api_error("not_simulated", f"{param}[{name}]")
 
 
 def check_items(items: list[Json]) -> None:
@@ -82,6 +93,7 @@ def changed_items(context: RequestContext, subscription: Json, changes: list[Jso
         if data.get("deleted"):
             del items[data["id"]]
             continue
+        _check_simulated(data, param)
         item = {**items[data["id"]]}
         if "price" in data:
             price = fetch_price(context, data["price"], f"{param}[price]", recurring=True)
