@@ -27,7 +27,11 @@ TRIGGERS = """payment_intent.created payment_intent.succeeded payment_intent.pay
     payment_method.attached payment_method.detached payment_method.updated setup_intent.created
     setup_intent.succeeded setup_intent.canceled setup_intent.requires_action
     setup_intent.setup_failed test_helpers.test_clock.created test_helpers.test_clock.advancing
-    test_helpers.test_clock.ready test_helpers.test_clock.deleted""".split()
+    test_helpers.test_clock.ready test_helpers.test_clock.deleted invoiceitem.created
+    invoiceitem.deleted invoice.created invoice.updated invoice.deleted invoice.finalized
+    invoice.paid invoice.payment_succeeded invoice.payment_failed invoice.payment_action_required
+    invoice.sent invoice.voided invoice.marked_uncollectible credit_note.created credit_note.updated
+    credit_note.voided""".split()
 
 
 @pytest.fixture(scope="session")
