@@ -63,7 +63,17 @@ SIMULATED = set(load_table("simulated_methods")["kinds"])
 OPTIONS = "payment_method_options"
 # Refused as unknown because nothing is done with them, so that nobody comes to rely on them:
 # bank transfers and Stripe Tax; cloning a payment method; accounts as customers; amounts that
-# buyers choose, and prices of several units.
+# buyers choose, and prices of several units; of invoices also discounts, shipping, and numbers of
+# one's own.
+UNUSED_OF_INVOICES = (
+    "account_tax_ids automatic_tax customer_account default_source discounts issuer number"
+    " shipping_cost"
+)
+UNUSED_OF_SUBSCRIPTIONS = (
+    "add_invoice_items application_fee_percent automatic_tax billing_schedules billing_thresholds"
+    " customer_account default_source discounts pending_invoice_item_interval trial_from_plan"
+)
+UNUSED_OF_ITEMS = "billing_thresholds current_trial discounts off_session plan price_data"
 NOT_SIMULATED = {
     "POST /v1/customers": "cash_balance tax validate",
     "POST /v1/customers/<id>": "cash_balance tax validate",
@@ -76,6 +86,35 @@ NOT_SIMULATED = {
     "POST /v1/payment_methods": "customer payment_method",
     "POST /v1/payment_methods/<id>/attach": "customer_account",
     "POST /v1/tokens": "account bank_account customer cvc_update person pii",
+    "POST /v1/invoiceitems": (
+        "customer_account discounts price_data quantity_decimal subscription tax_behavior tax_code"
+    ),
+    "POST /v1/invoiceitems/<id>": (
+        "discounts invoicing_rules price_data quantity_decimal tax_behavior tax_code"
+    ),
+    "POST /v1/invoices": UNUSED_OF_INVOICES + " from_invoice subscription",
+    "POST /v1/invoices/<id>": UNUSED_OF_INVOICES,
+    "POST /v1/invoices/<id>/pay": "mandate source",
+    "POST /v1/invoices/create_preview": (
+        "automatic_tax customer_account customer_details discounts invoice_items issuer"
+        " preview_mode schedule schedule_details"
+    ),
+    "GET /v1/invoices": "customer_account",
+    "POST /v1/subscription_items": UNUSED_OF_ITEMS,
+    "POST /v1/subscription_items/<id>": UNUSED_OF_ITEMS,
+    "DELETE /v1/subscription_items/<id>": "clear_usage",
+    "GET /v1/credit_notes": "customer_account",
+    "GET /v1/credit_notes/preview": "shipping_cost",
+    "POST /v1/credit_notes": "shipping_cost",
+    "POST /v1/subscriptions": UNUSED_OF_SUBSCRIPTIONS
+    + (" backdate_start_date billing_cycle_anchor billing_cycle_anchor_config currency"),
+    "POST /v1/subscriptions/<id>": UNUSED_OF_SUBSCRIPTIONS + (" off_session"),
+    "DELETE /v1/subscriptions/<id>": "invoice_now prorate",
+    "POST /v1/subscriptions/<id>/resume": "billing_cycle_anchor proration_behavior proration_date",
+    "GET /v1/subscriptions": (
+        "automatic_tax current_period_end current_period_start customer_account"
+    ),
+    "GET /v1/invoiceitems": "customer_account",
 }
 # The same, wherever they are: prices in other currencies.
 NOT_SIMULATED_ANYWHERE = {"currency_options"}
@@ -100,6 +139,9 @@ REQUIRED = {
     "POST /v1/payment_methods": "type",
     "POST /v1/payment_methods/<id>/attach": "customer",
     "POST /v1/tokens": "card",
+    "POST /v1/invoiceitems": "customer",
+    "POST /v1/invoices": "customer",
+    "POST /v1/subscriptions": "customer",
 }
 # Methods of the browser alone, and the method of the SDK that takes the same parameters.
 OF_BROWSERS = {"POST /v1/confirmation_tokens": "POST /v1/test_helpers/confirmation_tokens"}
@@ -133,7 +175,7 @@ CREATED_INSIDE = {
     f"POST /v1/customers/<id>/{name}" for name in ("balance_transactions", "sources", "tax_ids")
 }
 # Names in URLs that are not the plural of the SDK's.
-SPELLINGS = {"invoiceitems": "invoice_item", "sources": "payment_source"}
+SPELLINGS = {"invoiceitems": "invoice_item", "lines": "line_item", "sources": "payment_source"}
 # Where Stripe sends null; other optional fields are absent. The SDK's types do not tell the two.
 PRESENCE: dict[str, dict[str, str]] = yaml.safe_load(PRESENCE_FILE.read_text())
 SIMPLE = {
@@ -272,7 +314,7 @@ def parameters_class(rule: str) -> Any:
     while isinstance(getattr(package, segments[0], None), types.ModuleType):
         package = getattr(package, segments.pop(0))
     words = [segment for segment in segments if not segment.startswith("<")]
-    if words[-1] == "search":
+    if words[-1] in ("search", "preview"):
         actions = [words.pop()]
     elif segments[-1].startswith("<"):
         actions = {"GET": ["retrieve"], "POST": ["update"], "DELETE": ["delete", "cancel"]}[verb]

@@ -15,6 +15,7 @@ from .conftest import BEARER, Pay, error_of
 from .driver import Driver
 from .shapes import wrong_fields
 from .test_debits import debit, pay_with_ideal
+from .test_invoices import draft
 
 # The URL of each list, by the kind of object.
 LISTS = {
@@ -82,6 +83,8 @@ def full_account(v1: Any, pay: Pay, driver: Driver) -> Any:
     v1.setup_intents.create({**setup, "return_url": "https://a.b/"})
     error_of(v1.setup_intents.create, {**setup, "payment_method": "pm_card_chargeDeclined"})
     v1.setup_intents.create({"usage": "on_session"})
+    open_invoice = v1.invoices.finalize_invoice(draft(v1, customer).id)
+    v1.credit_notes.create({"invoice": open_invoice.id, "amount": 100})
     v1.test_helpers.test_clocks.create({"frozen_time": 1800000000})
     v1.payment_method_domains.create({"domain_name": "shop.example"})
     driver.advance(days=6)

@@ -31,7 +31,11 @@ TRIGGERS = """payment_intent.created payment_intent.succeeded payment_intent.pay
     product.deleted price.created price.updated plan.created plan.updated plan.deleted
     coupon.created coupon.updated coupon.deleted promotion_code.created promotion_code.updated
     customer.discount.created customer.discount.updated customer.discount.deleted
-    customer.source.created customer.source.updated tax_rate.created tax_rate.updated""".split()
+    customer.source.created customer.source.updated tax_rate.created tax_rate.updated
+    invoiceitem.created invoiceitem.deleted invoice.created invoice.updated invoice.deleted
+    invoice.finalized invoice.paid invoice.payment_succeeded invoice.payment_failed
+    invoice.payment_action_required invoice.sent invoice.voided invoice.marked_uncollectible
+    credit_note.created credit_note.updated credit_note.voided""".split()
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,10 @@ from flask import Blueprint, Response, g, request
 # Imported for their methods and timers, which register themselves.
 from tmt.sandbox import (
     balance,  # noqa: F401
+    billing_subscriptions,  # noqa: F401
     clocks,
     confirmation,  # noqa: F401
+    credit_notes,  # noqa: F401
     customer_balance,  # noqa: F401
     customer_sources,  # noqa: F401
     customers,  # noqa: F401
@@ -35,6 +37,7 @@ from tmt.sandbox import (
     resources,
     reviews,  # noqa: F401
     search,  # noqa: F401
+    subscription_items,  # noqa: F401
     taxes,  # noqa: F401
     tokens,  # noqa: F401
     webhooks,  # noqa: F401

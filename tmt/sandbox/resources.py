@@ -22,8 +22,8 @@ _UNDELIVERED = "EXISTS (SELECT 1 FROM deliveries WHERE event = objects.id AND de
 _TYPE = "json_extract(body, '$.type') GLOB ?"
 # Filters by an object, which has to be there, if only as a deleted one.
 _BY_OBJECT = (
-    *("charge", "coupon", "customer", "payment_intent", "payment_method", "payout", "price"),
-    "product",
+    *("charge", "coupon", "customer", "invoice", "payment_intent", "payment_method", "payout"),
+    *("price", "product", "subscription"),
 )
 # Filters by a field of another name, and by one whose case does not matter.
 _FILTERED_FIELDS = {
@@ -39,9 +39,13 @@ Where = list[tuple[str, list[Any]]]
 @route("GET /v1/balance_transactions/<id>", kind="balance_transaction")
 @route("GET /v1/charges/<id>", kind="charge")
 @route("GET /v1/coupons/<id>", kind="coupon")
+@route("GET /v1/credit_notes/<id>", kind="credit_note")
 @route("GET /v1/customers/<id>", kind="customer")
 @route("GET /v1/disputes/<id>", kind="dispute")
 @route("GET /v1/events/<id>", kind="event")
+@route("GET /v1/invoice_payments/<id>", kind="invoice_payment")
+@route("GET /v1/invoiceitems/<id>", kind="invoiceitem")
+@route("GET /v1/invoices/<id>", kind="invoice")
 @route("GET /v1/mandates/<id>", kind="mandate")
 @route("GET /v1/payment_intents/<id>", kind="payment_intent", publishable=True)
 @route("GET /v1/payment_method_configurations/<id>", kind="payment_method_configuration")
@@ -54,6 +58,7 @@ Where = list[tuple[str, list[Any]]]
 @route("GET /v1/refunds/<id>", kind="refund")
 @route("GET /v1/reviews/<id>", kind="review")
 @route("GET /v1/setup_intents/<id>", kind="setup_intent", publishable=True)
+@route("GET /v1/subscriptions/<id>", kind="subscription")
 @route("GET /v1/tax_ids/<id>", kind="tax_id")
 @route("GET /v1/tax_rates/<id>", kind="tax_rate")
 @route("GET /v1/test_helpers/test_clocks/<id>", kind="test_helpers.test_clock")
@@ -149,6 +154,7 @@ def delete(
 @route("GET /v1/balance_transactions", kind="balance_transaction")
 @route("GET /v1/charges", kind="charge")
 @route("GET /v1/coupons", kind="coupon")
+@route("GET /v1/credit_notes", kind="credit_note")
 @route("GET /v1/customers", kind="customer")
 @route("GET /v1/disputes", kind="dispute")
 @route("GET /v1/events", kind="event")
