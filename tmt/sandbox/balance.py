@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from tmt.sandbox.currencies import convert, exchange_rate
 from tmt.sandbox.objects import DAY, Json, load_table, new, template
 from tmt.sandbox.registry import route, timer_action
@@ -14,6 +12,7 @@ _PENDING_DAYS = 2
 _REPORTING_CATEGORIES = {"payment": "charge", "payment_refund": "refund", "adjustment": "dispute"}
 # The condition of a transaction whose money can be used.
 AVAILABLE = "json_extract(body, '$.available_on') <= ?"
+_NOT_PAID_OUT = "json_extract(body, '$._payout') IS NULL"
 
 
 def add_transaction(
@@ -48,7 +47,7 @@ def add_transaction(
 
 def account_currency(context: RequestContext) -> str:
     """The currency of the balance."""
-    return str(context.store.select("account")[0]["default_currency"])
+    return str(context.store.all_of("account")[0]["default_currency"])
 
 
 def record_charge(context: RequestContext, charge: Json) -> str:
@@ -79,11 +78,12 @@ def can_refund(context: RequestContext, amount: int, currency: str) -> bool:
 
 def totals(context: RequestContext, available: bool) -> list[Json]:
     """The sums of the transactions by currency: of those that are available, or of the others."""
-    # Balance transactions alone have `available_on`.
-    condition = AVAILABLE if available else AVAILABLE.replace("<=", ">")
+    # What is in a payout comes to nothing, with the payout itself.
+    condition = f"{_NOT_PAID_OUT} AND {AVAILABLE}" if available else AVAILABLE.replace("<=", ">")
     sql = (
         "SELECT json_extract(body, '$.currency') AS currency,"  # noqa: S608 - no client's
-        f" SUM(json_extract(body, '$.net')) AS amount FROM objects WHERE {condition}"
+        " SUM(json_extract(body, '$.net')) AS amount FROM objects"
+        f" WHERE kind = 'balance_transaction' AND {condition}"
         " GROUP BY json_extract(body, '$.currency') ORDER BY MIN(seq)"
     )
     rows = context.store.rows(sql, (context.now,))
@@ -97,10 +97,8 @@ def totals(context: RequestContext, available: bool) -> list[Json]:
 
 def not_paid_out(context: RequestContext, currency: str) -> list[Json]:
     """The transactions of a currency whose money can be used and is in no payout."""
-    # Without the kind, SQLite takes the index of payouts.
-    sql = f"SELECT body FROM objects WHERE json_extract(body, '$._payout') IS NULL AND {AVAILABLE}"  # noqa: S608
-    rows = [json.loads(row["body"]) for row in context.store.rows(sql, (context.now,))]
-    return [transaction for transaction in rows if transaction["currency"] == currency]
+    where = [(_NOT_PAID_OUT, []), (AVAILABLE, [context.now])]
+    return context.store.select("balance_transaction", where, "ASC", currency=currency)
 
 
 @route("GET /v1/balance")

@@ -78,7 +78,7 @@ def bill_change(context: RequestContext, before: Json, subscription: Json, param
     lines = period_lines(context, changed["items"]) if starts_anew else []
     invoice = draft_for(context, changed, "subscription_update", lines)
     if not invoice["lines"]["data"]:
-        context.store.execute("DELETE FROM objects WHERE id = ?", (invoice["id"],))
+        context.store.delete(invoice["id"])
         return context.update(before, changed, UPDATED)
     behavior = params.get("payment_behavior", "allow_incomplete")
     latest = {"latest_invoice": invoice["id"]}

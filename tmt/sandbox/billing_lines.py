@@ -71,7 +71,7 @@ def delete_invoice_item(context: RequestContext, params: Json, id: str) -> Json:
     """Delete an item that is pending or on a draft."""
     item = context.fetch("invoiceitem", id)
     invoice = fetch_draft(context, item["invoice"]) if item["invoice"] else None
-    context.store.execute("DELETE FROM objects WHERE id = ?", (id,))
+    context.store.delete(id)
     context.emit("invoiceitem.deleted", item)
     if invoice:
         invoice["_items"].remove(id)

@@ -110,7 +110,7 @@ def delete_customer(context: RequestContext, params: Json, id: str) -> Json:
         release(context, method)
     kinds = ("tax_id", "discount")
     for body in [body for kind in kinds for body in context.store.select(kind, customer=id)]:
-        context.store.execute("DELETE FROM objects WHERE id = ?", (body["id"],))
+        context.store.delete(body["id"])
     context.emit("customer.deleted", customer)
     return deleted
 

@@ -226,7 +226,7 @@ def change_customer_discount(context: RequestContext, customer: Json, offer: Jso
         return {"discount": None}
     discount = redeem(context, customer["id"], offer)
     if old:
-        context.store.execute("DELETE FROM objects WHERE id = ?", (old["id"],))
+        context.store.delete(old["id"])
         changed = ("id", "end", "promotion_code", "source", "start")
         previous = {name: old[name] for name in changed if old[name] != discount[name]}
         context.emit("customer.discount.updated", discount, previous)
@@ -258,6 +258,6 @@ def end_customer_discount(context: RequestContext, customer: str, discount: str)
 
 def _end_customer_discount(context: RequestContext, customer: Json) -> Json:
     discount: Json = customer["discount"]
-    context.store.execute("DELETE FROM objects WHERE id = ?", (discount["id"],))
+    context.store.delete(discount["id"])
     context.emit("customer.discount.deleted", discount)
     return {name: value for name, value in discount.items() if name != "end"} | {"deleted": True}

@@ -51,7 +51,7 @@ def update_plan(context: RequestContext, params: Json, id: str) -> Json:
 def delete_plan(context: RequestContext, params: Json, id: str) -> Json:
     """Delete a plan, which is the only way to delete a price; subscriptions stay as they are."""
     price = _fetch(context, id)
-    context.store.execute("DELETE FROM objects WHERE id = ?", (id,))
+    context.store.delete(id)
     context.emit("plan.deleted", plan_of(price))
     context.emit("price.deleted", price)
     return {"id": id, "object": "plan", "deleted": True}

@@ -74,7 +74,7 @@ def delete_product(context: RequestContext, params: Json, id: str) -> Json:
     product = context.fetch("product", id)
     if context.store.select("price", product=id, limit=1):
         raise api_error("product_has_prices")
-    context.store.execute("DELETE FROM objects WHERE id = ?", (id,))
+    context.store.delete(id)
     context.emit("product.deleted", product)
     return {"id": id, "object": "product", "deleted": True}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from tmt.sandbox.errors import ApiError, api_error
@@ -22,6 +23,13 @@ from tmt.sandbox.store import Store
 
 EVENT_RETENTION_SECONDS = 30 * DAY
 _LABELS = {"payment_intent": "PaymentIntent", "setup_intent": "SetupIntent"}
+
+
+@cache
+def _never_null(kind: str) -> frozenset[str]:
+    """The fields of a kind of object that are absent where they have no value."""
+    fields = load_table("objects").get(kind, {})
+    return frozenset(name for name, field in fields.items() if "nullable" not in field)
 
 
 @dataclass(frozen=True)
@@ -82,9 +90,9 @@ class RequestContext:
 
     def save(self, body: Json) -> Json:
         """Store the object; returns it. A field that is never null is absent instead."""
-        for name, field in load_table("objects").get(body["object"], {}).items():
-            if name in body and body[name] is None and "nullable" not in field:
-                del body[name]
+        never_null = _never_null(body["object"])
+        for name in [name for name, value in body.items() if value is None and name in never_null]:
+            del body[name]
         self.store.put(body)
         return body
 
@@ -109,8 +117,8 @@ class RequestContext:
             data["previous_attributes"] = previous
         subscribers = [
             endpoint["id"]
-            for endpoint in self.store.select("webhook_endpoint", status="enabled")
-            if {"*", event_type} & {*endpoint["enabled_events"]}
+            for endpoint in self.store.all_of("webhook_endpoint")
+            if endpoint["status"] == "enabled" and {"*", event_type} & {*endpoint["enabled_events"]}
         ]
         event = new(
             "event",

@@ -145,7 +145,7 @@ def delete(
 ) -> Json:
     """Delete an object."""
     body = context.fetch(kind, id)
-    context.store.execute("DELETE FROM objects WHERE id = ?", (id,))
+    context.store.delete(id)
     for event_type in event_types:
         context.emit(event_type, body)
     return {"id": id, "object": kind, "deleted": True}

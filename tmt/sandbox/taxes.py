@@ -132,7 +132,7 @@ def delete_customer_tax_id(context: RequestContext, params: Json, id: str, tax_i
 def delete_tax_id(context: RequestContext, params: Json, id: str) -> Json:
     """Delete a tax id."""
     body = context.fetch("tax_id", id)
-    context.store.execute("DELETE FROM objects WHERE id = ?", (id,))
+    context.store.delete(id)
     if body["customer"]:
         context.emit("customer.tax_id.deleted", body)
     return {"id": id, "object": "tax_id", "deleted": True}
