@@ -177,6 +177,7 @@ def test_every_metric_is_in_the_operators_table() -> None:
 # --- log events ---------------------------------------------------------------------------------
 
 
+@cache
 def log_events() -> set[str]:
     """Every log event of the shop, a part that is filled in as `*`; the sandbox has no log."""
     events = set()
