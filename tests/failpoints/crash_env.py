@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 import requests
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from tests.failpoints.plan import READY
@@ -39,7 +39,9 @@ from tests.shopfront import (
 )
 from tmt.catalog.models import Event, TicketType
 from tmt.checkout.models import Order
+from tmt.core.outbox import OutboxRow
 from tmt.factory import create_app
+from tmt.gateway.inbox import InboxRow
 from tmt.operations import audit_database
 from tmt.sandbox import Sandbox
 
@@ -134,16 +136,17 @@ class CrashEnv(Shopfront):
         self.sandbox.advance(timedelta(**span).total_seconds())
         self._ask("ahead", self.clock.ahead)
 
-    def deliver_events(self) -> None:
-        """Stripe delivers every event that it has not delivered yet, oldest first."""
+    def deliver_events(self) -> bool:
+        """Stripe delivers what it has not delivered yet, oldest first; whether that was anything."""
         if self.silent:
-            return
+            return False
         events = self.stripe.v1.events.list({"limit": 100}).data
-        for event in reversed(events):
-            if event.id not in self.delivered:
-                answer = self.deliver(json.dumps(event.to_dict()))
-                assert answer.status_code == 200, answer.text
-                self.delivered.add(event.id)
+        new = [event for event in reversed(events) if event.id not in self.delivered]
+        for event in new:
+            answer = self.deliver(json.dumps(event.to_dict()))
+            assert answer.status_code == 200, answer.text
+            self.delivered.add(event.id)
+        return bool(new)
 
     def deliver(self, body: bytes | str, signature: str | None = None) -> requests.Response:
         return self.again(lambda: Shopfront.deliver(self, body, signature))
@@ -162,12 +165,28 @@ class CrashEnv(Shopfront):
         self.shop.db.transaction(unit)
 
     def drain(self) -> None:
-        """Delivers all events, unless Stripe is silent and must be asked, and runs all jobs."""
+        """Delivers all events, unless Stripe is silent and must be asked, and runs all jobs.
+
+        Up to three times, as long as something is left to do.
+        """
         self.deliver_events()
         for _ in range(2):
             self.run_jobs()
-            self.deliver_events()
+            if not self.deliver_events() and not self._is_work_due():
+                return
         self.run_jobs()
+
+    def _is_work_due(self) -> bool:
+        now = self.shop.clock.now()
+        with self.shop.db.reading() as session:
+            return any(
+                session.scalar(
+                    select(table.id)
+                    .where(table.done_at.is_(None), table.parked_at.is_(None), table.due_at <= now)
+                    .limit(1)
+                )
+                for table in (OutboxRow, InboxRow)
+            )
 
     def audit(self) -> None:
         """I1 to I4 and I7, on the database and at Stripe."""
