@@ -14,7 +14,7 @@ from tmt.catalog import changes, listing
 from tmt.catalog.models import Event
 from tmt.checkout import holds, orders
 from tmt.checkout.buyer_limits import is_from
-from tmt.checkout.forms import CheckoutForm, EmailForm, checkout_form
+from tmt.checkout.forms import CheckoutForm, checkout_form
 from tmt.checkout.models import Order
 from tmt.core import outbox
 from tmt.core.email_address import email_key
@@ -22,6 +22,7 @@ from tmt.core.i18n import current_locale, ngettext
 from tmt.core.i18n import gettext as _
 from tmt.core.ids import new_token
 from tmt.core.money import exponent, money_format
+from tmt.customers.forms import EmailForm
 from tmt.shop import Shop
 
 checkout = Blueprint("checkout", __name__)

@@ -32,6 +32,7 @@ _PRIVATE_TEXT = re.compile(
     r"|(?P<email>[\w.+%'-]{1,64}(?:@|%40)[\w-]{1,63}(?:\.[\w-]{1,63}){1,10})"
     r"|(?P<card>\b\d(?:[ -]?\d){12,18}\b)"
     r"|(?P<order>(?<=/orders/)[\w-]{22}(?![\w-]))"
+    r"|(?P<link>(?:(?<=/sign-in/)|(?<=/account/email/))[\w-]{22}(?![\w-]))"
     # PostgreSQL's errors contain the values of the rejected row.
     r"|(?P<values>(?<=DETAIL:)[^\n]+)"
 )
@@ -84,7 +85,7 @@ def redact(
 
 
 def redact_text(text: str) -> str:
-    """The text without secrets, e-mail addresses, card numbers and order tokens.
+    """The text without secrets, e-mail addresses, card numbers and the tokens in links.
 
     A long text is shortened first: what callers send must not decide how long this takes.
     """

@@ -1,0 +1,121 @@
+"""Forms about a person: their e-mail address, their name, their language."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any
+
+from flask_wtf import FlaskForm
+from wtforms import Field, HiddenField, StringField, ValidationError
+
+from tmt.core import i18n
+from tmt.core.email_address import clean_pasted, parse_email, suggest_email
+from tmt.core.i18n import gettext as _
+
+NAME_LENGTH = 120
+# What mail programs make a link of: a name that carries one would send it to people in our mails.
+WEB_ADDRESS = re.compile(
+    r"://|\bwww\.|\w\.(com|net|org|info|biz|io|ru|xyz|top|shop|site|online|link|app|click|dev)\b"
+    r"|\w\.[a-z]{2,}/",
+    re.IGNORECASE,
+)
+# Longer input is not shown again.
+_SHOWN_LENGTH = 300
+_JOINERS = "\u200c\u200d"
+
+
+class ShopForm(FlaskForm):
+    """A form with its texts in the current locale."""
+
+    class Meta:
+        # `tmt.web.csrf` has checked the token before the view runs.
+        csrf = False
+
+        def get_translations(self, _form: Any) -> Any:
+            return i18n
+
+    # An error that belongs to no field.
+    problem: str | None = None
+
+    def input(self, name: str, default: str = "") -> str:
+        """The text that was typed into a field, to show it again; what is stored before that."""
+        if name not in self:
+            return default
+        if values := self[name].raw_data:
+            return str(values[0])[:_SHOWN_LENGTH]
+        data = self[name].data
+        return data if data and isinstance(data, str) else default
+
+
+class EmailForm(ShopForm):
+    """A form with an e-mail address."""
+
+    email = StringField()
+    email_as_typed = HiddenField()
+    # An address that looks mistyped: the page sends it along, so that the next time it is accepted.
+    unusual_email = ""
+
+    def validate_email(self, field: Field) -> None:
+        text = clean_pasted(field.data or "")
+        if not text:
+            raise ValidationError(_("Please enter your email address."))
+        try:
+            field.data = parse_email(text)
+        except ValueError:
+            raise ValidationError(
+                _("Please enter a complete email address, such as ana@example.com.")
+            ) from None
+        suggestion = suggest_email(field.data)
+        if suggestion and self.email_as_typed.data != field.data:
+            # Sent again as it is, it counts: the domain may be right.
+            self.unusual_email = field.data
+            raise ValidationError(
+                _("Did you mean %(email)s? Correct the address, or send it again if it is right.")
+                % {"email": suggestion}
+            )
+
+
+class NameForm(ShopForm):
+    """A form with a person's name."""
+
+    name = StringField()
+
+    def validate_name(self, field: Field) -> None:
+        field.data = one_line(field.data or "")
+        if not field.data:
+            raise ValidationError(_("Please enter your name."))
+        if len(field.data) > NAME_LENGTH:
+            raise ValidationError(_("This name is too long: the maximum is 120 characters."))
+        if WEB_ADDRESS.search(field.data):
+            raise ValidationError(_("Please enter a name without a web address."))
+
+
+class DetailsForm(NameForm):
+    """What customers change about themselves: the name, and the language of mails."""
+
+    language = StringField()
+
+    def validate_language(self, field: Field) -> None:
+        if field.data not in i18n.LOCALES:
+            raise ValidationError(_("Please choose one of the languages."))
+
+
+def one_line(text: str) -> str:
+    """The text without invisible characters, on one line.
+
+    Joiners between two letters stay: Persian and the scripts of India are misspelt without them.
+    """
+    letters = []
+    for before, character, after in zip(f" {text}", text, f"{text[1:]} ", strict=False):
+        category = unicodedata.category(character)
+        joins = character in _JOINERS and _is_letter(before) and _is_letter(after)
+        if category == "Cc":
+            letters.append(" ")
+        elif joins or not category.startswith("C"):
+            letters.append(character)
+    return " ".join("".join(letters).split())
+
+
+def _is_letter(character: str) -> bool:
+    return unicodedata.category(character)[0] in "LM"
