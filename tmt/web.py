@@ -177,6 +177,11 @@ def suggest_locale(locale: str) -> None:
         g.locales.enter_context(i18n.use_locale(locale))
 
 
+def has_chosen_language() -> bool:
+    """Whether the visitor has chosen a language in this browser."""
+    return request.cookies.get("language", "") in i18n.LOCALES
+
+
 def remember_language(target: str, code: str) -> ResponseReturnValue:
     """Goes to this page, with a cookie that has all further pages in this language."""
     response = redirect(target, 303)

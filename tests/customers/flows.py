@@ -13,8 +13,13 @@ _LINK = re.compile(r"(/sign-in/|/account/email/)([\w-]{22})")
 
 
 def mailed_links(front: Shopfront) -> list[tuple[str, str]]:
-    """The links to customers in all mails so far, as recipient and path, the oldest first."""
+    """Sends what is to be sent; all links to customers, as recipient and path, the oldest first."""
     front.run_jobs()
+    return links_in_mails(front)
+
+
+def links_in_mails(front: Shopfront) -> list[tuple[str, str]]:
+    """The same of the mails that were sent so far."""
     found = []
     for path in sorted(front.mails(), key=lambda path: path.stat().st_mtime_ns):
         mail = message_from_bytes(path.read_bytes(), policy=policy.default)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select, update
 
-from tests.customers.flows import is_signed_in, mailed_links, signed_in, submit, use
+from tests.customers.flows import (
+    ask_for_link,
+    is_signed_in,
+    mailed_links,
+    signed_in,
+    submit,
+    use,
+)
 from tmt.checkout.models import Order
 from tmt.customers.models import Customer
 
@@ -146,3 +153,25 @@ def test_a_change_that_ended_cannot_be_confirmed(shopfront, how):
     assert buyer.get(new).status_code == 410
     assert list(customers(shopfront)) == ["ana@example.com"]
     assert "new@example.com" not in buyer.get("/account/settings").text
+
+
+@pytest.mark.databases("sqlite")
+def test_the_form_of_an_event_knows_who_is_signed_in(shopfront):
+    buyer = signed_in_with_order(shopfront)
+    page = f"/events/{shopfront.event.slug}"
+    assert 'value="ana@example.com"' in buyer.get(page).text
+    assert "ana@example.com" not in shopfront.buyer().get(page).text
+
+
+@pytest.mark.databases("sqlite")
+@pytest.mark.parametrize(("chosen", "language"), [("", "en"), ("es", "es")])
+def test_who_signs_in_elsewhere_reads_the_language_of_the_account(shopfront, chosen, language):
+    buyer, settings = signed_in_with_order(shopfront), "/account/settings"
+    submit(buyer, settings, settings, name="Ana", language="en")
+    ask_for_link(shopfront.buyer())
+    elsewhere, link = shopfront.buyer(), mailed_links(shopfront)[-1][1]
+    elsewhere.session.headers["Accept-Language"] = "es"
+    if chosen:
+        elsewhere.get(f"/language/{chosen}")
+    use(elsewhere, link)
+    assert f'<html lang="{language}">' in elsewhere.get("/account").text

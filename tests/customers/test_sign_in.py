@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from email import message_from_bytes, policy
 
 import pytest
 from sqlalchemy import func, select
@@ -178,3 +179,20 @@ def test_an_address_is_one_customer_however_it_is_written(shopfront):
     assert first.customer_id == second.customer_id
     with shopfront.shop.db.reading() as session:
         assert [c.name for c in session.scalars(select(Customer))] == ["Ana Ejemplo"]
+
+
+@pytest.mark.databases("sqlite")
+@pytest.mark.parametrize(
+    ("language", "subject"), [("en", "Sign in at"), ("es", "Inicia sesión en")]
+)
+def test_the_mail_is_in_the_language_of_who_asks(shopfront, language, subject):
+    shopfront.buyer().reserve(1)
+    buyer = shopfront.buyer()
+    buyer.session.headers["Accept-Language"] = language
+    ask_for_link(buyer)
+    ((_to, link),) = mailed_links(shopfront)
+    (path,) = shopfront.mails()
+    mail = message_from_bytes(path.read_bytes(), policy=policy.default)
+    assert mail["Subject"].startswith(subject)
+    body = mail.get_body(("html",)).get_content()
+    assert (f'href="{shopfront.url}{link}"' in body, "<img" in body) == (True, False)

@@ -18,6 +18,7 @@ from tmt.core.i18n import gettext as _
 from tmt.core.i18n import ngettext
 from tmt.core.ids import is_token
 from tmt.customers.forms import NAME_LENGTH, WEB_ADDRESS, EmailForm, NameForm, one_line
+from tmt.customers.models import Customer
 
 _MAX_HOLDERS = 100
 
@@ -147,9 +148,12 @@ class CheckoutForm(NameForm, EmailForm):
 
 
 def checkout_form(
-    offers: Sequence[Offer], max_per_order: int, posted: Mapping[str, str] | None = None
+    offers: Sequence[Offer],
+    max_per_order: int,
+    posted: Mapping[str, str] | None = None,
+    customer: Customer | None = None,
 ) -> CheckoutForm:
-    """The form for these offers, empty or as it was posted (a werkzeug MultiDict)."""
+    """The form for these offers, as it was posted (a werkzeug MultiDict), or for a customer."""
     fields: dict[str, Any] = {}
     for offer in offers:
         fields[f"quantity-{offer.id}"] = QuantityField(offer)
@@ -158,7 +162,8 @@ def checkout_form(
         fields[f"holder-{offer.id}"] = HoldersField()
         fields[f"holders-{offer.id}"] = TextAreaField()
     limits = {"offers": offers, "max_per_order": max_per_order}
-    form: CheckoutForm = type("OffersForm", (CheckoutForm,), fields | limits)(posted)
+    person = {"name": customer.name, "email": customer.email} if customer else {}
+    form: CheckoutForm = type("OffersForm", (CheckoutForm,), fields | limits)(posted, **person)
     return form
 
 

@@ -23,6 +23,7 @@ from tmt.core.i18n import gettext as _
 from tmt.core.ids import new_token
 from tmt.core.money import exponent, money_format
 from tmt.customers.forms import EmailForm
+from tmt.customers.views import signed_in_customer
 from tmt.shop import Shop
 
 checkout = Blueprint("checkout", __name__)
@@ -149,7 +150,7 @@ def _render_event(
         event=event,
         state=listing.event_state(event, offers, now),
         offers=offers,
-        form=form or checkout_form(offers, event.max_per_order),
+        form=form or checkout_form(offers, event.max_per_order, customer=signed_in_customer()),
         open_order=open_order,
         # One for each page: a cookie, which others may have planted, holds none that is unused.
         checkout_token=new_token(),

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from tmt.core import outbox
 from tmt.core.email_address import email_key
+from tmt.core.errors import NotFound
 from tmt.core.ids import new_token
 from tmt.core.mailer import Mailer
 from tmt.customers.accounts import delete_customer
@@ -117,23 +118,26 @@ def confirm(shop: Shop, token: str, move_owned: MoveOwned) -> bool:
         session.flush()
         if not (change.left_at and change.taken_at):
             return None
-        email = change.email
-        _give_up(session, customer.id)
-        end_links(session, customer.id)
-        end_sessions(session, customer.id)
-        # Locked, so that no order of theirs is placed before they are gone.
-        is_other = (Customer.email_key == email_key(email)) & (Customer.id != customer.id)
-        other_id = session.scalar(select(Customer.id).where(is_other).with_for_update())
-        if other_id is not None:
-            move_owned(session, other_id, customer.id)
-            delete_customer(session, other_id)
-        customer.email, customer.email_key = email, email_key(email)
+        _change(session, customer, change.email, move_owned)
         return customer.id
 
     customer_id = shop.db.transaction(unit)
     if customer_id:
         log.info("customer.email_changed", customer=customer_id)
     return customer_id is not None
+
+
+def change_at_once(shop: Shop, customer_id: int, email: str, move_owned: MoveOwned) -> None:
+    """The same without any link, on the organiser's word; raises `NotFound`."""
+
+    def unit(session: Session) -> None:
+        customer = session.get(Customer, customer_id, with_for_update=True)
+        if customer is None:
+            raise NotFound("the customer is gone")
+        _change(session, customer, email, move_owned)
+
+    shop.db.transaction(unit)
+    log.info("customer.email_changed", customer=customer_id)
 
 
 def give_up(shop: Shop, customer_id: int) -> None:
@@ -145,3 +149,17 @@ def _give_up(session: Session, customer_id: int) -> None:
     own = CustomerLink.customer_id == customer_id
     session.execute(delete(CustomerLink).where(own, CustomerLink.purpose.in_(_BOTH)))
     session.execute(delete(EmailChange).where(EmailChange.customer_id == customer_id))
+
+
+def _change(session: Session, customer: Customer, email: str, move_owned: MoveOwned) -> None:
+    """Gives the customer, who is locked, the address; sessions and links end."""
+    _give_up(session, customer.id)
+    end_links(session, customer.id)
+    end_sessions(session, customer.id)
+    # Locked, so that no order of theirs is placed before they are gone.
+    is_other = (Customer.email_key == email_key(email)) & (Customer.id != customer.id)
+    other_id = session.scalar(select(Customer.id).where(is_other).with_for_update())
+    if other_id is not None:
+        move_owned(session, other_id, customer.id)
+        delete_customer(session, other_id)
+    customer.email, customer.email_key = email, email_key(email)

@@ -36,11 +36,16 @@ _SESSION_KEY = "customer"
 _EMAIL_CHANGES = "5 per day"
 
 
-def init_app(app: Flask, move_owned: email_change.MoveOwned) -> None:
-    """Adds the pages; `move_owned` is for customers whose new address was another customer's."""
-    app.extensions[_EXTENSION] = move_owned
+def init_app(app: Flask, move_orders: email_change.MoveOwned) -> None:
+    """Adds the pages; `move_orders` is for customers whose new address was another customer's."""
+    app.extensions[_EXTENSION] = move_orders
     app.permanent_session_lifetime = sign_in.SESSION_LIFE
     app.register_blueprint(customers)
+
+
+def move_owned() -> email_change.MoveOwned:
+    """What `init_app` was handed."""
+    return cast(email_change.MoveOwned, current_app.extensions[_EXTENSION])
 
 
 def signed_in_customer() -> Customer | None:
@@ -169,7 +174,7 @@ def confirm_email_change(token: str) -> ResponseReturnValue:
                 new_email=change.email,
                 token=token,
             )
-        is_done = email_change.confirm(shop, token, current_app.extensions[_EXTENSION])
+        is_done = email_change.confirm(shop, token, move_owned())
     except LinkEnded:
         return _link_ended()
     return render_template("account/email_confirmed.html", is_done=is_done, email=change.email)
@@ -181,7 +186,11 @@ def _begin_session(token: str) -> ResponseReturnValue:
     browser_session.clear()
     browser_session.permanent = True
     browser_session[_SESSION_KEY] = token
-    return _to_account()
+    with web.shop().db.reading() as reading:
+        customer = sign_in.find_signed_in(reading, web.shop(), token)
+    if customer is None or web.has_chosen_language():
+        return _to_account()
+    return web.remember_language(url_for("account.overview"), customer.locale)
 
 
 def _settings_page(customer: Customer, details: DetailsForm, email_form: EmailForm) -> str:
