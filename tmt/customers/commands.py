@@ -39,9 +39,7 @@ def change_email_command(old: str, new: str, yes: bool) -> None:
     try:
         email = parse_email(new)
     except ValueError as error:
-        raise click.ClickException(
-            f"{new} is no e-mail address: {error}"
-        ) from None
+        raise click.ClickException(f"{new} is no e-mail address: {error}") from None
     with shop.db.reading() as session:
         other = find_by_email(session, email)
     if other and other.id != customer.id:
