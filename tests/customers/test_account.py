@@ -175,3 +175,12 @@ def test_who_signs_in_elsewhere_reads_the_language_of_the_account(shopfront, cho
         elsewhere.get(f"/language/{chosen}")
     use(elsewhere, link)
     assert f'<html lang="{language}">' in elsewhere.get("/account").text
+
+
+@pytest.mark.databases("sqlite")
+@pytest.mark.parametrize("email", ["ana@example.com", "ana@", "ana@gmial.com"])
+def test_no_change_to_what_is_no_other_address(shopfront, email):
+    buyer = signed_in_with_order(shopfront)
+    answer = submit(buyer, "/account/settings", "/account/email", email=email)
+    assert (answer.status_code, 'id="email-error"' in answer.text) == (422, True)
+    assert 'value="Ana Ejemplo"' in answer.text

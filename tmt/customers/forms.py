@@ -76,6 +76,17 @@ class EmailForm(ShopForm):
             )
 
 
+class NewEmailForm(EmailForm):
+    """A form with another e-mail address than the present one."""
+
+    present = ""
+
+    def validate_email(self, field: Field) -> None:
+        super().validate_email(field)
+        if field.data == self.present:
+            raise ValidationError(_("This is your address already."))
+
+
 class NameForm(ShopForm):
     """A form with a person's name."""
 

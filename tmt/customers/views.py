@@ -24,7 +24,7 @@ from tmt.core.i18n import current_locale, use_locale
 from tmt.core.i18n import gettext as _
 from tmt.customers import email_change, sign_in
 from tmt.customers.accounts import change_details
-from tmt.customers.forms import DetailsForm, EmailForm
+from tmt.customers.forms import DetailsForm, EmailForm, NewEmailForm
 from tmt.customers.links import LinkEnded
 from tmt.customers.models import Customer
 
@@ -140,7 +140,8 @@ def change_email() -> ResponseReturnValue:
     if customer is None:
         return to_sign_in()
     web.suggest_locale(customer.locale)
-    form, shop = EmailForm(), web.shop()
+    form, shop = NewEmailForm(), web.shop()
+    form.present = customer.email
     if not form.validate():
         details = DetailsForm(None, name=customer.name, language=customer.locale)
         return _settings_page(customer, details, form), 422
