@@ -236,6 +236,7 @@ def signed_in(env: CrashEnv) -> None:
     buyer = _signed_in(env, "ana@example.com")
     settings, email = "/account/settings", "/account/email"
     customers.submit(buyer, settings, settings, name="Ana Dos", language="es")
+    customers.submit(buyer, settings, "/account/company")
     customers.submit(buyer, settings, email, email="eva@example.com")
     customers.submit(buyer, settings, f"{email}/give-up")
     customers.submit(buyer, settings, email, email="new@example.com")

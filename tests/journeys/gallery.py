@@ -324,6 +324,13 @@ def _settings_errors(visitor: Visitor) -> None:
     visitor.page.get_by_role("alert").wait_for()
 
 
+def _company_errors(visitor: Visitor) -> None:
+    _signed_in("/account/company")(visitor)
+    visitor.page.fill("#company", "Ruido S.L.")
+    visitor.page.locator("form[action='/account/company'] button").click()
+    visitor.page.get_by_role("alert").wait_for()
+
+
 def _asked_to_sign_in(visitor: Visitor) -> None:
     visitor.go("/sign-in")
     visitor.page.fill("#email", "ana@example.com")
@@ -397,6 +404,8 @@ PAGES: dict[str, Way] = {
     "account": _signed_in("/account"),
     "account-settings": _signed_in("/account/settings"),
     "account-settings-errors": _settings_errors,
+    "account-company": _signed_in("/account/company"),
+    "account-company-errors": _company_errors,
     "account-email-changing": _changing_email,
     "account-email-link": _opened_change,
     "account-email-confirmed": _confirmed_change,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from tmt.core.database import InsertIfAbsent
 from tmt.core.email_address import email_key
-from tmt.customers.models import Customer, CustomerLink, CustomerSession, EmailChange
+from tmt.customers.models import Company, Customer, CustomerLink, CustomerSession, EmailChange
 from tmt.shop import Shop
 
 _INSERT = InsertIfAbsent(Customer, "email_key")
@@ -52,9 +54,27 @@ def change_details(shop: Shop, customer_id: int, name: str, locale: str) -> None
     shop.db.transaction(unit)
 
 
+def find_company(session: Session, customer_id: int) -> Company | None:
+    """The customer's company, if there is one."""
+    return session.get(Company, customer_id)
+
+
+def change_company(shop: Shop, customer_id: int, details: Mapping[str, str] | None) -> None:
+    """Stores the company's columns as they are now, or that there is none."""
+
+    def unit(session: Session) -> None:
+        # Locked, so that two forms at once come one after the other.
+        session.get_one(Customer, customer_id, with_for_update=True)
+        session.execute(delete(Company).where(Company.customer_id == customer_id))
+        if details:
+            session.add(Company(customer_id=customer_id, **details))
+
+    shop.db.transaction(unit)
+
+
 def delete_customer(session: Session, customer_id: int) -> None:
-    """Deletes the customer with all sessions and links; orders must not refer to it any more."""
-    for table in (CustomerLink, EmailChange, CustomerSession):
+    """Deletes the customer with company, sessions and links; no order may refer to it any more."""
+    for table in (CustomerLink, EmailChange, CustomerSession, Company):
         session.execute(delete(table).where(table.customer_id == customer_id))
     session.execute(delete(Customer).where(Customer.id == customer_id))
 

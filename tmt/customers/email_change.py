@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from tmt.core import outbox
@@ -17,7 +17,7 @@ from tmt.core.ids import new_token
 from tmt.core.mailer import Mailer
 from tmt.customers.accounts import delete_customer
 from tmt.customers.links import LinkEnded, add_link, find_link, use_link
-from tmt.customers.models import Customer, CustomerLink, EmailChange, LinkPurpose
+from tmt.customers.models import Company, Customer, CustomerLink, EmailChange, LinkPurpose
 from tmt.customers.sign_in import end_links, end_sessions
 from tmt.shop import Shop
 
@@ -161,5 +161,8 @@ def _change(session: Session, customer: Customer, email: str, move_owned: MoveOw
     other_id = session.scalar(select(Customer.id).where(is_other).with_for_update())
     if other_id is not None:
         move_owned(session, other_id, customer.id)
+        if session.get(Company, customer.id) is None:
+            theirs = update(Company).where(Company.customer_id == other_id)
+            session.execute(theirs.values(customer_id=customer.id))
         delete_customer(session, other_id)
     customer.email, customer.email_key = email, email_key(email)

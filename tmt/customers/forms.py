@@ -112,6 +112,66 @@ class DetailsForm(NameForm):
             raise ValidationError(_("Please choose one of the languages."))
 
 
+_TAX_ID = re.compile(r"[A-Z0-9]{4,30}")
+
+
+class CompanyForm(ShopForm):
+    """The company that a customer orders for; all of it empty for none."""
+
+    company = StringField()
+    tax_id = StringField()
+    street = StringField()
+    postal_code = StringField()
+    city = StringField()
+    country = StringField()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no company; a country alone is none."""
+        return not any(field.data for field in self if field.name != "country")
+
+    @property
+    def details(self) -> dict[str, str]:
+        """The columns of a `Company`, of a valid form."""
+        return {"name" if f.name == "company" else f.name: f.data for f in self}
+
+    def validate(self, extra_validators: Any = None) -> bool:
+        """Whether all of it is complete, or empty."""
+        for field in self:
+            field.data = one_line(field.data or "")
+        self.tax_id.data = re.sub(r"[\s./-]", "", self.tax_id.data).upper()
+        return self.is_empty or super().validate(extra_validators)
+
+    def validate_company(self, field: Field) -> None:
+        _require(field, 120, _("Please enter the name of the company."))
+
+    def validate_tax_id(self, field: Field) -> None:
+        if not _TAX_ID.fullmatch(field.data):
+            raise ValidationError(_("Please enter the tax ID in letters and figures."))
+
+    def validate_street(self, field: Field) -> None:
+        _require(field, 200, _("Please enter street and number."))
+
+    def validate_postal_code(self, field: Field) -> None:
+        _require(field, 20, _("Please enter the postal code."))
+
+    def validate_city(self, field: Field) -> None:
+        _require(field, 100, _("Please enter the city."))
+
+    def validate_country(self, field: Field) -> None:
+        if field.data not in i18n.country_names():
+            raise ValidationError(_("Please choose the country."))
+
+
+def _require(field: Field, length: int, message: str) -> None:
+    if not field.data:
+        raise ValidationError(message)
+    if len(field.data) > length:
+        raise ValidationError(
+            _("This is too long: the maximum is %(num)s characters.") % {"num": length}
+        )
+
+
 def one_line(text: str) -> str:
     """The text without invisible characters, on one line.
 

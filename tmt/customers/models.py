@@ -37,6 +37,21 @@ class Customer(Base):
     signed_in_at: Mapped[datetime | None]
 
 
+class Company(Base):
+    """The company that a customer orders for; a customer without one is a private person."""
+
+    __tablename__ = "companies"
+
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(120))
+    tax_id: Mapped[str] = mapped_column(String(30))
+    street: Mapped[str] = mapped_column(String(200))
+    postal_code: Mapped[str] = mapped_column(String(20))
+    city: Mapped[str] = mapped_column(String(100))
+    # Its two-letter code (ISO 3166).
+    country: Mapped[str] = mapped_column(String(2))
+
+
 class CustomerSession(Base):
     """A browser in which a customer is signed in."""
 

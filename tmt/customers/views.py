@@ -20,11 +20,11 @@ from flask.typing import ResponseReturnValue
 
 from tmt import web
 from tmt.core.email_address import email_key
-from tmt.core.i18n import current_locale, use_locale
+from tmt.core.i18n import country_names, current_locale, use_locale
 from tmt.core.i18n import gettext as _
 from tmt.customers import email_change, sign_in
-from tmt.customers.accounts import change_details
-from tmt.customers.forms import DetailsForm, EmailForm, NewEmailForm
+from tmt.customers.accounts import change_company, change_details, find_company
+from tmt.customers.forms import CompanyForm, DetailsForm, EmailForm, NewEmailForm
 from tmt.customers.links import LinkEnded
 from tmt.customers.models import Customer
 
@@ -134,6 +134,25 @@ def settings() -> ResponseReturnValue:
     return web.remember_language(url_for("customers.settings"), form.language.data)
 
 
+@customers.route("/account/company", methods=["GET", "POST"])
+def company() -> ResponseReturnValue:
+    customer, shop = signed_in_customer(), web.shop()
+    if customer is None:
+        return to_sign_in()
+    web.suggest_locale(customer.locale)
+    if request.method == "GET":
+        with shop.db.reading() as reading:
+            row = find_company(reading, customer.id)
+        form = CompanyForm(obj=row, company=row.name) if row else CompanyForm()
+        return _company_page(form)
+    form = CompanyForm()
+    if not form.validate():
+        return _company_page(form), 422
+    change_company(shop, customer.id, None if form.is_empty else form.details)
+    flash(_("Your changes are saved."), "good")
+    return redirect(url_for("customers.company"), 303)
+
+
 @customers.post("/account/email")
 def change_email() -> ResponseReturnValue:
     customer = signed_in_customer()
@@ -207,6 +226,10 @@ def _settings_page(customer: Customer, details: DetailsForm, email_form: EmailFo
         change=change,
         sessions=sessions,
     )
+
+
+def _company_page(form: CompanyForm) -> str:
+    return render_template("account/company.html", form=form, countries=country_names())
 
 
 def _link_ended() -> ResponseReturnValue:

@@ -30,7 +30,7 @@ from tmt.core.email_address import email_key
 from tmt.core.limits import Limits
 from tmt.core.outbox import OutboxRow
 from tmt.customers.accounts import delete_customer, find_by_email, purge_ended
-from tmt.customers.models import Customer, CustomerLink, CustomerSession, EmailChange
+from tmt.customers.models import Company, Customer, CustomerLink, CustomerSession, EmailChange
 from tmt.gateway.inbox import InboxRow
 from tmt.gateway.types import CLOSED_DISPUTES, RefundStatus
 from tmt.payments.card_testing import purge_declines
@@ -277,7 +277,12 @@ def _orders_of(session: Session, email: str) -> Sequence[Order]:
 
 
 def _export_customer(session: Session, customer: Customer) -> dict[str, Any]:
-    tables = {"sessions": CustomerSession, "links": CustomerLink, "email_changes": EmailChange}
+    tables = {
+        "companies": Company,
+        "sessions": CustomerSession,
+        "links": CustomerLink,
+        "email_changes": EmailChange,
+    }
     related: dict[str, Any] = {
         name: session.scalars(select(table).filter_by(customer_id=customer.id)).all()
         for name, table in tables.items()

@@ -21,6 +21,16 @@ def upgrade() -> None:
         sa.Column("signed_in_at", sa.DateTime(timezone=True), nullable=True),
     )
     op.create_table(
+        "companies",
+        sa.Column("customer_id", sa.Integer(), sa.ForeignKey("customers.id"), primary_key=True),
+        sa.Column("name", sa.String(120), nullable=False),
+        sa.Column("tax_id", sa.String(30), nullable=False),
+        sa.Column("street", sa.String(200), nullable=False),
+        sa.Column("postal_code", sa.String(20), nullable=False),
+        sa.Column("city", sa.String(100), nullable=False),
+        sa.Column("country", sa.String(2), nullable=False),
+    )
+    op.create_table(
         "customer_sessions",
         sa.Column("id", sa.Integer(), primary_key=True),
         sa.Column("customer_id", sa.Integer(), sa.ForeignKey("customers.id"), nullable=False),
@@ -72,5 +82,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index("ix_orders_customer_id", "orders")
     op.execute("ALTER TABLE orders DROP COLUMN customer_id")
-    for table in ("customer_links", "email_changes", "customer_sessions", "customers"):
+    for table in ("customer_links", "email_changes", "customer_sessions", "companies", "customers"):
         op.drop_table(table)
