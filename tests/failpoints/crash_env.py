@@ -38,6 +38,7 @@ from tests.shopfront import (
     overrides,
 )
 from tmt.catalog.models import Event, TicketType
+from tmt.checkout.models import Order
 from tmt.factory import create_app
 from tmt.operations import audit_database
 from tmt.sandbox import Sandbox
@@ -118,6 +119,14 @@ class CrashEnv(Shopfront):
     def begin_and_end_heartbeats(self) -> None:
         """What a process does first and last that runs jobs."""
         self._ask("heartbeats")
+
+    def learn_account(self) -> None:
+        """The shop asks Stripe which account its keys belong to."""
+        self._ask("account")
+
+    def change_orders(self, **columns: Any) -> None:
+        """Writes these columns into all orders, as no code of the shop does."""
+        self.shop.db.transaction(lambda session: session.execute(update(Order).values(columns)))
 
     def move(self, **span: float) -> None:
         """Lets time pass, in the shop and at Stripe."""

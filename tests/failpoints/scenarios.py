@@ -86,8 +86,8 @@ def declined_and_tried_again(env: CrashEnv) -> None:
     env.move(minutes=1)
     buyer.post(f"/orders/{order.token}/extend", {"csrf_token": _token(buyer, order)})
     buyer.get(f"/orders/{order.token}/status")
-    # Away for long enough to be written to, whenever a process dies.
-    env.move(minutes=7)
+    # Away for long enough to be written to, and with time left to pay if a process dies now.
+    env.move(minutes=6)
     env.run_jobs()
     env.confirm(buyer.open_pay_page(order))
     buyer.get(f"/orders/{order.token}/return")
