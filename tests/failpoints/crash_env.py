@@ -151,12 +151,13 @@ class CrashEnv(Shopfront):
     def api(self, endpoint: str, data: Any, **headers: str) -> requests.Response:
         return self.again(lambda: Shopfront.api(self, endpoint, data, **headers))
 
-    def make_free(self, *, confirm_email: bool = False) -> None:
-        """Lets all tickets cost nothing, and be issued after a click in a mail."""
+    def change_event(self, *, price: int, **columns: Any) -> None:
+        """Lets all tickets cost so much (minor units), and sets columns of the event."""
 
         def unit(session: Session) -> None:
-            session.execute(update(TicketType).values(price=0))
-            session.execute(update(Event).values(confirm_email=confirm_email))
+            session.execute(update(TicketType).values(price=price))
+            if columns:
+                session.execute(update(Event).values(columns))
 
         self.shop.db.transaction(unit)
 

@@ -10,8 +10,6 @@ from tmt.core.money import THREE_DECIMAL, ZERO_DECIMAL
 from tmt.sandbox.currencies import convert, exchange_rate, format_amount
 from tmt.sandbox.objects import load_table
 
-from .conftest import error_of
-
 TABLE = load_table("currencies")
 SUPPORTED = TABLE["supported"].split()
 
@@ -50,8 +48,3 @@ def test_charges_settle_at_their_decimals(
     entry = v1.payment_intents.create(paid).latest_charge.balance_transaction
     assert (entry.amount, entry.currency) == (settled, "eur")
     assert format_amount(amount, currency) == written
-
-
-def test_the_third_decimal_is_zero(v1: Any) -> None:
-    error = error_of(v1.payment_intents.create, {"amount": 1001, "currency": "kwd"})
-    assert (error.http_status, error.param) == (400, "amount")

@@ -64,5 +64,3 @@ def check_amount(amount: int, currency: str) -> None:
         raise api_error("amount_too_large", "amount", most=most)
     if currency in split_words(table["whole_units"]) and amount % 100:
         raise api_error("whole_units", "amount", currency=currency)
-    if _decimals(currency) == 3 and amount % 10:
-        raise api_error("whole_tens", "amount", currency=currency)
