@@ -81,3 +81,22 @@ def test_a_buyer_signs_in_and_changes_everything(visitors: Callable[..., Visitor
     _submit(ana, "/account/sign-out-everywhere")
     ana.go("/account")
     expect(ana.page).to_have_url(re.compile("/sign-in$"))
+
+
+def test_a_company_is_typed_once_whatever_the_language(visitors: Callable[..., Visitor]) -> None:
+    ana = visitors("en")
+    ana.reserve(1)
+    _ask_for_link(ana, "ana@example.com")
+    _open_link(ana, 1)
+    ana.go("/account/company")
+    typed = {"company": "Ruido S.L.", "tax_id": "B12345678", "street": "Mayor 1", "city": "Madrid"}
+    for name, value in (typed | {"postal_code": "28001"}).items():
+        ana.page.fill(f"#{name}", value)
+    ana.page.select_option("#country", "ES")
+    ana.page.locator(".languages a[lang=es]").click()
+    expect(ana.page.get_by_role("heading", level=1)).to_have_text("Empresa")
+    expect(ana.page.locator("#country option:checked")).to_have_text("España")
+    _submit(ana, "/account/company")
+    expect(ana.page.locator("#company")).to_have_value("Ruido S.L.")
+    ana.page.reload()
+    expect(ana.page.locator("#country")).to_have_value("ES")
