@@ -12,6 +12,7 @@ _PENDING_DAYS = 2
 _REPORTING_CATEGORIES = {"payment": "charge", "payment_refund": "refund", "adjustment": "dispute"}
 # The condition of a transaction whose money can be used.
 AVAILABLE = "json_extract(body, '$.available_on') <= ?"
+_NOT_PAID_OUT = "json_extract(body, '$._payout') IS NULL"
 
 
 def add_transaction(
@@ -46,7 +47,7 @@ def add_transaction(
 
 def account_currency(context: RequestContext) -> str:
     """The currency of the balance."""
-    return str(context.store.select("account")[0]["default_currency"])
+    return str(context.store.all_of("account")[0]["default_currency"])
 
 
 def record_charge(context: RequestContext, charge: Json) -> str:
@@ -77,17 +78,27 @@ def can_refund(context: RequestContext, amount: int, currency: str) -> bool:
 
 def totals(context: RequestContext, available: bool) -> list[Json]:
     """The sums of the transactions by currency: of those that are available, or of the others."""
-    condition = AVAILABLE if available else f"NOT {AVAILABLE}"
-    transactions = context.store.select("balance_transaction", [(condition, [context.now])], "ASC")
-    totals: dict[str, int] = {}
-    for transaction in transactions:
-        currency = transaction["currency"]
-        totals[currency] = totals.get(currency, 0) + transaction["net"]
+    # What is in a payout comes to nothing, with the payout itself.
+    condition = f"{_NOT_PAID_OUT} AND {AVAILABLE}" if available else AVAILABLE.replace("<=", ">")
+    sql = (
+        "SELECT json_extract(body, '$.currency') AS currency,"  # noqa: S608 - no client's
+        " SUM(json_extract(body, '$.net')) AS amount FROM objects"
+        f" WHERE kind = 'balance_transaction' AND {condition}"
+        " GROUP BY json_extract(body, '$.currency') ORDER BY MIN(seq)"
+    )
+    rows = context.store.rows(sql, (context.now,))
+    totals = {row["currency"]: row["amount"] for row in rows}
     totals.setdefault(account_currency(context), 0)
     return [
         {"amount": amount, "currency": currency, "source_types": {"card": amount}}
         for currency, amount in totals.items()
     ]
+
+
+def not_paid_out(context: RequestContext, currency: str) -> list[Json]:
+    """The transactions of a currency whose money can be used and is in no payout."""
+    where = [(_NOT_PAID_OUT, []), (AVAILABLE, [context.now])]
+    return context.store.select("balance_transaction", where, "ASC", currency=currency)
 
 
 @route("GET /v1/balance")

@@ -20,6 +20,7 @@ API_VERSION = "2026-10-28.endive"
 ACCOUNT_VERSION = "2022-11-15"
 DAY = 86400
 _ALPHABET = string.digits + string.ascii_letters
+_TO_ALPHABET = bytes(ord(_ALPHABET[byte % 62]) for byte in range(256))
 
 
 @cache
@@ -43,7 +44,7 @@ def split_words(text: str) -> list[str]:
 
 def token(length: int) -> str:
     """A random base-62 string; 24 characters carry more than 128 bits."""
-    return "".join(_ALPHABET[byte % 62] for byte in secrets.token_bytes(length))
+    return secrets.token_bytes(length).translate(_TO_ALPHABET).decode()
 
 
 def secrets_match(received: str, secret: str) -> bool:
@@ -56,19 +57,21 @@ def template(name: str) -> Json:
 
     Fields that may be null are null unless data/defaults.yaml has a value for them.
     """
-    body: Json = json.loads(_template_text(name))
-    return body
+    plain, nested = _template(name)
+    return {**plain, **json.loads(nested)} if nested else {**plain}
 
 
 @cache
-def _template_text(name: str) -> str:
+def _template(name: str) -> tuple[Json, str]:
+    """The template's fields, and as JSON those of them that are no plain values, if any."""
     # A field is its type alone, or a mapping where there is more to say about it.
     fields, row = load_table("objects")[name], load_table("defaults")["objects"][name]
     nullable = [field for field, spec in fields.items() if "nullable" in spec]
     body = dict.fromkeys(nullable) | row.get("values", {})
     for field in split_words(row.get("omitted", "")):
         body.pop(field, None)
-    return json.dumps(body)
+    nested = {name: value for name, value in body.items() if isinstance(value, dict | list)}
+    return body, json.dumps(nested) if nested else ""
 
 
 def new(kind: str, now: int, **fields: Any) -> Json:
@@ -81,4 +84,4 @@ def new(kind: str, now: int, **fields: Any) -> Json:
 
 def without_internals(body: Json) -> Json:
     """The object as the API shows it: without the sandbox's own fields, which begin with `_`."""
-    return {name: value for name, value in body.items() if not name.startswith("_")}
+    return {name: value for name, value in body.items() if name[0] != "_"}

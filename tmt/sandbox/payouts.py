@@ -37,11 +37,8 @@ def close_day(context: RequestContext, _: str) -> None:
     for total in balance.totals(context, True):
         if total["amount"] > 0:
             payout = _new_payout(context, total["amount"], total["currency"])
-            not_paid_out = f"json_extract(body, '$._payout') IS NULL AND {balance.AVAILABLE}"
-            included = context.store.select(
-                "balance_transaction", [(not_paid_out, [context.now])], currency=total["currency"]
-            )
-            for transaction in included:
+            # The payout's own transaction is one of them.
+            for transaction in balance.not_paid_out(context, total["currency"]):
                 context.save(transaction | {"_payout": payout["id"]})
             _send(context, payout)
 
@@ -77,7 +74,6 @@ def _new_payout(context: RequestContext, amount: int, currency: str) -> Json:
     arrival = context.now + _PAYOUT_SECONDS
     payout = new("payout", context.now, amount=amount, arrival_date=arrival, currency=currency)
     own = balance.add_transaction(context, payout, "payout", -amount)
-    context.save(own | {"_payout": payout["id"]})
     return payout | {"balance_transaction": own["id"]}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from tmt.sandbox.objects import Json, read_data
 
-_LAYOUT = 4
+_LAYOUT = 5
 # The timers of layout 3 named modules and functions; now they name registered actions.
 _LAYOUT_3_ACTIONS = {
     "after_paying.decide": "decide_dispute",
@@ -31,13 +31,21 @@ _LAYOUT_3_ACTIONS = {
     "money.midnight": "close_day",
     "money.payout_arrives": "complete_payout",
 }
+_UPSERT = (
+    "INSERT INTO objects (id, kind, created, body) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (id) DO UPDATE SET body = excluded.body"
+)
+# Objects hold no references to themselves.
+_encode = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode
 
 
 class Store:
     """One connection, used by one thread at a time. A file of an older layout than 3 is emptied.
 
     WAL with `synchronous=NORMAL` survives a killed process (not a power cut), which is enough
-    for play money and keeps a payment to a few milliseconds.
+    for play money and keeps a payment to a few milliseconds. In a transaction, which no other
+    process interrupts, objects are read once, and written once before the next statement that
+    might read them.
     """
 
     def __init__(self, path: str) -> None:
@@ -47,12 +55,23 @@ class Store:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute("PRAGMA foreign_keys = ON")
+        # Kilobytes, and pages: the file of a year of the clock is larger than the defaults.
+        self._db.execute("PRAGMA cache_size = -65536")
+        self._db.execute("PRAGMA wal_autocheckpoint = 8000")
         self._queued = False
+        # Kind and JSON of the objects that this transaction has read; what it has yet to write.
+        self._texts: dict[str, tuple[str, str]] = {}
+        self._few: dict[str, list[Json]] = {}
+        self._unwritten: dict[str, tuple[str, str, int, str]] = {}
+        self._later: list[tuple[str, Sequence[Any]]] = []
         self.on_queued: Callable[[], None] = lambda: None
         with self.transaction():
             layout = self.rows("PRAGMA user_version")[0][0]
             if layout == 3:
                 self._upgrade_timers()
+            if layout in (3, 4):
+                for name in ("payment_intent", "settling", "payout", "balance"):
+                    self.execute(f"DROP INDEX IF EXISTS objects_{name}")
             elif layout != _LAYOUT:
                 for row in self.rows("SELECT name FROM sqlite_master WHERE type = 'table'"):
                     if not row["name"].startswith("sqlite_"):
@@ -100,11 +119,14 @@ class Store:
             self._db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             try:
                 yield
+                self._write()
                 self._db.execute("COMMIT")
             except BaseException:
                 self._db.execute("ROLLBACK")
                 self._queued = False
                 raise
+            finally:
+                self._forget()
             wake, self._queued = self._queued, False
         if wake:
             self.on_queued()
@@ -117,19 +139,38 @@ class Store:
             yield
         except BaseException as error:
             if not getattr(error, "keep_changes", False):
-                self.execute("ROLLBACK TO part")
+                self._forget()
+                self._db.execute("ROLLBACK TO part")
             raise
         finally:
-            self.execute("RELEASE part")
+            self._db.execute("RELEASE part")
+
+    def _forget(self) -> None:
+        """Forget what was read, and what has yet to be written."""
+        for cache in (self._texts, self._few, self._unwritten, self._later):
+            cache.clear()
+
+    def _write(self) -> None:
+        """Write what this transaction has put or queued and not written, in that order."""
+        if self._unwritten:
+            rows = [*self._unwritten.values()]
+            self._db.executemany(_UPSERT, rows)
+            self._texts.update({id: (kind, text) for id, kind, _, text in rows})
+            self._unwritten.clear()
+        for sql, values in self._later:
+            self._db.execute(sql, values)
+        self._later.clear()
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
-        """Run one statement."""
+        """Run one statement, of which none but `delete` deletes what this transaction has read."""
         with self._lock:
+            self._write()
             return self._db.execute(sql, values)
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """All rows of one query."""
         with self._lock:
+            self._write()
             return self._db.execute(sql, values).fetchall()
 
     def table(self, name: str, **equal: Any) -> list[sqlite3.Row]:
@@ -140,24 +181,60 @@ class Store:
 
     def queue(self, sql: str, values: Sequence[Any]) -> None:
         """Run one statement that adds work for the background threads."""
-        self.execute(sql, values)
-        self._queued = True
+        with self._lock:
+            self._later.append((sql, values))
+            self._queued = True
+            if not self._db.in_transaction:
+                self._write()
 
     def put(self, body: Json) -> None:
         """Insert the object, or replace the one with its id."""
-        self.execute(
-            "INSERT INTO objects (id, kind, created, body) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (id) DO UPDATE SET body = excluded.body",
-            (body["id"], body["object"], body.get("created", 0), json.dumps(body)),
-        )
+        row = (body["id"], body["object"], body.get("created", 0), _encode(body))
+        with self._lock:
+            if self._db.in_transaction:
+                self._unwritten[body["id"]] = row
+                self._few.pop(body["object"], None)
+            else:
+                self._db.execute(_UPSERT, row)
+
+    def delete(self, id: str) -> None:
+        """Delete the object with this id."""
+        with self._lock:
+            self.execute("DELETE FROM objects WHERE id = ?", (id,))
+            self._texts.pop(id, None)
+            self._few.clear()
 
     def get(self, id: str, kind: str | None = None) -> Json | None:
         """The object with this id (and kind), or None."""
-        for row in self.rows("SELECT kind, body FROM objects WHERE id = ?", (id,)):
-            if kind is None or row["kind"] == kind:
-                body: Json = json.loads(row["body"])
-                return body
-        return None
+        with self._lock:
+            if id in self._unwritten:
+                _, own_kind, _, text = self._unwritten[id]
+            elif id in self._texts:
+                own_kind, text = self._texts[id]
+            else:
+                sql = "SELECT kind, body FROM objects WHERE id = ?"
+                row = self._db.execute(sql, (id,)).fetchone()
+                if row is None:
+                    return None
+                own_kind, text = row
+                if self._db.in_transaction:
+                    self._texts[id] = own_kind, text
+        if kind not in (None, own_kind):
+            return None
+        body: Json = json.loads(text)
+        return body
+
+    def all_of(self, kind: str) -> list[Json]:
+        """All objects of a kind of which there are few, newest first; do not change them.
+
+        A transaction reads them once.
+        """
+        with self._lock:
+            if not self._db.in_transaction:
+                return self.select(kind)
+            if kind not in self._few:
+                self._few[kind] = self.select(kind)
+            return self._few[kind]
 
     def select(
         self,
@@ -173,7 +250,13 @@ class Store:
         """
         fields = [(f"json_extract(body, '$.{name}') = ?", [equal[name]]) for name in equal]
         where = [*where, *fields]
-        conditions = " AND ".join(["kind = ?", *(sql for sql, _ in where)])
-        values = [kind, *(value for _, some in where for value in some), limit]
+        # The kind is no variable, so that SQLite finds the indexes of single kinds.
+        conditions = " AND ".join([f"kind = '{kind}'", *(sql for sql, _ in where)])
+        values = [*(value for _, some in where for value in some), limit]
         query = ("SELECT body FROM objects WHERE", conditions, "ORDER BY seq", order, "LIMIT ?")
-        return [json.loads(row["body"]) for row in self.rows(" ".join(query), values)]
+        sql = " ".join(query)
+        with self._lock:
+            if any(kind == unwritten[1] for unwritten in self._unwritten.values()):
+                self._write()
+            rows = self._db.execute(sql, values).fetchall()
+        return [json.loads(row["body"]) for row in rows]

@@ -3,8 +3,30 @@ CREATE TABLE IF NOT EXISTS objects (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
     created INTEGER NOT NULL, body TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS objects_kind ON objects (kind, seq);
-CREATE INDEX IF NOT EXISTS objects_payment_intent
-    ON objects (json_extract(body, '$.payment_intent'));
+CREATE INDEX IF NOT EXISTS objects_of_payment_intent
+    ON objects (json_extract(body, '$.payment_intent'), seq)
+    WHERE kind = 'charge' OR kind = 'dispute' OR kind = 'refund' OR kind = 'review';
+CREATE INDEX IF NOT EXISTS objects_of_customer
+    ON objects (json_extract(body, '$.customer'), seq)
+    WHERE kind = 'charge' OR kind = 'credit_note' OR kind = 'invoice' OR kind = 'invoiceitem'
+        OR kind = 'payment_intent' OR kind = 'payment_method' OR kind = 'subscription';
+CREATE INDEX IF NOT EXISTS invoices_of_subscription
+    ON objects (json_extract(body, '$.parent.subscription_details.subscription'))
+    WHERE kind = 'invoice';
+CREATE INDEX IF NOT EXISTS payments_of_invoice
+    ON objects (json_extract(body, '$.invoice')) WHERE kind = 'invoice_payment';
+CREATE INDEX IF NOT EXISTS events_by_time ON objects (kind, created) WHERE kind = 'event';
+CREATE INDEX IF NOT EXISTS transactions_settling
+    ON objects (kind, json_extract(body, '$.status'), json_extract(body, '$.available_on'))
+    WHERE kind = 'balance_transaction';
+CREATE INDEX IF NOT EXISTS transactions_by_time
+    ON objects (kind, json_extract(body, '$.available_on')) WHERE kind = 'balance_transaction';
+CREATE INDEX IF NOT EXISTS transactions_by_payout
+    ON objects (kind, json_extract(body, '$._payout'), json_extract(body, '$.available_on'))
+    WHERE kind = 'balance_transaction';
+CREATE INDEX IF NOT EXISTS transactions_not_paid_out
+    ON objects (kind, json_extract(body, '$.available_on'))
+    WHERE kind = 'balance_transaction' AND json_extract(body, '$._payout') IS NULL;
 CREATE TABLE IF NOT EXISTS deliveries (
     event TEXT NOT NULL REFERENCES objects (id) ON DELETE CASCADE,
     endpoint TEXT NOT NULL REFERENCES objects (id) ON DELETE CASCADE,
