@@ -19,6 +19,7 @@ pytestmark = pytest.mark.databases("sqlite")
 MARKERS = ("markerperson", "markermail")
 # Where the shop keeps who has ordered what; nowhere else.
 KNOWN = {
+    "customers": {"name", "email", "email_key"},
     "orders": {"name", "email", "email_key"},
     "tickets": {"holder"},
     "order_lines": {"holders"},

@@ -32,6 +32,7 @@ from tmt.cli_sandbox import sandbox_command
 from tmt.core import log, schema
 from tmt.core.database_problems import explain
 from tmt.core.errors import Unavailable
+from tmt.customers.commands import customer_commands
 from tmt.environment import LEFT_ADDRESS, leave_address, take_address_back
 from tmt.operations.commands import (
     audit_command,
@@ -211,6 +212,7 @@ def init_app(app: Flask, shop: Shop | None = None) -> None:
         alerts_commands,
         notices_commands,
         order_commands,
+        customer_commands,
         refund_command,
         reconcile_command,
         audit_command,

@@ -24,6 +24,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from tmt import cli, web
 from tmt.api import views as api
 from tmt.catalog.views import catalog
+from tmt.checkout.orders import move_orders
 from tmt.checkout.views import checkout
 from tmt.config import InvalidSettings, Settings
 from tmt.core import log, metrics, outbox
@@ -42,6 +43,9 @@ from tmt.core.mail_transport import (
 )
 from tmt.core.mailer import Mailer
 from tmt.core.queued_rows import Drain
+from tmt.customers import views as customers
+from tmt.customers.email_change import send_email_change
+from tmt.customers.sign_in import send_sign_in
 from tmt.environment import ROOT, load_settings, renamed_settings, unknown_settings
 from tmt.gateway import inbox
 from tmt.gateway.errors import GatewayError
@@ -59,7 +63,7 @@ from tmt.payments.refunds import send_refund
 from tmt.payments.views import payments
 from tmt.shop import Shop
 from tmt.tickets.mails import send_confirmation, send_found_orders
-from tmt.tickets.views import tickets
+from tmt.tickets.views import account, tickets
 
 if TYPE_CHECKING:
     from tmt.sandbox import Sandbox
@@ -143,8 +147,9 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
 
     app = Flask("tmt", root_path=str(ROOT), static_folder="static", template_folder="templates")
     web.init_app(app, web.AppState(shop, page_gateway, transport, limits))
-    for blueprint in (catalog, checkout, payments, tickets, webhook, health.health):
+    for blueprint in (catalog, checkout, payments, tickets, account, webhook, health.health):
         app.register_blueprint(blueprint)
+    customers.init_app(app, move_orders)
     api.init_app(app)
     cli.init_app(app, shop)
     if sandbox:
@@ -191,6 +196,8 @@ def _jobs(shop: Shop, gateway: Gateway, transport: Transport, limits: Limits) ->
             "tickets_again": partial(send_confirmation, shop, run_mailer),
             "confirm_email": partial(send_confirm_email, shop, run_mailer),
             "find_orders": partial(send_found_orders, shop, run_mailer),
+            "sign_in": partial(send_sign_in, shop, run_mailer),
+            "email_change": partial(send_email_change, shop, run_mailer),
             "refunded_late": partial(mails.send_refunded_late, shop, run_mailer),
             "refunded": partial(mails.send_refunded, shop, run_mailer),
             "payment_processing": partial(mails.send_payment_processing, shop, run_mailer),

@@ -177,6 +177,21 @@ def suggest_locale(locale: str) -> None:
         g.locales.enter_context(i18n.use_locale(locale))
 
 
+def has_chosen_language() -> bool:
+    """Whether the visitor has chosen a language in this browser."""
+    return request.cookies.get("language", "") in i18n.LOCALES
+
+
+def remember_language(target: str, code: str) -> ResponseReturnValue:
+    """Goes to this page, with a cookie that has all further pages in this language."""
+    response = redirect(target, 303)
+    secure = bool(current_app.config["SESSION_COOKIE_SECURE"])
+    response.set_cookie(
+        "language", code, max_age=_YEAR, httponly=True, samesite="Lax", secure=secure
+    )
+    return cast(ResponseReturnValue, response)
+
+
 def is_this_machine() -> bool:
     """Whether a program on this machine asks, and nobody through a proxy that stands on it.
 
@@ -215,6 +230,8 @@ def init_app(app: Flask, app_state: AppState) -> None:
         SESSION_COOKIE_SECURE=secure,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
+        # Only pages that change the session write its cookie: files may be in shared caches.
+        SESSION_REFRESH_EACH_REQUEST=False,
         WTF_CSRF_TIME_LIMIT=None,
         WTF_CSRF_SSL_STRICT=False,
     )
@@ -278,12 +295,7 @@ def language(code: str) -> ResponseReturnValue:
     """Stores the language in a cookie and goes back to the page it was chosen on."""
     if code not in i18n.LOCALES:
         raise NotFound("no such language")
-    response = redirect(safe_path(request.args.get("next", "")), 303)
-    secure = bool(current_app.config["SESSION_COOKIE_SECURE"])
-    response.set_cookie(
-        "language", code, max_age=_YEAR, httponly=True, samesite="Lax", secure=secure
-    )
-    return cast(ResponseReturnValue, response)
+    return remember_language(safe_path(request.args.get("next", "")), code)
 
 
 def _requested_locale() -> str | None:

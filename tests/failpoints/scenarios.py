@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 
 import stripe
 from sqlalchemy import ColumnElement, func, select
 
+from tests.customers import flows as customers
 from tests.failpoints.crash_env import CrashEnv
 from tests.payments.flows import take_voucher
 from tests.sandbox.driver import Driver
 from tests.sandbox_store import change_at_stripe
+from tests.shopfront import ShopfrontBuyer
 from tests.stripe_answers import StripeAnswers
 from tmt.checkout.models import Order
+from tmt.customers.models import Customer
 from tmt.payments.balances import get_refunds
 from tmt.payments.confirm_email import link_key
 from tmt.payments.models import OperatorAlert
@@ -245,6 +249,38 @@ def for_nothing_once_confirmed(env: CrashEnv) -> None:
     env.run_jobs()
     path = f"/orders/{order.token}/confirm/{link_key(env.shop, env.order(order.token))}"
     buyer.post(path, {"csrf_token": buyer.csrf_token("/orders/find")})
+
+
+@scenario
+def signed_in(env: CrashEnv) -> None:
+    """A customer signs in and out, and changes name and address."""
+    env.buyer().reserve(1)
+    buyer = _signed_in(env, "ana@example.com")
+    settings, email = "/account/settings", "/account/email"
+    customers.submit(buyer, settings, settings, name="Ana Dos", language="es")
+    customers.submit(buyer, settings, "/account/company")
+    customers.submit(buyer, settings, email, email="eva@example.com")
+    customers.submit(buyer, settings, f"{email}/give-up")
+    customers.submit(buyer, settings, email, email="new@example.com")
+    env.run_jobs()
+    env.ready()
+    for _to, link in customers.links_in_mails(env)[-2:]:
+        customers.use(buyer, link)
+    buyer = _signed_in(env, "new@example.com")
+    customers.submit(buyer, settings, "/account/sign-out-everywhere")
+    addresses = ("new@example.com", "newest@example.com")
+    is_changed = partial(count, env, Customer.email == addresses[1])
+    env.flask("customer", "change-email", "--yes", *addresses, unless=is_changed)
+
+
+def _signed_in(env: CrashEnv, email: str) -> ShopfrontBuyer:
+    """Who gets no session, as its answer was lost, asks for another link."""
+    buyer = env.buyer()
+    while not customers.is_signed_in(buyer):
+        customers.ask_for_link(buyer, email)
+        env.run_jobs()
+        customers.use(buyer, customers.links_in_mails(env)[-1][1])
+    return buyer
 
 
 @scenario

@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from tests.customers.flows import ask_for_link, links_in_mails
 from tests.journeys.steps import DECLINED, VISA_CHALLENGED, Visitor, eventually
 from tests.payments.flows import take_voucher
 from tests.shopfront import add_event
@@ -266,6 +267,77 @@ def _found(visitor: Visitor) -> None:
     visitor.page.locator("main form").wait_for(state="detached")
 
 
+def _signed_in(path: str) -> Way:
+    """A page of a customer who has an order to pay, one with tickets, and one that is over."""
+
+    def way(visitor: Visitor) -> None:
+        _paid_order(visitor, add_event(visitor.front.shop.db, "largo", title=LONG))
+        visitor.front.buyer().cancel(visitor.front.buyer().reserve(1))
+        visitor.front.buyer().reserve(1)
+        _sign_in(visitor)
+        visitor.go(path)
+
+    return way
+
+
+def _open_mailed_link(visitor: Visitor, count: int) -> None:
+    """Opens the last of so many links in mails."""
+    eventually(lambda: len(links_in_mails(visitor.front)) >= count)
+    visitor.go(links_in_mails(visitor.front)[-1][1])
+
+
+def _sign_in(visitor: Visitor) -> None:
+    ask_for_link(visitor.front.buyer())
+    _open_mailed_link(visitor, 1)
+    visitor.page.locator("main form button").click()
+    visitor.page.locator(".account").wait_for()
+
+
+def _opened_link(visitor: Visitor) -> None:
+    visitor.front.buyer().reserve(1)
+    ask_for_link(visitor.front.buyer())
+    _open_mailed_link(visitor, 1)
+
+
+def _changing_email(visitor: Visitor) -> None:
+    _signed_in("/account/settings")(visitor)
+    visitor.page.fill("#email", "eva@example.com")
+    visitor.page.locator("form[action='/account/email'] button").click()
+    visitor.page.locator("form[action$='give-up']").wait_for()
+
+
+def _opened_change(visitor: Visitor) -> None:
+    _changing_email(visitor)
+    _open_mailed_link(visitor, 3)
+
+
+def _confirmed_change(visitor: Visitor) -> None:
+    _opened_change(visitor)
+    visitor.page.locator("main form button").click()
+    visitor.page.locator("main form").wait_for(state="detached")
+
+
+def _settings_errors(visitor: Visitor) -> None:
+    _signed_in("/account/settings")(visitor)
+    visitor.page.fill("#name", "www.example.com")
+    visitor.page.locator("form[action='/account/settings'] button").click()
+    visitor.page.get_by_role("alert").wait_for()
+
+
+def _company_errors(visitor: Visitor) -> None:
+    _signed_in("/account/company")(visitor)
+    visitor.page.fill("#company", "Ruido S.L.")
+    visitor.page.locator("form[action='/account/company'] button").click()
+    visitor.page.get_by_role("alert").wait_for()
+
+
+def _asked_to_sign_in(visitor: Visitor) -> None:
+    visitor.go("/sign-in")
+    visitor.page.fill("#email", "ana@example.com")
+    visitor.page.locator("main form button").click()
+    visitor.page.locator("main form").wait_for(state="detached")
+
+
 def _console(kind: str) -> Way:
     def way(visitor: Visitor) -> None:
         order = _paid_order(visitor)
@@ -325,6 +397,18 @@ PAGES: dict[str, Way] = {
     "find": _at("/orders/find"),
     "find-error": _find_error,
     "find-sent": _found,
+    "sign-in": _at("/sign-in"),
+    "sign-in-sent": _asked_to_sign_in,
+    "sign-in-link": _opened_link,
+    "sign-in-link-ended": _at("/sign-in/nothing"),
+    "account": _signed_in("/account"),
+    "account-settings": _signed_in("/account/settings"),
+    "account-settings-errors": _settings_errors,
+    "account-company": _signed_in("/account/company"),
+    "account-company-errors": _company_errors,
+    "account-email-changing": _changing_email,
+    "account-email-link": _opened_change,
+    "account-email-confirmed": _confirmed_change,
     "nothing-here": _at("/nothing"),
     "console-payments": _console("list"),
     "console-payment": _console("one"),

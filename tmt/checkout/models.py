@@ -54,6 +54,8 @@ class Order(Base):
     token: Mapped[str] = mapped_column(String(32), unique=True)
     checkout_token: Mapped[str] = mapped_column(String(32), unique=True)
     event_id: Mapped[int] = mapped_column(ForeignKey("events.id"), index=True)
+    # None once the personal data were erased, and of orders of a version without customers.
+    customer_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"), index=True)
     status: Mapped[OrderStatus] = mapped_column(EnumText(OrderStatus, 12))
     name: Mapped[str] = mapped_column(String(120))
     email: Mapped[str] = mapped_column(String(254))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import structlog
-from sqlalchemy import ColumnElement, and_, func, select, true, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, true, update
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from tmt.catalog import listing, stock
@@ -21,6 +22,8 @@ from tmt.core.errors import DomainError, NotFound
 from tmt.core.ids import is_token, new_order_code, new_token
 from tmt.core.money import check_chargeable
 from tmt.core.outbox import OutboxRow
+from tmt.customers.accounts import customer_for, lock_customer
+from tmt.customers.models import Customer
 from tmt.shop import Shop
 
 log = structlog.get_logger(__name__)
@@ -39,16 +42,24 @@ class EmailFixed(DomainError):
 
 
 def place_order(
-    session: Session, shop: Shop, slug: str, request: CheckoutRequest, locale: str
+    session: Session,
+    shop: Shop,
+    slug: str,
+    request: CheckoutRequest,
+    locale: str,
+    customer: Customer | None = None,
 ) -> Order:
     """Reserves the tickets and writes the order, in the caller's transaction.
 
+    It is the order of `customer`, or else of the one with its e-mail address, who may be new.
     Prices come from the database; they must equal those that the buyer saw. The checkout token is
     unique: a second order of the same token raises `IntegrityError`. Raises `NotFound`,
     `NotOnSale`, `PriceChanged`, `money.AmountOutOfRange` or `stock.SoldOut`.
     """
     event = listing.find_event(session, slug)
     order = _new_order(shop, event, request, locale)
+    owner = customer and lock_customer(session, customer.id)
+    order.customer_id = owner or customer_for(session, shop, order.email, order.name, locale)
     stock.hold(session, event.id, request.quantities)
     session.add(order)
     session.flush()
@@ -114,7 +125,8 @@ def newest_orders_of(session: Session, email: str, limit: int = 20) -> list[int]
 def change_email(shop: Shop, order_id: int, email: str) -> None:
     """Corrects the buyer's address; the tickets of a paid order are sent to the new one.
 
-    So is the link that confirms the address, of an order that waits for it.
+    So is the link that confirms the address, of an order that waits for it. The order becomes that
+    of the new address's customer, unless somebody with another address placed it, signed in.
     Nothing happens if it is the order's already. Raises `EmailFixed` when the order has ended.
     """
 
@@ -124,6 +136,7 @@ def change_email(shop: Shop, order_id: int, email: str) -> None:
             raise EmailFixed(f"order {order.code} is {order.status}")
         if order.email == email:
             return
+        _follow_email(session, shop, order, email)
         order.email, order.email_key = email, email_key(email)
         kind = "tickets_again" if order.status == OrderStatus.PAID else "confirm_email"
         if order.status == OrderStatus.PAID or not order.total:
@@ -133,6 +146,40 @@ def change_email(shop: Shop, order_id: int, email: str) -> None:
 
     shop.db.transaction(unit)
     shop.jobs.trigger("outbox")
+
+
+def _follow_email(session: Session, shop: Shop, order: Order, email: str) -> None:
+    before = session.get(Customer, order.customer_id) if order.customer_id else None
+    if before and before.email_key != order.email_key:
+        return
+    order.customer_id = customer_for(session, shop, email, order.name, order.locale)
+    if before and before.id != order.customer_id and before.signed_in_at is None:
+        session.flush()
+        others = select(Order.id).where(Order.customer_id == before.id).limit(1)
+        if session.scalar(others) is None:
+            # A mistyped address is somebody else's, who must not read there whose order it was.
+            before.name = ""
+
+
+def is_of(customer: Customer) -> ColumnElement[bool]:
+    """A condition: the order is the customer's.
+
+    Orders of a version without customers are those of their address.
+    """
+    by_address = and_(Order.customer_id.is_(None), Order.email_key == customer.email_key)
+    return or_(Order.customer_id == customer.id, by_address)
+
+
+def orders_of(session: Session, customer: Customer, limit: int = 200) -> Sequence[Order]:
+    """The customer's newest orders, with lines and events; the newest first."""
+    query = select(Order).where(is_of(customer)).options(*_WITH_LINES_AND_EVENT)
+    return session.scalars(query.order_by(Order.id.desc()).limit(limit)).all()
+
+
+def move_orders(session: Session, from_id: int, to_id: int) -> None:
+    """Makes all orders of one customer those of another, who is the same person."""
+    moved = update(Order).where(Order.customer_id == from_id)
+    session.execute(moved.values(customer_id=to_id))
 
 
 def own_orders(account: str) -> ColumnElement[bool]:

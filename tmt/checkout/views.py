@@ -14,7 +14,7 @@ from tmt.catalog import changes, listing
 from tmt.catalog.models import Event
 from tmt.checkout import holds, orders
 from tmt.checkout.buyer_limits import is_from
-from tmt.checkout.forms import CheckoutForm, EmailForm, checkout_form
+from tmt.checkout.forms import CheckoutForm, checkout_form
 from tmt.checkout.models import Order
 from tmt.core import outbox
 from tmt.core.email_address import email_key
@@ -22,6 +22,8 @@ from tmt.core.i18n import current_locale, ngettext
 from tmt.core.i18n import gettext as _
 from tmt.core.ids import new_token
 from tmt.core.money import exponent, money_format
+from tmt.customers.forms import EmailForm
+from tmt.customers.views import signed_in_customer
 from tmt.shop import Shop
 
 checkout = Blueprint("checkout", __name__)
@@ -95,10 +97,10 @@ def _more_extensions(left: int) -> str:
 def find() -> ResponseReturnValue:
     """Responds alike to every address: only the mail says whether there are orders."""
     form = EmailForm()
-    if request.method == "GET":
-        return render_template("orders/find.html", form=form)
-    if not form.validate():
-        return render_template("orders/find.html", form=form), 422
+    is_sent = request.method == "POST"
+    if not is_sent or not form.validate():
+        page = render_template("orders/find.html", form=form, customer=signed_in_customer())
+        return page, 422 if is_sent else 200
     shop, email = web.shop(), form.email.data
     web.limit_client(shop.settings.finds_per_address, "finds-address")
     web.limits().hit(shop.settings.finds_per_address, "finds-email", email_key(email))
@@ -151,7 +153,7 @@ def _render_event(
         event=event,
         state=listing.event_state(event, offers, now),
         offers=offers,
-        form=form or checkout_form(offers, event.max_at_once),
+        form=form or checkout_form(offers, event.max_at_once, customer=signed_in_customer()),
         open_order=open_order,
         # One for each page: a cookie, which others may have planted, holds none that is unused.
         checkout_token=new_token(),

@@ -15,15 +15,18 @@ from datetime import datetime
 from functools import cache, lru_cache
 from io import BytesIO
 from pathlib import Path
+from unicodedata import normalize
 from zoneinfo import ZoneInfo
 
-from babel import dates
+from babel import Locale, dates
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import NullTranslations, Translations
 
 LOCALES = ("es", "en")
 DEFAULT_LOCALE = "es"
+# What Babel lists beside countries: unions, places without a post, and codes for tests.
+_NO_COUNTRIES = frozenset("EU EZ UN QO XA XB ZZ".split())
 CATALOGUES = Path(__file__).parent.parent / "locale"
 
 # Which catalogue is the Spanish of this process; the locale of pages and orders is "es" in both.
@@ -49,6 +52,19 @@ def choose_spanish(variant: str) -> None:
     """
     global _spanish
     _spanish = variant
+
+
+def country_names() -> dict[str, str]:
+    """Countries by their two-letter codes (ISO 3166), in the order of their names here and now."""
+    return _country_names(current_locale())
+
+
+@cache
+def _country_names(locale: str) -> dict[str, str]:
+    territories = Locale.parse(locale).territories.items()
+    names = {c: n for c, n in territories if len(c) == 2 and c.isalpha() and c not in _NO_COUNTRIES}
+    # Without accents, so that none comes after Z.
+    return dict(sorted(names.items(), key=lambda item: normalize("NFKD", item[1]).casefold()))
 
 
 @contextmanager

@@ -35,6 +35,8 @@ _PRIVATE_TEXT = re.compile(
     r"|(?P<email>[\w.+%'-]{1,64}(?:@|%40)[\w-]{1,63}(?:\.[\w-]{1,63}){1,10})"
     r"|(?P<card>\b\d(?:[ -]?\d){12,18}\b)"
     r"|(?P<order>(?:(?<=/orders/)|(?<=%2Forders%2F)|(?<=%2forders%2f))[\w-]{22}(?![\w-]))"
+    r"|(?P<link>(?:(?<=/sign-in/)|(?<=%2Fsign-in%2F)|(?<=%2fsign-in%2f)|(?<=/account/email/)"
+    r"|(?<=%2Faccount%2Femail%2F)|(?<=%2faccount%2femail%2f))[\w-]{22}(?![\w-]))"
     r"|(?P<key>(?:(?<=/confirm/)|(?<=%2Fconfirm%2F)|(?<=%2fconfirm%2f))[\w.-]{8,255})"
     # PostgreSQL's errors contain the values of the rejected row.
     r"|(?P<values>(?<=DETAIL:)[^\n]+)"
@@ -88,7 +90,7 @@ def redact(
 
 
 def redact_text(text: str) -> str:
-    """The text without secrets, e-mail addresses, card numbers and order tokens.
+    """The text without secrets, e-mail addresses, card numbers and the tokens in links.
 
     A long text is shortened first: what callers send must not decide how long this takes.
     """

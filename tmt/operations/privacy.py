@@ -2,7 +2,8 @@
 
 What an order says about money, tickets and times is for good; who placed it is not. Names and
 addresses are blanked, by age or because the person asks for it, and the order stays. Nothing is
-blanked of an order that is still open, disputed or being refunded, or whose event is not over.
+blanked of an order that is still open, disputed or being refunded, or whose event is not over. A
+customer's row is deleted once no order is theirs any more.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from tmt.core.database import Base
 from tmt.core.email_address import email_key
 from tmt.core.limits import Limits
 from tmt.core.outbox import OutboxRow
+from tmt.customers.accounts import delete_customer, find_by_email, purge_ended
+from tmt.customers.models import Company, Customer, CustomerLink, CustomerSession, EmailChange
 from tmt.gateway.inbox import InboxRow
 from tmt.gateway.types import CLOSED_DISPUTES, RefundStatus
 from tmt.payments.card_testing import purge_declines
@@ -46,6 +49,8 @@ _SECRETS = {
     Payment: {"idempotency_key", "params_hash"},
     Refund: {"idempotency_key", "params_hash"},
     OutboxRow: {"key"},
+    CustomerSession: {"token_hash"},
+    CustomerLink: {"token_hash"},
 }
 
 
@@ -54,6 +59,7 @@ def purge(shop: Shop, limits: Limits) -> None:
     purge_expired_keys(shop)
     purge_declines(shop)
     purge_order_keys(shop)
+    purge_ended(shop)
     limits.purge_expired()
     settings, now = shop.settings, shop.clock.now()
     counts = {}
@@ -74,6 +80,7 @@ def purge(shop: Shop, limits: Limits) -> None:
     if settings.keep_personal_data:
         old = now - timedelta(days=settings.keep_personal_data)
         counts["orders"] = _blank_old_orders(shop, old)
+        counts["customers"] = _delete_unused_customers(shop, old)
         _delete_old_mail_files(shop.settings.mail_folder, settings.keep_personal_data)
     if any(counts.values()):
         log.info("retention.purged", **counts)
@@ -87,9 +94,12 @@ def export(shop: Shop, email: str) -> dict[str, Any]:
     with shop.db.reading() as session:
         matching = _orders_of(session, email)
         orders = [_export_order(session, order) for order in matching]
+        customer = find_by_email(session, email)
+        account = _export_customer(session, customer) if customer else None
     return {
         "email": email,
         "exported_at": shop.clock.now().isoformat(),
+        "customer": account,
         "orders": orders,
         "mail_files": [
             {
@@ -103,9 +113,13 @@ def export(shop: Shop, email: str) -> dict[str, Any]:
     }
 
 
-def has_mail_files(shop: Shop, email: str) -> bool:
-    """Whether mails to the address lie in the mail folder."""
-    return any(_mails_to(shop.settings.mail_folder, email))
+def other_data(shop: Shop, email: str) -> list[str]:
+    """What is stored about the address beside its orders, in words."""
+    with shop.db.reading() as session:
+        has_account = find_by_email(session, email) is not None
+    has_mails = any(_mails_to(shop.settings.mail_folder, email))
+    texts = {"the customer's account": has_account, "mails in the mail folder": has_mails}
+    return [text for text, is_stored in texts.items() if is_stored]
 
 
 def erasable(shop: Shop, email: str) -> tuple[list[str], dict[str, str]]:
@@ -121,16 +135,19 @@ def erasable(shop: Shop, email: str) -> tuple[list[str], dict[str, str]]:
 
 
 def erase(shop: Shop, email: str) -> list[str]:
-    """Blanks what can be blanked of the address's orders, and deletes its mail files.
+    """Blanks what can be blanked of the address's orders, and deletes its account and mail files.
 
-    Returns the codes of the orders that were blanked. Done again after a crash, it deletes what
-    was left.
+    An account of which an order stays as it is stays too. Returns the codes of the orders that were
+    blanked. Done again after a crash, it deletes what was left.
     """
-    key = email_key(email)
 
     def unit(session: Session) -> list[str]:
-        ids = session.scalars(select(Order.id).where(Order.email_key == key).order_by(Order.id))
-        return [code for order_id in ids.all() if (code := _blank(session, order_id, shop))]
+        ids = [order.id for order in _orders_of(session, email)]
+        codes = [code for order_id in ids if (code := _blank(session, order_id, shop))]
+        if customer := find_by_email(session, email):
+            session.flush()
+            _delete_without_orders(session, [customer.id])
+        return codes
 
     codes = shop.db.erase(unit)
     _codes, others = erasable(shop, email)
@@ -184,6 +201,37 @@ def _blank_old_orders(shop: Shop, old: datetime) -> int:
             return total
 
 
+def _delete_unused_customers(shop: Shop, old: datetime) -> int:
+    """Deletes customers without orders who have not signed in since `old`; how many."""
+    query = (
+        select(Customer.id)
+        .where(func.coalesce(Customer.signed_in_at, Customer.created_at) < old)
+        .where(~exists().where(Order.customer_id == Customer.id))
+        .order_by(Customer.id)
+        .limit(_BATCH)
+    )
+
+    def unit(session: Session) -> int:
+        return _delete_without_orders(session, session.scalars(query).all())
+
+    total = 0
+    while count := shop.db.erase(unit):
+        total += count
+    return total
+
+
+def _delete_without_orders(session: Session, customer_ids: Sequence[int]) -> int:
+    """Deletes those of these customers who have no order; how many."""
+    # Once their rows are locked no order can be added, and what was added before is seen.
+    locked = select(Customer.id).where(Customer.id.in_(customer_ids)).with_for_update()
+    present = set(session.scalars(locked))
+    owners = select(Order.customer_id).where(Order.customer_id.in_(present)).distinct()
+    unused = present - set(session.scalars(owners))
+    for customer_id in unused:
+        delete_customer(session, customer_id)
+    return len(unused)
+
+
 def _may_be_blanked(now: datetime) -> ColumnElement[bool]:
     """Whether an order is over in every respect, as `_obstacle` says it of one."""
     disputed = select(Payment.order_id).join(Dispute, Dispute.payment_id == Payment.id)
@@ -213,6 +261,7 @@ def _blank(session: Session, order_id: int, shop: Shop) -> str | None:
     if _obstacle(session, order, shop.clock.now()):
         return None
     order.name = order.email = order.email_key = ""
+    order.customer_id = None
     session.execute(update(Payment).where(Payment.order_id == order.id).values(slip_url=None))
     session.execute(update(OrderLine).where(OrderLine.order_id == order.id).values(holders=[]))
     session.execute(update(Ticket).where(Ticket.order_id == order.id).values(holder=""))
@@ -220,8 +269,27 @@ def _blank(session: Session, order_id: int, shop: Shop) -> str | None:
 
 
 def _orders_of(session: Session, email: str) -> Sequence[Order]:
-    query = select(Order).where(Order.email_key == email_key(email))
-    return session.scalars(query.order_by(Order.id)).all()
+    """The orders with this address, and all others of its customer, by id."""
+    condition = Order.email_key == email_key(email)
+    if customer := find_by_email(session, email):
+        condition = or_(condition, Order.customer_id == customer.id)
+    return session.scalars(select(Order).where(condition).order_by(Order.id)).all()
+
+
+def _export_customer(session: Session, customer: Customer) -> dict[str, Any]:
+    tables = {
+        "companies": Company,
+        "sessions": CustomerSession,
+        "links": CustomerLink,
+        "email_changes": EmailChange,
+    }
+    related: dict[str, Any] = {
+        name: session.scalars(select(table).filter_by(customer_id=customer.id)).all()
+        for name, table in tables.items()
+    }
+    return _columns(customer) | {
+        name: [_columns(row) for row in rows] for name, rows in related.items()
+    }
 
 
 def _export_order(session: Session, order: Order) -> dict[str, Any]:

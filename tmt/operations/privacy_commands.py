@@ -27,7 +27,9 @@ def export_command(email: str) -> None:
 @click.argument("email")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def erase_command(email: str, yes: bool) -> None:
-    """Blanks name and address in the orders of an e-mail address; amounts and tickets stay.
+    """Blanks name and address in the orders of an e-mail address, and deletes its account.
+
+    Amounts and tickets stay.
 
     Orders that are not finished, disputed or being refunded, or whose event is not over, are named
     and left as they are. Cannot be undone.
@@ -36,9 +38,10 @@ def erase_command(email: str, yes: bool) -> None:
     codes, others = privacy.erasable(shop, email)
     for code, reason in others.items():
         click.echo(f"{code} stays: {reason}")
-    if not codes and (others or not privacy.has_mail_files(shop, email)):
-        raise click.ClickException("there is no order of this address that can be erased")
-    what = f"name and address in {', '.join(codes)}" if codes else "mails in the mail folder"
+    more = [] if others else privacy.other_data(shop, email)
+    if not codes and not more:
+        raise click.ClickException("there is nothing of this address that can be erased")
+    what = f"name and address in {', '.join(codes)}" if codes else " and ".join(more)
     click.echo(f"to be erased: {what}")
     if not yes:
         click.confirm("Erase them? This cannot be undone", abort=True)

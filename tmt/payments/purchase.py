@@ -13,6 +13,7 @@ from tmt.checkout.orders import find_by_checkout_token, place_order
 from tmt.checkout.states import Trigger
 from tmt.core import outbox
 from tmt.core.errors import DomainError
+from tmt.customers.models import Customer
 from tmt.payments.intents import add_payment
 from tmt.payments.sync import fulfill
 from tmt.shop import Shop
@@ -25,17 +26,23 @@ class CheckoutTokenUsed(DomainError):
 
 
 def purchase(
-    shop: Shop, slug: str, request: CheckoutRequest, locale: str, origin: Origin | None = None
+    shop: Shop,
+    slug: str,
+    request: CheckoutRequest,
+    locale: str,
+    origin: Origin | None = None,
+    customer: Customer | None = None,
 ) -> Order:
     """Reserves the tickets and writes the order, once for each checkout token.
 
     The same token gives the same order again, to the session that placed it. The PaymentIntent is
-    created when the pay page is first opened. Without an `origin` no limits of buyers apply.
+    created when the pay page is first opened. Without an `origin` no limits of buyers apply. The
+    order is of the `customer` who is signed in, or else of the one with its e-mail address.
     Raises what `place_order` and `admit` raise, or `CheckoutTokenUsed`, with nothing reserved.
     """
 
     def unit(session: Session) -> Order:
-        order = place_order(session, shop, slug, request, locale)
+        order = place_order(session, shop, slug, request, locale, customer)
         must_confirm = origin is not None and admit(session, shop, order, origin)
         if order.total:
             add_payment(session, shop, order, order.created_at)

@@ -14,7 +14,7 @@ from tmt.catalog.models import Event
 from tmt.catalog.stock import SoldOut
 from tmt.checkout import orders
 from tmt.checkout.buyer_limits import BuyerLimit, Origin, TooManyUnpaid
-from tmt.checkout.forms import EmailForm, checkout_form
+from tmt.checkout.forms import checkout_form
 from tmt.checkout.holds import extensions_left
 from tmt.checkout.models import Order, OrderStatus
 from tmt.checkout.orders import (
@@ -35,6 +35,8 @@ from tmt.core.email_address import email_key
 from tmt.core.i18n import current_locale, ngettext
 from tmt.core.i18n import gettext as _
 from tmt.core.money import AmountOutOfRange
+from tmt.customers.forms import EmailForm
+from tmt.customers.views import signed_in_customer
 from tmt.gateway.errors import GatewayError
 from tmt.gateway.types import PaymentIntent, PaymentIntentStatus
 from tmt.payments import confirm_email as confirm_emails
@@ -90,7 +92,8 @@ def place(slug: str) -> ResponseReturnValue:
     hit(settings.orders_per_email, "orders-email", email_key(checkout.email))
     hit(settings.orders_overall, "orders", "all")
     try:
-        order = purchase(shop, slug, checkout, current_locale(), _origin())
+        customer = signed_in_customer()
+        order = purchase(shop, slug, checkout, current_locale(), _origin(), customer)
     except _REJECTIONS as error:
         metrics.orders.labels(error.name).inc()
         form.problem = _problem_text(error, event)

@@ -50,6 +50,12 @@ def get_tickets(session: Session, order_id: int) -> Sequence[Ticket]:
     return session.scalars(query).all()
 
 
+def orders_with_tickets(session: Session, order_ids: Sequence[int]) -> set[int]:
+    """Which of these orders have tickets that are valid."""
+    query = select(Ticket.order_id).where(Ticket.status == TicketStatus.VALID)
+    return set(session.scalars(query.where(Ticket.order_id.in_(order_ids))))
+
+
 def void(session: Session, order_id: int, numbers: Sequence[int] | None) -> dict[int, int]:
     """Makes tickets of the order void, all of them or those of these numbers.
 

@@ -60,7 +60,7 @@ def send_found_orders(shop: Shop, mailer: Mailer, key: str, payload: dict[str, A
                 "event_title": order.event.title,
                 "starts_at": order.event.starts_at,
                 "time_zone": order.event.time_zone,
-                "status_text": _("Event canceled") if _is_off(order) else status_text(order.status),
+                "status_text": order_status_text(order),
                 "url": order_url(shop.settings, order),
             }
             for order in orders
@@ -68,8 +68,10 @@ def send_found_orders(shop: Shop, mailer: Mailer, key: str, payload: dict[str, A
     mailer.send("find_orders", key, orders[0].email, payload["locale"], {"orders": rows})
 
 
-def _is_off(order: Order) -> bool:
-    return order.status == OrderStatus.PAID and order.event.status == EventStatus.CANCELED
+def order_status_text(order: Order) -> str:
+    """What people read about where the order stands; of a paid one, that its event is canceled."""
+    is_off = order.status == OrderStatus.PAID and order.event.status == EventStatus.CANCELED
+    return _("Event canceled") if is_off else status_text(order.status)
 
 
 def mail_file(shop: Shop, order: Order) -> Path | None:

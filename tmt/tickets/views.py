@@ -1,24 +1,49 @@
-"""The tickets as files; in sandbox mode also the mail they were sent with."""
+"""The tickets as files, a customer's orders, and in sandbox mode the mail with the tickets."""
 
 from __future__ import annotations
 
 from email import message_from_bytes, policy
 from typing import cast
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, render_template
 from flask.typing import ResponseReturnValue
 
 from tmt import web
 from tmt.catalog.models import EventStatus
 from tmt.checkout.models import Order
-from tmt.checkout.orders import find_order
+from tmt.checkout.orders import find_order, orders_of
 from tmt.core.errors import NotFound
+from tmt.customers.views import signed_in_customer, to_sign_in
 from tmt.tickets.documents import calendar_file, tickets_pdf
-from tmt.tickets.issue import get_tickets
-from tmt.tickets.mails import mail_file
+from tmt.tickets.issue import get_tickets, orders_with_tickets
+from tmt.tickets.mails import mail_file, order_status_text
 from tmt.tickets.models import TicketStatus
 
 tickets = Blueprint("tickets", __name__, url_prefix="/orders/<token>")
+account = Blueprint("account", __name__)
+
+
+@account.get("/account")
+def overview() -> ResponseReturnValue:
+    """The orders of who is signed in: what is still to come, and the rest."""
+    customer = signed_in_customer()
+    if customer is None:
+        return to_sign_in()
+    web.suggest_locale(customer.locale)
+    shop = web.shop()
+    with shop.db.reading() as session:
+        orders = orders_of(session, customer)
+        with_tickets = orders_with_tickets(session, [order.id for order in orders])
+    now = shop.clock.now()
+    coming = [o for o in orders if o.event.ends_at > now and not o.status.is_closed]
+    return render_template(
+        "account/overview.html",
+        customer=customer,
+        coming=sorted(coming, key=lambda order: order.event.starts_at),
+        earlier=[order for order in orders if order not in coming],
+        with_tickets=with_tickets,
+        status_text=order_status_text,
+    )
 
 
 @tickets.get("/tickets.pdf")
