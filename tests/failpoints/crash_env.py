@@ -137,7 +137,7 @@ class CrashEnv(Shopfront):
         self._ask("ahead", self.clock.ahead)
 
     def deliver_events(self) -> bool:
-        """Stripe delivers what it has not delivered yet, oldest first; whether that was anything."""
+        """Stripe delivers what it has not delivered yet, oldest first; whether there was any."""
         if self.silent:
             return False
         events = self.stripe.v1.events.list({"limit": 100}).data
