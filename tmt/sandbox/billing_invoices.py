@@ -93,9 +93,8 @@ def announce(context: RequestContext, invoice: Json) -> Json:
     if invoice["auto_advance"]:
         invoice["automatically_finalizes_at"] = context.now + _HOUR
         context.schedule(_HOUR, "finalize_automatically", invoice["id"])
-    context.save(invoice)
-    event = context.emit("invoice.created", invoice)
-    return context.save(invoice | {"_created_event": event["id"]})
+    invoice["_created_event"] = context.emit("invoice.created", invoice)
+    return context.save(invoice)
 
 
 def _customer_fields(customer: Json) -> Json:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tmt.sandbox.objects import Json, read_data
+from tmt.sandbox.objects import Json, encode, read_data, without_internals
 
 _LAYOUT = 5
 # The timers of layout 3 named modules and functions; now they name registered actions.
@@ -35,8 +35,6 @@ _UPSERT = (
     "INSERT INTO objects (id, kind, created, body) VALUES (?, ?, ?, ?)"
     " ON CONFLICT (id) DO UPDATE SET body = excluded.body"
 )
-# Objects hold no references to themselves.
-_encode = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode
 
 
 class Store:
@@ -137,6 +135,7 @@ class Store:
         self.execute("SAVEPOINT part")
         try:
             yield
+            self._write()
         except BaseException as error:
             if not getattr(error, "keep_changes", False):
                 self._forget()
@@ -187,15 +186,25 @@ class Store:
             if not self._db.in_transaction:
                 self._write()
 
-    def put(self, body: Json) -> None:
-        """Insert the object, or replace the one with its id."""
-        row = (body["id"], body["object"], body.get("created", 0), _encode(body))
+    def put(self, body: Json, more: str = "") -> str:
+        """Insert the object, or replace the one with its id; returns its JSON as the API shows it.
+
+        `more` is the JSON of further fields, without brackets.
+        """
+        internals = {name: value for name, value in body.items() if name[0] == "_"}
+        text = shown = encode(without_internals(body) if internals else body)
+        if more:
+            text = shown = f"{shown[:-1]},{more}}}"
+        if internals:
+            text = f"{shown[:-1]},{encode(internals)[1:]}"
+        row = (body["id"], body["object"], body.get("created", 0), text)
         with self._lock:
             if self._db.in_transaction:
                 self._unwritten[body["id"]] = row
                 self._few.pop(body["object"], None)
             else:
                 self._db.execute(_UPSERT, row)
+        return shown
 
     def delete(self, id: str) -> None:
         """Delete the object with this id."""
@@ -256,7 +265,7 @@ class Store:
         query = ("SELECT body FROM objects WHERE", conditions, "ORDER BY seq", order, "LIMIT ?")
         sql = " ".join(query)
         with self._lock:
-            if any(kind == unwritten[1] for unwritten in self._unwritten.values()):
+            if kind in {row[1] for row in self._unwritten.values()}:
                 self._write()
             rows = self._db.execute(sql, values).fetchall()
         return [json.loads(row["body"]) for row in rows]
