@@ -225,8 +225,7 @@ def finalize(context: RequestContext, invoice: Json) -> None:
         "status_transitions": invoice["status_transitions"] | {"finalized_at": context.now},
         "_secret": secret,
     }
-    context.update(invoice, changes, "invoice.updated")
-    context.emit("invoice.finalized", invoice)
+    context.update(invoice, changes, "invoice.updated", "invoice.finalized")
     if due == 0:
         settle(context, invoice, by_payment=True)
         return

@@ -25,6 +25,8 @@ from tmt.sandbox.store import Store
 
 EVENT_RETENTION_SECONDS = 30 * DAY
 _LABELS = {"payment_intent": "PaymentIntent", "setup_intent": "SetupIntent"}
+# The events that tell what the values were before.
+_TELLING_BEFORE = ("updated", "refunded")
 
 
 @cache
@@ -155,7 +157,8 @@ class RequestContext:
     def _save_and_emit(self, body: Json, previous: Json | None, event_types: Sequence[str]) -> Json:
         shown = self._save(body)
         for event_type in event_types:
-            self._record(event_type, shown, previous)
+            tells_before = event_type.endswith(_TELLING_BEFORE)
+            self._record(event_type, shown, previous if tells_before else None)
         for event_type in event_types:
             self.notify(event_type, body)
         return body

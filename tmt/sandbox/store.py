@@ -50,12 +50,14 @@ class Store:
         self._lock = threading.RLock()
         self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
         self._db.row_factory = sqlite3.Row
+        # Bytes, of a new file: most objects fit into a page.
+        self._db.execute("PRAGMA page_size = 8192")
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute("PRAGMA foreign_keys = ON")
         # Kilobytes, and pages: the file of a year of the clock is larger than the defaults.
         self._db.execute("PRAGMA cache_size = -65536")
-        self._db.execute("PRAGMA wal_autocheckpoint = 8000")
+        self._db.execute("PRAGMA wal_autocheckpoint = 4000")
         self._queued = False
         # Kind and JSON of the objects that this transaction has read; what it has yet to write.
         self._texts: dict[str, tuple[str, str]] = {}
@@ -199,6 +201,9 @@ class Store:
             text = f"{shown[:-1]},{encode(internals)[1:]}"
         row = (body["id"], body["object"], body.get("created", 0), text)
         with self._lock:
+            is_known = self._texts.get(body["id"], ("", ""))[1] == text
+            if is_known and body["id"] not in self._unwritten:
+                return shown
             if self._db.in_transaction:
                 self._unwritten[body["id"]] = row
                 self._few.pop(body["object"], None)
