@@ -65,6 +65,8 @@ class Store:
         self._unwritten: dict[str, tuple[str, str, int, str]] = {}
         self._later: list[tuple[str, Sequence[Any]]] = []
         self.on_queued: Callable[[], None] = lambda: None
+        # The time (Unix seconds) to which this process moves the clock, while it does.
+        self.advancing_to = 0.0
         with self.transaction():
             layout = self.rows("PRAGMA user_version")[0][0]
             if layout == 3:
