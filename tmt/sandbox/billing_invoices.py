@@ -19,7 +19,6 @@ from tmt.sandbox.objects import DAY, Json, new, token
 from tmt.sandbox.params import field_changes
 from tmt.sandbox.registry import on_event, route, timer_action
 from tmt.sandbox.request_context import RequestContext
-from tmt.sandbox.resources import list_objects
 
 _HOUR = 3600
 # A draft waits for the receivers of `invoice.created`, but no longer than this.
@@ -153,14 +152,6 @@ def delete_invoice(context: RequestContext, params: Json, id: str) -> Json:
     deleted = context.save({"id": id, "object": "invoice", "deleted": True})
     context.emit("invoice.deleted", invoice)
     return deleted
-
-
-@route("GET /v1/invoices")
-def list_invoices(context: RequestContext, params: Json) -> Json:
-    """Invoices, newest first."""
-    names = {"subscription": "parent.subscription_details.subscription"}
-    filters = {names.get(name, name): value for name, value in params.items()}
-    return list_objects(context, filters, "invoice")
 
 
 @route("GET /v1/invoices/<id>/lines")

@@ -8,17 +8,9 @@ from tmt.sandbox import intents
 from tmt.sandbox.billing_settings import next_attempt
 from tmt.sandbox.errors import ApiError, api_error
 from tmt.sandbox.objects import Json, new
-from tmt.sandbox.registry import field_on_request, on_event, route, timer_action
+from tmt.sandbox.registry import field_on_request, on_event, timer_action
 from tmt.sandbox.request_context import RequestContext
 from tmt.sandbox.resources import list_objects
-
-
-@route("GET /v1/invoice_payments")
-def list_invoice_payments(context: RequestContext, params: Json) -> Json:
-    """The payments of invoices, newest first: of an invoice, or of a PaymentIntent."""
-    payment = params.pop("payment", {})
-    filters = {f"payment.{name}": value for name, value in payment.items()}
-    return list_objects(context, params | filters, "invoice_payment")
 
 
 def open_payment(context: RequestContext, invoice: Json) -> None:
