@@ -76,6 +76,11 @@ def test_lists_by_what_there_is_not_are_refused(v1: Any, resource: str, name: st
     assert (error.code, error.param) == ("resource_missing", name)
 
 
+def test_what_a_statement_cannot_show_is_refused(v1: Any) -> None:
+    params = {"customer": v1.customers.create().id, "statement_descriptor": "a" * 23}
+    assert error_of(v1.invoices.create, params).param == "statement_descriptor"
+
+
 def test_a_file_of_an_older_layout_keeps_its_objects(v1: Any, box: Sandbox, store: Path) -> None:
     subscription = subscribed(v1, unit_amount=2000)
     box.close()

@@ -15,6 +15,7 @@ from tmt.sandbox.billing_payments import (
 )
 from tmt.sandbox.currencies import minimum_amount
 from tmt.sandbox.errors import ApiError, api_error
+from tmt.sandbox.intents import check_descriptors
 from tmt.sandbox.objects import DAY, Json, new, token
 from tmt.sandbox.params import field_changes
 from tmt.sandbox.registry import on_event, route, timer_action
@@ -106,6 +107,7 @@ def _apply_params(context: RequestContext, invoice: Json, params: Json) -> None:
     """Put the parameters of create or update on the invoice."""
     if method := params.get("default_payment_method"):
         check_method(context, invoice["customer"], method)
+    check_descriptors(params)
     invoice |= field_changes(invoice, params)
     if settings := params.get("payment_settings"):
         invoice["payment_settings"] = invoice["payment_settings"] | settings
