@@ -45,6 +45,7 @@ BENCHMARKS: dict[str, Callable[[BenchEnv], list[Row]]] = {
     "reconcile": reconcile.run,
     "audit": audit.run,
     "sandbox": sandbox.run,
+    "year": sandbox.run_year,
 }
 
 

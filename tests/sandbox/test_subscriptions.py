@@ -14,7 +14,6 @@ from tmt.sandbox.billing_settings import BillingSettings
 
 from .conftest import BEARER, DAY, error_of
 from .driver import Driver
-from .shapes import PRESENCE
 from .test_invoices import save_card, types_since
 
 DEFAULT = {"payment_behavior": "default_incomplete"}
@@ -24,28 +23,17 @@ SAVING = {"save_default_payment_method": "on_subscription"}
 
 
 @pytest.fixture(autouse=True)
-def prices(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def prices(v1: Any) -> None:
     """A monthly, a yearly, a weekly and a free price of one product."""
-    absent = "deleted currency_options tiers product tiers_mode usage_type"
-    for kind in ("price", "plan", "price.recurring"):
-        null = "custom_unit_amount lookup_key nickname tiers_mode transform_quantity meter"
-        null += " trial_period_days transform_usage"
-        monkeypatch.setitem(PRESENCE, kind, {"absent": absent, "null": null})
-    box._store.put({"id": "prod_friend", "object": "product", "name": "Friend", "active": True})
+    v1.products.create({"id": "prod_friend", "name": "Friend"})
     for id, interval, amount in (
         ("price_month", "month", 2000),
         ("price_year", "year", 20000),
         ("price_week", "week", 500),
         ("price_free", "month", 0),
     ):
-        recurring = {"interval": interval, "interval_count": 1, "usage_type": "licensed"}
-        body = {"id": id, "object": "price", "active": True, "billing_scheme": "per_unit"}
-        body |= {"created": 1, "currency": "eur", "custom_unit_amount": None, "livemode": False}
-        body |= {"lookup_key": None, "metadata": {}, "nickname": None, "product": "prod_friend"}
-        body |= {"recurring": recurring | {"meter": None, "trial_period_days": None}}
-        body |= {"tax_behavior": "unspecified", "tiers_mode": None, "transform_quantity": None}
-        body |= {"type": "recurring", "unit_amount": amount, "unit_amount_decimal": str(amount)}
-        box._store.put(body)
+        plan = {"id": id, "interval": interval, "amount": amount, "currency": "eur"}
+        v1.plans.create(plan | {"product": "prod_friend"})
 
 
 @pytest.fixture

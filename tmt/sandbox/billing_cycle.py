@@ -125,6 +125,8 @@ def announce_trial_end(context: RequestContext, id: str, end: str) -> None:
 @timer_action("announce_renewal")
 def announce_renewal(context: RequestContext, id: str, end: str) -> None:
     """The next invoice comes in some days, and would be this one."""
+    if not context.can_be_seen():
+        return
     subscription = context.fetch("subscription", id)
     is_due = str(period_of(subscription)["end"]) == end and not _ends_by(subscription, int(end))
     if is_due and subscription["status"] not in _AT_REST:

@@ -15,11 +15,11 @@ from tmt.sandbox.billing_payments import (
 )
 from tmt.sandbox.currencies import minimum_amount
 from tmt.sandbox.errors import ApiError, api_error
+from tmt.sandbox.intents import check_descriptors
 from tmt.sandbox.objects import DAY, Json, new, token
 from tmt.sandbox.params import field_changes
 from tmt.sandbox.registry import on_event, route, timer_action
 from tmt.sandbox.request_context import RequestContext
-from tmt.sandbox.resources import list_objects
 
 _HOUR = 3600
 # A draft waits for the receivers of `invoice.created`, but no longer than this.
@@ -93,9 +93,8 @@ def announce(context: RequestContext, invoice: Json) -> Json:
     if invoice["auto_advance"]:
         invoice["automatically_finalizes_at"] = context.now + _HOUR
         context.schedule(_HOUR, "finalize_automatically", invoice["id"])
-    context.save(invoice)
-    event = context.emit("invoice.created", invoice)
-    return context.save(invoice | {"_created_event": event["id"]})
+    invoice["_created_event"] = context.emit("invoice.created", invoice)
+    return context.save(invoice)
 
 
 def _customer_fields(customer: Json) -> Json:
@@ -108,6 +107,7 @@ def _apply_params(context: RequestContext, invoice: Json, params: Json) -> None:
     """Put the parameters of create or update on the invoice."""
     if method := params.get("default_payment_method"):
         check_method(context, invoice["customer"], method)
+    check_descriptors(params)
     invoice |= field_changes(invoice, params)
     if settings := params.get("payment_settings"):
         invoice["payment_settings"] = invoice["payment_settings"] | settings
@@ -154,14 +154,6 @@ def delete_invoice(context: RequestContext, params: Json, id: str) -> Json:
     deleted = context.save({"id": id, "object": "invoice", "deleted": True})
     context.emit("invoice.deleted", invoice)
     return deleted
-
-
-@route("GET /v1/invoices")
-def list_invoices(context: RequestContext, params: Json) -> Json:
-    """Invoices, newest first."""
-    names = {"subscription": "parent.subscription_details.subscription"}
-    filters = {names.get(name, name): value for name, value in params.items()}
-    return list_objects(context, filters, "invoice")
 
 
 @route("GET /v1/invoices/<id>/lines")
@@ -226,8 +218,7 @@ def finalize(context: RequestContext, invoice: Json) -> None:
         "status_transitions": invoice["status_transitions"] | {"finalized_at": context.now},
         "_secret": secret,
     }
-    context.update(invoice, changes, "invoice.updated")
-    context.emit("invoice.finalized", invoice)
+    context.update(invoice, changes, "invoice.updated", "invoice.finalized")
     if due == 0:
         settle(context, invoice, by_payment=True)
         return

@@ -13,7 +13,6 @@ from tmt.sandbox.params import field_changes
 from tmt.sandbox.products import amount_for
 from tmt.sandbox.registry import route
 from tmt.sandbox.request_context import RequestContext
-from tmt.sandbox.resources import list_objects
 
 
 @route("POST /v1/invoiceitems")
@@ -56,14 +55,6 @@ def update_invoice_item(context: RequestContext, params: Json, id: str) -> Json:
     if invoice:
         context.update(invoice, totals(context, invoice), "invoice.updated")
     return context.fetch("invoiceitem", id)
-
-
-@route("GET /v1/invoiceitems")
-def list_invoice_items(context: RequestContext, params: Json) -> Json:
-    """Items, newest first; `pending` ones are on no invoice."""
-    names = {"pending": "_pending"}
-    filters = {names.get(name, name): value for name, value in params.items()}
-    return list_objects(context, filters, "invoiceitem")
 
 
 @route("DELETE /v1/invoiceitems/<id>")

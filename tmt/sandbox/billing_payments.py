@@ -8,17 +8,9 @@ from tmt.sandbox import intents
 from tmt.sandbox.billing_settings import next_attempt
 from tmt.sandbox.errors import ApiError, api_error
 from tmt.sandbox.objects import Json, new
-from tmt.sandbox.registry import field_on_request, on_event, route, timer_action
+from tmt.sandbox.registry import field_on_request, on_event, timer_action
 from tmt.sandbox.request_context import RequestContext
 from tmt.sandbox.resources import list_objects
-
-
-@route("GET /v1/invoice_payments")
-def list_invoice_payments(context: RequestContext, params: Json) -> Json:
-    """The payments of invoices, newest first: of an invoice, or of a PaymentIntent."""
-    payment = params.pop("payment", {})
-    filters = {f"payment.{name}": value for name, value in payment.items()}
-    return list_objects(context, params | filters, "invoice_payment")
 
 
 def open_payment(context: RequestContext, invoice: Json) -> None:
@@ -37,7 +29,8 @@ def open_payment(context: RequestContext, invoice: Json) -> None:
     if invoice["parent"]:
         params["setup_future_usage"] = "off_session"
     intent = intents.create_intent(context, params, "payment_intent")
-    context.save(intent | {"_invoice": invoice["id"]})
+    # An attempt is automatic until somebody asks for one.
+    context.save(intent | {"_invoice": invoice["id"], "_automatic": True})
     payment = new(
         "invoice_payment",
         context.now,
@@ -89,7 +82,8 @@ def pay_with_method(
         record_failure(context, invoice, automatic=True)
         return
     intent = context.fetch("payment_intent", invoice["_payment_intent"])
-    context.save(intent | {"_automatic": automatic})
+    if intent["_automatic"] != automatic:
+        context.save(intent | {"_automatic": automatic})
     params = {"payment_method": method, "off_session": True, "use_stripe_sdk": True}
     try:
         intent = intents.confirm_intent(context, params, intent["id"], "payment_intent")
@@ -126,8 +120,8 @@ def action_required(context: RequestContext, intent: Json) -> None:
     invoice = _invoice_of(context, intent)
     if invoice and intent["_off_session"]:
         changes = _attempt(context, invoice, bool(intent.get("_automatic")))
-        context.update(invoice, changes, "invoice.updated")
-        context.emit("invoice.payment_action_required", invoice)
+        types = "invoice.updated", "invoice.payment_action_required"
+        context.update(invoice, changes, *types)
 
 
 @on_event("payment_intent.processing")
@@ -167,8 +161,7 @@ def _attempt(context: RequestContext, invoice: Json, automatic: bool) -> Json:
 def record_failure(context: RequestContext, invoice: Json, *, automatic: bool) -> None:
     """Note on the invoice that an attempt failed, and when the next one is."""
     changes = _attempt(context, invoice, automatic)
-    context.update(invoice, changes, "invoice.updated")
-    context.emit("invoice.payment_failed", invoice)
+    context.update(invoice, changes, "invoice.updated", "invoice.payment_failed")
 
 
 @timer_action("retry_invoice")
@@ -210,9 +203,9 @@ def settle(
         changes["attempt_count"] = invoice["attempt_count"] + counts
     if not by_payment and not is_credited:
         changes["amount_paid_off_stripe"] = paid
-    context.update(invoice, changes, "invoice.updated")
-    types = ["invoice.paid", *(["invoice.payment_succeeded"] if by_payment else [])]
-    context.save_and_emit(invoice, *types)
+    types = ["invoice.updated", "invoice.paid"]
+    types += ["invoice.payment_succeeded"] if by_payment else []
+    context.update(invoice, changes, *types)
     if intent:
         payment = context.fetch("invoice_payment", invoice["_payment"])
         at = {"canceled_at": None, "paid_at": context.now}
@@ -233,8 +226,7 @@ def close_unpaid(
         "status": status,
         "status_transitions": invoice["status_transitions"] | {moment: context.now},
     }
-    context.update(invoice, changes, "invoice.updated")
-    return context.save_and_emit(invoice, event_type)
+    return context.update(invoice, changes, "invoice.updated", event_type)
 
 
 def cancel_payments(context: RequestContext, invoice: Json, reason: str) -> None:

@@ -301,8 +301,7 @@ def resume_subscription(context: RequestContext, params: Json, id: str) -> Json:
 def list_subscriptions(context: RequestContext, params: Json) -> Json:
     """Subscriptions, newest first; without `status`, those that are not canceled."""
     status = params.pop("status", None)
-    names = {"price": "items.data[0].price.id", "plan": "items.data[0].price.id"}
-    filters = {names.get(name, name): value for name, value in params.items()}
+    filters = {**params}
     if status == "ended":
         filters["status"] = [*_ENDED]
     elif status is None:

@@ -18,6 +18,10 @@ from tmt.sandbox.store import Store
 log = logging.getLogger(__name__)
 _TEST_CLOCK_SECONDS = 30 * DAY
 _SECONDS_AT_ONCE = 0.25
+_TAKE_FIRST = (
+    "DELETE FROM timers WHERE id = (SELECT id FROM timers WHERE due <= ? ORDER BY due, id LIMIT 1)"
+    " RETURNING due, action, object, argument"
+)
 
 
 def run_due_timers(store: Store) -> None:
@@ -26,16 +30,11 @@ def run_due_timers(store: Store) -> None:
         # Several in one transaction, whose end costs more than a timer does.
         with store.transaction():
             now, until = store.now(), time.monotonic() + _SECONDS_AT_ONCE
-            while time.monotonic() < until:
-                sql = "SELECT * FROM timers WHERE due <= ? ORDER BY due, id LIMIT 1"
-                due = store.rows(sql, (now,))
-                if not due:
-                    break
+            while time.monotonic() < until and (due := store.rows(_TAKE_FIRST, (now,))):
                 _run_timer(store, due[0])
 
 
 def _run_timer(store: Store, row: Row) -> None:
-    store.execute("DELETE FROM timers WHERE id = ?", (row["id"],))
     context = RequestContext(store, int(row["due"]))
     arguments = [row["argument"]] if row["argument"] else []
     try:
@@ -60,13 +59,17 @@ def advance(store: Store, seconds: float, send_due: Callable[[], None]) -> None:
     """Move the clock forward; what is due in between happens in order, deliveries included."""
     ahead = store.ahead() + seconds
     due: float | None = store.now()
-    while due is not None and due <= time.time() + ahead:
-        store.move_clock(due - time.time())
-        # Twice: a receiver's requests may have made something due at once.
-        for _ in range(2):
-            run_due_timers(store)
-            send_due()
-        due = next_due(store, after=store.now())
+    store.advancing_to = time.time() + ahead
+    try:
+        while due is not None and due <= time.time() + ahead:
+            store.move_clock(due - time.time())
+            # Twice: a receiver's requests may have made something due at once.
+            for _ in range(2):
+                run_due_timers(store)
+                send_due()
+            due = next_due(store, after=store.now())
+    finally:
+        store.advancing_to = 0.0
     store.move_clock(ahead)
 
 

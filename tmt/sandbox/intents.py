@@ -131,7 +131,8 @@ def capture_intent(context: RequestContext, params: Json, id: str) -> Json:
     amount = params.get("amount_to_capture", capturable)
     if not 0 < amount <= capturable:
         raise api_error("amount_to_capture", most=format_amount(capturable, intent["currency"]))
-    _copy_fields(intent, params)
+    check_descriptors(params)
+    intent |= field_changes(intent, params)
     charge = context.fetch("charge", intent["latest_charge"])
     return capture_charge(context, intent, charge, amount, "charge.captured")
 
@@ -153,7 +154,8 @@ def _check_status(
         )
 
 
-def _copy_fields(intent: Json, params: Json) -> None:
+def check_descriptors(params: Json) -> None:
+    """Raises ApiError (400) for what a bank's statement cannot show."""
     for name in ("statement_descriptor", "statement_descriptor_suffix"):
         descriptor = params.get(name)
         if descriptor is None:
@@ -164,7 +166,6 @@ def _copy_fields(intent: Json, params: Json) -> None:
             raise api_error("descriptor_characters", name)
         if not any(map(str.isalpha, descriptor)):
             raise api_error("descriptor_letters", name)
-    intent |= field_changes(intent, params)
 
 
 def _apply_params(
@@ -176,7 +177,8 @@ def _apply_params(
     for kind in ("mandate", "payment_method_configuration"):
         if params.get(kind):
             context.fetch(kind, params[kind], kind)
-    _copy_fields(intent, params)
+    check_descriptors(params)
+    intent |= field_changes(intent, params)
     if intent["object"] == "payment_intent":
         check_amount(intent["amount"], intent["currency"])
     if "amount_details" in params:

@@ -6,7 +6,7 @@ import hmac
 import json
 import secrets
 import string
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -74,12 +74,29 @@ def _template(name: str) -> tuple[Json, str]:
     return body, json.dumps(nested) if nested else ""
 
 
+# Objects hold no references to themselves.
+_ENCODER = json.JSONEncoder(check_circular=False, separators=(",", ":"))
+
+
+def encode(body: Json) -> str:
+    """The object as JSON, in as few characters as possible."""
+    return _ENCODER.encode(body)
+
+
 def new(kind: str, now: int, **fields: Any) -> Json:
     """A new object of a kind with its id, created `now` (Unix seconds)."""
     prefix = load_table("defaults")["objects"][kind]["id_prefix"]
     common = {"created": now, "livemode": False}
     common = {name: common[name] for name in common if name in load_table("objects")[kind]}
-    return {"id": prefix + token(24), "object": kind, **template(kind), **common, **fields}
+    id = f"{prefix}{_moment(now)}{token(18)}"
+    return {"id": id, "object": kind, **template(kind), **common, **fields}
+
+
+@lru_cache(64)
+def _moment(now: int) -> str:
+    """Six characters that sort by time, so that new objects stand together in an index of ids."""
+    digits = [now // 62**place % 62 for place in range(5, -1, -1)]
+    return "".join(sorted(_ALPHABET)[digit] for digit in digits)
 
 
 def without_internals(body: Json) -> Json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -12,10 +13,12 @@ from tmt.sandbox.objects import (
     API_VERSION,
     DAY,
     Json,
+    encode,
     load_table,
     new,
     secrets_match,
     split_words,
+    token,
     without_internals,
 )
 from tmt.sandbox.registry import LISTENERS, TIMER_ACTIONS
@@ -23,6 +26,8 @@ from tmt.sandbox.store import Store
 
 EVENT_RETENTION_SECONDS = 30 * DAY
 _LABELS = {"payment_intent": "PaymentIntent", "setup_intent": "SetupIntent"}
+# The events that tell what the values were before.
+_TELLING_BEFORE = ("updated", "refunded")
 
 
 @cache
@@ -90,31 +95,46 @@ class RequestContext:
 
     def save(self, body: Json) -> Json:
         """Store the object; returns it. A field that is never null is absent instead."""
+        self._save(body)
+        return body
+
+    def _save(self, body: Json) -> str:
+        """Store the object; returns its JSON as the API shows it."""
         never_null = _never_null(body["object"])
         for name in [name for name, value in body.items() if value is None and name in never_null]:
             del body[name]
-        self.store.put(body)
-        return body
+        return self.store.put(body)
 
-    def emit(self, event_type: str, body: Json, previous: Json | None = None) -> Json:
+    def emit(self, event_type: str, body: Json, previous: Json | None = None) -> str:
         """Record an event about the object as it is now, and have its listeners act on it.
 
-        Returns the event.
+        Returns the event's id.
         """
-        event = self._record(event_type, body, previous)
+        shown = encode(without_internals(body)) if self.can_be_seen() else ""
+        event = self._record(event_type, shown, previous)
         self.notify(event_type, body)
         return event
+
+    def can_be_seen(self) -> bool:
+        """Whether anybody can see an event of now: it is sent, or kept until they may ask for it.
+
+        Without endpoints, one is over when a clock that advances further than that arrives.
+        """
+        is_kept = self.now >= self.store.advancing_to - EVENT_RETENTION_SECONDS
+        return is_kept or bool(self.store.all_of("webhook_endpoint"))
 
     def notify(self, event_type: str, body: Json) -> None:
         """Call the listeners of a type of event, or of a fact that Stripe has no event for."""
         for listener in LISTENERS.get(event_type, ()):
             listener(self, body)
 
-    def _record(self, event_type: str, body: Json, previous: Json | None = None) -> Json:
-        """Store an event, to be sent to each subscribed endpoint; returns it."""
-        data: Json = {"object": without_internals(body)}
-        if previous is not None:
-            data["previous_attributes"] = previous
+    def _record(self, event_type: str, shown: str, previous: Json | None = None) -> str:
+        """Store an event about an object, which is `shown` as JSON; returns the event's id.
+
+        It will be sent to each subscribed endpoint.
+        """
+        if not self.can_be_seen():
+            return f"evt_{token(24)}"
         subscribers = [
             endpoint["id"]
             for endpoint in self.store.all_of("webhook_endpoint")
@@ -124,34 +144,33 @@ class RequestContext:
             "event",
             self.now,
             api_version=API_VERSION,
-            data=data,
             pending_webhooks=len(subscribers),
             request={"id": self.request_id, "idempotency_key": self.idempotency_key},
             type=event_type,
         )
-        self.save(event)
+        changed = "" if previous is None else f',"previous_attributes":{encode(previous)}'
+        self.store.put(event, more=f'"data":{{"object":{shown}{changed}}}')
         for endpoint in subscribers:
             sql = "INSERT INTO deliveries (event, endpoint, due) VALUES (?, ?, 0)"
             self.store.queue(sql, (event["id"], endpoint))
-        return event
+        return str(event["id"])
 
     def save_and_emit(self, body: Json, *event_types: str) -> Json:
         """Store the object and record events about it, then call their listeners; returns it."""
-        self.save(body)
-        for event_type in event_types:
-            self._record(event_type, body)
-        for event_type in event_types:
-            self.notify(event_type, body)
-        return body
+        return self._save_and_emit(body, None, event_types)
 
     def update(self, body: Json, changes: Json, *event_types: str) -> Json:
         """Change the object, store it, and record events with the previous values; returns it."""
         before = {name: body.get(name) for name in without_internals(changes)}
         previous = {name: value for name, value in before.items() if value != changes[name]}
         body |= changes
-        self.save(body)
+        return self._save_and_emit(body, previous, event_types)
+
+    def _save_and_emit(self, body: Json, previous: Json | None, event_types: Sequence[str]) -> Json:
+        shown = self._save(body)
         for event_type in event_types:
-            self._record(event_type, body, previous)
+            tells_before = event_type.endswith(_TELLING_BEFORE)
+            self._record(event_type, shown, previous if tells_before else None)
         for event_type in event_types:
             self.notify(event_type, body)
         return body

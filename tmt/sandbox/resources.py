@@ -28,9 +28,13 @@ _BY_OBJECT = (
 # Filters by a field of another name, and by one whose case does not matter.
 _FILTERED_FIELDS = {
     ("balance_transaction", "payout"): "_payout",
+    ("invoice", "subscription"): "parent.subscription_details.subscription",
+    ("invoiceitem", "pending"): "_pending",
     ("promotion_code", "coupon"): "promotion.coupon",
     ("price", "lookup_keys"): "lookup_key",
     ("product", "ids"): "id",
+    ("subscription", "plan"): "items.data[0].price.id",
+    ("subscription", "price"): "items.data[0].price.id",
 }
 _CASELESS = {("promotion_code", "code")}
 Where = list[tuple[str, list[Any]]]
@@ -158,6 +162,9 @@ def delete(
 @route("GET /v1/customers", kind="customer")
 @route("GET /v1/disputes", kind="dispute")
 @route("GET /v1/events", kind="event")
+@route("GET /v1/invoice_payments", kind="invoice_payment")
+@route("GET /v1/invoiceitems", kind="invoiceitem")
+@route("GET /v1/invoices", kind="invoice")
 @route("GET /v1/payment_intents", kind="payment_intent")
 @route("GET /v1/payment_method_configurations", kind="payment_method_configuration")
 @route("GET /v1/payment_method_domains", kind="payment_method_domain")

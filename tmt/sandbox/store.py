@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tmt.sandbox.objects import Json, read_data
+from tmt.sandbox.objects import Json, encode, read_data, without_internals
 
 _LAYOUT = 5
 # The timers of layout 3 named modules and functions; now they name registered actions.
@@ -35,8 +35,6 @@ _UPSERT = (
     "INSERT INTO objects (id, kind, created, body) VALUES (?, ?, ?, ?)"
     " ON CONFLICT (id) DO UPDATE SET body = excluded.body"
 )
-# Objects hold no references to themselves.
-_encode = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode
 
 
 class Store:
@@ -52,12 +50,14 @@ class Store:
         self._lock = threading.RLock()
         self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
         self._db.row_factory = sqlite3.Row
+        # Bytes, of a new file: most objects fit into a page.
+        self._db.execute("PRAGMA page_size = 8192")
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute("PRAGMA foreign_keys = ON")
         # Kilobytes, and pages: the file of a year of the clock is larger than the defaults.
         self._db.execute("PRAGMA cache_size = -65536")
-        self._db.execute("PRAGMA wal_autocheckpoint = 8000")
+        self._db.execute("PRAGMA wal_autocheckpoint = 4000")
         self._queued = False
         # Kind and JSON of the objects that this transaction has read; what it has yet to write.
         self._texts: dict[str, tuple[str, str]] = {}
@@ -65,6 +65,8 @@ class Store:
         self._unwritten: dict[str, tuple[str, str, int, str]] = {}
         self._later: list[tuple[str, Sequence[Any]]] = []
         self.on_queued: Callable[[], None] = lambda: None
+        # The time (Unix seconds) to which this process moves the clock, while it does.
+        self.advancing_to = 0.0
         with self.transaction():
             layout = self.rows("PRAGMA user_version")[0][0]
             if layout == 3:
@@ -137,6 +139,7 @@ class Store:
         self.execute("SAVEPOINT part")
         try:
             yield
+            self._write()
         except BaseException as error:
             if not getattr(error, "keep_changes", False):
                 self._forget()
@@ -187,15 +190,28 @@ class Store:
             if not self._db.in_transaction:
                 self._write()
 
-    def put(self, body: Json) -> None:
-        """Insert the object, or replace the one with its id."""
-        row = (body["id"], body["object"], body.get("created", 0), _encode(body))
+    def put(self, body: Json, more: str = "") -> str:
+        """Insert the object, or replace the one with its id; returns its JSON as the API shows it.
+
+        `more` is the JSON of further fields, without brackets.
+        """
+        internals = {name: value for name, value in body.items() if name[0] == "_"}
+        text = shown = encode(without_internals(body) if internals else body)
+        if more:
+            text = shown = f"{shown[:-1]},{more}}}"
+        if internals:
+            text = f"{shown[:-1]},{encode(internals)[1:]}"
+        row = (body["id"], body["object"], body.get("created", 0), text)
         with self._lock:
+            is_known = self._texts.get(body["id"], ("", ""))[1] == text
+            if is_known and body["id"] not in self._unwritten:
+                return shown
             if self._db.in_transaction:
                 self._unwritten[body["id"]] = row
                 self._few.pop(body["object"], None)
             else:
                 self._db.execute(_UPSERT, row)
+        return shown
 
     def delete(self, id: str) -> None:
         """Delete the object with this id."""
@@ -256,7 +272,7 @@ class Store:
         query = ("SELECT body FROM objects WHERE", conditions, "ORDER BY seq", order, "LIMIT ?")
         sql = " ".join(query)
         with self._lock:
-            if any(kind == unwritten[1] for unwritten in self._unwritten.values()):
+            if kind in {row[1] for row in self._unwritten.values()}:
                 self._write()
             rows = self._db.execute(sql, values).fetchall()
         return [json.loads(row["body"]) for row in rows]
