@@ -74,7 +74,7 @@ class Deployment:
         """The same settings by field name, for `create_app` in a process of the tests."""
         environment = self.environment
         names = {str(info.validation_alias): field for field, info in Settings.model_fields.items()}
-        return {names[name]: value for name, value in environment.items()}
+        return {names[name]: value for name, value in environment.items() if name in names}
 
     @property
     def shop_programs(self) -> list[Program]:
