@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 import click
 import structlog
 from flask import Flask
+from sqlalchemy.orm import Session
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from tmt import cli, web
 from tmt.api import views as api
+from tmt.billing.memberships import move_memberships
 from tmt.catalog.views import catalog
 from tmt.checkout.orders import move_orders
 from tmt.checkout.views import checkout
@@ -157,7 +159,7 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     web.init_app(app, web.AppState(shop, page_gateway, transport, limits))
     for blueprint in (catalog, checkout, payments, tickets, account, webhook, health.health):
         app.register_blueprint(blueprint)
-    customers.init_app(app, move_orders)
+    customers.init_app(app, _move_owned)
     api.init_app(app)
     cli.init_app(app, shop)
     if sandbox:
@@ -169,6 +171,12 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
         sandbox_api = _listen(sandbox, settings) if sandbox else ""
         cli.begin_serving(app, shop, command.address, own.note, sandbox_api)
     return app
+
+
+def _move_owned(session: Session, from_id: int, to_id: int) -> None:
+    """Makes what one customer has another's, who is the same person."""
+    move_orders(session, from_id, to_id)
+    move_memberships(session, from_id, to_id)
 
 
 def _close_to_others(folder: Path) -> None:

@@ -92,6 +92,39 @@ _REFUND_ORDER: dict[RefundStatus, int] = {
 }
 
 
+class SubscriptionStatus(StripeStatus):
+    """https://docs.stripe.com/api/subscriptions/object, its `status`, and one of our own."""
+
+    # Ours: the row exists, Stripe has not answered yet.
+    NEW = "new"
+    INCOMPLETE = "incomplete"
+    INCOMPLETE_EXPIRED = "incomplete_expired"
+    TRIALING = "trialing"
+    ACTIVE = "active"
+    PAST_DUE = "past_due"
+    UNPAID = "unpaid"
+    PAUSED = "paused"
+    CANCELED = "canceled"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the subscription can never charge or begin again."""
+        return self in ENDED_SUBSCRIPTIONS
+
+
+ENDED_SUBSCRIPTIONS = (SubscriptionStatus.INCOMPLETE_EXPIRED, SubscriptionStatus.CANCELED)
+
+
+class InvoiceStatus(StripeStatus):
+    """https://docs.stripe.com/api/invoices/object#invoice_object-status"""
+
+    DRAFT = "draft"
+    OPEN = "open"
+    PAID = "paid"
+    UNCOLLECTIBLE = "uncollectible"
+    VOID = "void"
+
+
 class DisputeStatus(StripeStatus):
     """https://docs.stripe.com/api/disputes/object#dispute_object-status
 
