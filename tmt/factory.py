@@ -25,6 +25,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from tmt import cli, web
 from tmt.api import views as api
 from tmt.billing.memberships import move_memberships
+from tmt.billing.plans import send_plan
 from tmt.catalog.views import catalog
 from tmt.checkout.orders import move_orders
 from tmt.checkout.views import checkout
@@ -221,6 +222,7 @@ def _jobs(shop: Shop, gateway: Gateway, transport: Transport, limits: Limits) ->
             "refund": partial(send_refund, shop, run_gateway),
             "event_change": partial(event_changes.queue_orders, shop),
             "event_order": partial(event_changes.cancel_order, shop, run_gateway),
+            "plan": partial(send_plan, shop, run_gateway),
         }
 
     def outbox_job(lane: str, handlers: Callable[[Run], dict[str, outbox.Handler]]) -> Job:

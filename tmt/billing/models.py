@@ -35,7 +35,7 @@ class PlanPrice(IdempotentCall, Base):
     currency: Mapped[str] = mapped_column(String(3))
     interval: Mapped[str] = mapped_column(String(5))
     product_id: Mapped[str | None] = mapped_column(String(255))
-    price_id: Mapped[str | None] = mapped_column(String(255), unique=True)
+    price_id: Mapped[str | None] = mapped_column(String(255), index=True)
     created_at: Mapped[datetime]
 
     plan: Mapped[Plan] = relationship()

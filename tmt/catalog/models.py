@@ -162,6 +162,13 @@ class EventChange(Base):
     queued_at: Mapped[datetime | None]
 
 
+class PlanStatus(StrEnum):
+    """Nobody can join a draft; those who are members of it stay so."""
+
+    DRAFT = "draft"
+    PUBLISHED = "published"
+
+
 class PlanInterval(StrEnum):
     """How often a plan is paid for, spelt as Stripe spells it."""
 
@@ -186,7 +193,7 @@ class Plan(Base):
             "member_percent_off IS NULL OR member_amount_off IS NULL", name="plan_one_member_price"
         ),
         CheckConstraint(
-            "NOT donation OR (presale_days = 0 AND included_places = 0 AND member_places = 0)",
+            "NOT donation OR (included_places = 0 AND member_places = 0)",
             name="plan_donation_without_benefits",
         ),
     )

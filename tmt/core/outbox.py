@@ -76,10 +76,10 @@ def due_at(session: Session, key: str) -> datetime | None:
 def lanes() -> dict[str, ColumnElement[bool]]:
     """The jobs that run the outbox, each with its rows, so that none waits behind another's party.
 
-    Refunds and what a canceled event does to its orders wait for Stripe; alerts do not wait behind
-    a crowd's mails; all other kinds are mails.
+    Refunds, plans and what a canceled event does to its orders wait for Stripe; alerts do not wait
+    behind a crowd's mails; all other kinds are mails.
     """
-    refunds = OutboxRow.kind.in_(("refund", "event_change", "event_order"))
+    refunds = OutboxRow.kind.in_(("refund", "event_change", "event_order", "plan"))
     alerts = OutboxRow.kind == "operator_alert"
     return {"refunds": refunds, "alerts": alerts, "mails": not_(or_(refunds, alerts))}
 

@@ -21,6 +21,7 @@ from tmt.gateway.types import (
     RefundStatus,
     StripeDispute,
     StripeEvent,
+    StripePrice,
     StripeRefund,
 )
 
@@ -125,6 +126,27 @@ def dispute(source: Any) -> StripeDispute:
         is_charge_refundable=_required(source, "is_charge_refundable", bool),
         payment_intent=_id(source, "payment_intent"),
     )
+
+
+def price(source: Any) -> StripePrice:
+    """The SDK's Price."""
+    recurring = getattr(source, "recurring", None)
+    product = _id(source, "product")
+    if product is None:
+        raise _Unreadable("'product' is missing")
+    return StripePrice(
+        id=_required(source, "id", str),
+        product=product,
+        product_name=getattr(getattr(source, "product", None), "name", None),
+        amount=getattr(source, "unit_amount", None),
+        currency=_required(source, "currency", str),
+        interval=_required(recurring, "interval", str) if recurring else None,
+    )
+
+
+def object_id(source: Any) -> str:
+    """The id of any of the SDK's objects."""
+    return _required(source, "id", str)
 
 
 def to_json(source: Any) -> dict[str, Any]:

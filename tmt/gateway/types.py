@@ -386,3 +386,16 @@ class StripeEvent:
         """The account that it is about when that is not the shop's own (Stripe Connect)."""
         value = self.object.get(CONNECTED_ACCOUNT)
         return value if isinstance(value, str) else None
+
+
+@dataclass(frozen=True)
+class StripePrice:
+    """A price, `amount` in minor units; `interval` is None for what is paid once."""
+
+    id: str
+    product: str
+    # None unless the product was expanded.
+    product_name: str | None
+    amount: int | None
+    currency: str
+    interval: str | None

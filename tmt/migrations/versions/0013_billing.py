@@ -46,7 +46,7 @@ def upgrade() -> None:
             "member_percent_off IS NULL OR member_amount_off IS NULL", name="plan_one_member_price"
         ),
         sa.CheckConstraint(
-            "NOT donation OR (presale_days = 0 AND included_places = 0 AND member_places = 0)",
+            "NOT donation OR (included_places = 0 AND member_places = 0)",
             name="plan_donation_without_benefits",
         ),
     )
@@ -59,11 +59,12 @@ def upgrade() -> None:
         sa.Column("currency", sa.String(3), nullable=False),
         sa.Column("interval", sa.String(5), nullable=False),
         sa.Column("product_id", sa.String(255), nullable=True),
-        sa.Column("price_id", sa.String(255), nullable=True, unique=True),
+        sa.Column("price_id", sa.String(255), nullable=True),
         sa.Column("created_at", _MOMENT, nullable=False),
         *_idempotent_call(),
     )
     op.create_index("ix_plan_prices_plan", "plan_prices", ["plan_id", "account"])
+    op.create_index("ix_plan_prices_price_id", "plan_prices", ["price_id"])
     op.create_table(
         "memberships",
         sa.Column("id", sa.Integer(), primary_key=True),
