@@ -88,6 +88,11 @@ class Membership(IdempotentCall, Base):
     def plan(self) -> Plan:
         return self.plan_price.plan
 
+    @property
+    def ends_at(self) -> datetime | None:
+        """When it ends, if it was canceled; Stripe says so in two ways."""
+        return self.cancel_at or (self.period_end if self.cancel_at_period_end else None)
+
 
 class Invoice(Base):
     """An invoice as Stripe has it: statuses, numbers and amounts (minor units) are Stripe's.
