@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.servers import Program, clean_environment, free_port, wait_for
+from tmt.config import Settings
 
 WORKER_CLASS, WORKERS, THREADS = "tmt.buffering_worker.BufferingWorker", 2, 4
 _LIMITS = """
@@ -67,6 +68,13 @@ class Deployment:
             "TMT_INSTANCE": str(self.folder / "instance"),
             **self.more,
         }
+
+    @property
+    def overrides(self) -> dict[str, str]:
+        """The same settings by field name, for `create_app` in a process of the tests."""
+        environment = self.environment
+        names = {str(info.validation_alias): field for field, info in Settings.model_fields.items()}
+        return {names[name]: value for name, value in environment.items()}
 
     @property
     def shop_programs(self) -> list[Program]:

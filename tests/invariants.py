@@ -271,7 +271,8 @@ class Verifier:
             for refund in refunds:
                 if not refund.status.is_failed and refund.status != "succeeded":
                     yield f"I7: refund {refund.id} is still {refund.status}"
-                if refund.status == "failed" and f"refund_failed-{refund.id}" not in alerts:
+                alert = {f"refund_failed-{refund.id}", f"refund_by_hand-{refund.id}"}
+                if refund.status == "failed" and not alert & alerts:
                     yield f"I2: refund {refund.id} failed and nobody was alerted"
 
     def _unknown_alerts(self) -> list[OperatorAlert]:

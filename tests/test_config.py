@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 import stat
 
 import pytest
@@ -90,6 +92,48 @@ def test_the_keys_are_written_where_there_are_no_hard_links(load, monkeypatch):
     monkeypatch.setattr("pathlib.Path.hardlink_to", refuse)
     first, second = load({}, FLASK_RUN), load({}, FLASK_RUN)
     assert first.secret_key == second.secret_key != ""
+
+
+def test_only_the_names_in_the_documentation_are_settings(load, tmp_path):
+    names = {"LANGUAGE": "en_US:en", "INSTANCE": "/nowhere", "API": "yes", "LOG_LEVEL": "debug"}
+    (tmp_path / ".env").write_text("CONTACT=nobody\nBASE_URL=x\nMAIL_SENDER=x\nDECLINE_ALERT_MIN=x")
+    settings = load(TEST | names | {"TMT_DECLINE_ALERT_MIN": "3"}, decline_alert_min=4)
+    assert (settings.language, settings.api, settings.log_level) == ("es", "on", "INFO")
+    assert (settings.instance, settings.contact) == (tmp_path / "instance", "")
+    assert settings.decline_alert_min == 4
+
+
+def test_a_tilde_is_the_home_folder(load):
+    paths = {"TMT_INSTANCE": "~/shop", "DATABASE_URL": "sqlite:///~/a.sqlite"}
+    settings = load(TEST | paths | {"HOME": "/home/ana"})
+    assert str(settings.instance) == "/home/ana/shop"
+    assert settings.database_url == "sqlite:////home/ana/a.sqlite"
+
+
+def test_what_cannot_be_read_or_written_is_one_sentence(load, monkeypatch, tmp_path):
+    def refuse(*_args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("pathlib.Path.write_text", refuse)
+        with pytest.raises(InvalidSettings) as error:
+            load({"TMT_SANDBOX": "1", "TMT_INSTANCE": "data"})
+    assert str(tmp_path / "data" / "keys") in error.value.message
+    (tmp_path / ".env").write_bytes("TMT_SHOP_NAME=Café".encode("latin-1"))
+    for flask_run in ("", FLASK_RUN):
+        with pytest.raises(InvalidSettings, match="not in UTF-8"):
+            load({}, flask_run)
+
+
+def test_the_newest_address_that_answers_is_taken(tmp_path):
+    assert environment.left_address(tmp_path) == environment.DEFAULT_ADDRESS
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        serving = f"http://127.0.0.1:{server.getsockname()[1]}"
+        for address in (serving, "http://127.0.0.1:1"):
+            environment.leave_address(tmp_path, address)
+        assert environment.left_address(tmp_path) == serving
+    environment.take_address_back(tmp_path, serving)
+    assert environment.left_address(tmp_path) == "http://127.0.0.1:1"
 
 
 def test_several_webhook_secrets_and_origins(load):
@@ -259,6 +303,7 @@ def test_a_sandbox_can_be_ruled_out(load):
         ("TMT_STRIPE_RETRIES", "-1"),
         ("TMT_LOG_LEVEL", "LOUD"),
         ("TMT_LOG_FORMAT", "xml"),
+        ("PROMETHEUS_MULTIPROC_DIR", "metrics"),
         ("TMT_TRUSTED_PROXIES", "99"),
     ],
 )

@@ -10,12 +10,17 @@ import requests
 
 from tests.buyer import hidden_fields
 from tests.shopfront import Shopfront
+from tmt.factory import create_app
 from tmt.operations import public_address
 from tmt.operations.doctor import Level
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 PUBLIC = {"base_url": "https://tickets.example.org"}
 LOCAL: dict[str, Any] = {}
+ANNOUNCING = [
+    *("X_FORWARDED", "X_FORWARDED_PREFIX", "X_FORWARDED_SSL", "CLIENT_IP", "X_CLUSTER_CLIENT_IP"),
+    *("CF_RAY", "CDN_LOOP", "X_ORIGINAL_HOST", "FLY_REGION", "FASTLY_FF", "X_AZURE_CLIENTIP"),
+]
 PROXIES = [{"HTTP_X_FORWARDED_FOR": "127.0.0.1"}, {"HTTP_VIA": "1.1 proxy"}]
 
 
@@ -53,6 +58,11 @@ def test_only_the_shops_hosts_are_served(
     [
         (LOCAL, {}, 200),
         *((LOCAL, environ, 400) for environ in PROXIES),
+        *((LOCAL, {f"HTTP_{name}": "x"}, 400) for name in ANNOUNCING),
+        (LOCAL, {"HTTP_ORIGIN": "https://evil.example"}, 404),
+        (LOCAL, {"HTTP_REFERER": "https://localhost.evil.example/"}, 404),
+        (LOCAL, {"HTTP_REFERER": "http://localhost:3000/", "HTTP_ORIGIN": "null"}, 200),
+        (LOCAL, {"HTTP_X_REQUEST_ID": "1", "HTTP_X_CLIENT": "x"}, 200),
         (LOCAL, {"SERVER_PROTOCOL": "HTTP/1.0"}, 404),
         (LOCAL | {"trusted_proxies": 1}, {"HTTP_X_FORWARDED_FOR": "127.0.0.1"}, 404),
         (PUBLIC, {}, 404),
@@ -180,13 +190,30 @@ def test_a_renewed_link_is_the_only_one_that_opens_the_order(shopfront: Shopfron
     assert (unknown.exit_code, unknown.output) == (1, "Error: no order NOSUCH\n")
 
 
-@pytest.mark.parametrize("name", ["Ana http://x", "www.evil.example", "Win evil.com", "x.yz/pay"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Ana http://x", "www.evil.example", "Win evil.com", "x.yz/pay", "evil.es"),
+        *("EVIL.ES pulsa", "evil.co.uk", "Dr.Ana.es", "dr.es", "mailto:a", "ana@evil"),
+        *("192.0.2.1", "пример.рф", "evil.xn--p1ai", "evil。com", "evil．es", "ana＠x"),
+        *("evil.\u200bes", "ww\u00adw.evil", "ｅｖｉｌ.e\ufe0fs", "http:\u200b//10.1.2.3"),
+        *("evil․es", "evil.c\u200com"),
+    ],
+)
 def test_names_carry_no_addresses(shopfront: Shopfront, name: str) -> None:
     buyer = shopfront.buyer()
     holder = f"holder-{shopfront.event.ticket_types[0].id}"
     for field in ("name", holder):
         assert buyer.place(1, **{field: name}).status_code == 422
     assert buyer.place(1, name="J.R.R. Tolkien Jr.", **{holder: "Dr.Ana O'Neil"}).status_code == 303
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["St.John", "Ma.Carmen", "J.R.Smith", "José Mª Pérez, Ph.D.", "علی‌رضا", "M.A. Ruiz y Co."],
+)
+def test_names_with_dots_are_names(shopfront: Shopfront, name: str) -> None:
+    assert shopfront.buyer().place(1, name=name).status_code == 303
 
 
 @pytest.mark.parametrize("settings", [{"confirms_per_order": "2 per hour"}])
@@ -197,6 +224,17 @@ def test_a_pdf_is_not_drawn_without_end(shopfront: Shopfront) -> None:
     buyer.get(f"/orders/{order.token}/return")
     path = f"/orders/{order.token}/tickets.pdf"
     assert [get(shopfront, path).status_code for _ in range(3)] == [200, 200, 429]
+
+
+@pytest.mark.parametrize(("mode", "after"), [(0o755, 0o750), (0o707, 0o700), (0o770, 0o770)])
+def test_a_folder_of_an_earlier_version_is_closed_to_others(
+    shopfront: Shopfront, mode: int, after: int
+) -> None:
+    settings = shopfront.shop.settings
+    settings.instance.mkdir(exist_ok=True)
+    settings.instance.chmod(mode)
+    create_app(settings.model_dump())
+    assert settings.instance.stat().st_mode & 0o777 == after
 
 
 def test_files_are_for_their_owner_only(shopfront: Shopfront) -> None:

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import stripe
 
 from tests.buyer import Buyer, order_token
-from tests.deployment import THREADS, WORKER_CLASS, WORKERS, Deployment, deploy
-from tests.servers import ROOT, Program, clean_environment, free_port
+from tests.deployment import THREADS, WORKER_CLASS, WORKERS, Deployment, deploy, gunicorn
+from tests.large_answer import SIZE
+from tests.servers import ROOT, Program, clean_environment, free_port, wait_for
 from tests.shopfront import add_event
 from tmt.buffering_worker import IncomingRequest
 from tmt.config import Settings
@@ -111,6 +113,67 @@ def test_a_request_is_complete_with_its_last_byte_however_it_is_cut(
         assert incoming.request() == request_ + extra
 
 
+@pytest.mark.parametrize("body", [b"1\r\na\r\n" * 53_000, b"0" * 400])
+def test_chunks_that_are_mostly_framing_are_refused(body: bytes) -> None:
+    incoming = IncomingRequest()
+    incoming.feed(_LINE + b"Transfer-Encoding: chunked\r\n\r\n")
+    incoming.feed(body)
+    assert incoming.refusal.startswith(b"HTTP/1.1 413 ")
+    assert not incoming.is_complete
+
+
+def test_clients_that_do_not_read_occupy_no_thread_and_get_all_of_it(tmp_path: Path) -> None:
+    port, request_ = free_port(), b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    server = gunicorn("tests.large_answer:app", tmp_path, port)
+    server.start()
+    clients = []
+    try:
+        wait_for(f"http://127.0.0.1:{port}/", server)
+        for _ in range(3 * WORKERS * THREADS):
+            # A thread that waited for its client would do so for 20 seconds at least.
+            clients.append(socket.create_connection(("127.0.0.1", port), timeout=10))
+            clients[-1].sendall(request_ * 2)
+        assert all(client.recv(1) == b"H" for client in clients)
+        assert requests.get(f"http://127.0.0.1:{port}/", timeout=10).content == b"x"
+        received = 0
+        while received < 2 * SIZE and (part := clients[0].recv(2**20)):
+            received += part.count(b"x")
+        assert received == 2 * SIZE
+    finally:
+        for client in clients:
+            client.close()
+        server.stop()
+
+
+def test_the_oldest_idle_connections_make_room(tmp_path: Path, sqlite_url: str) -> None:
+    clients = []
+    with running_shop(tmp_path, sqlite_url, GUNICORN_CMD_ARGS="--worker-connections 10") as shop:
+        for _ in range(60):
+            clients.append(socket.create_connection(("127.0.0.1", shop.port)))
+            clients[-1].sendall(b"G")
+        buy(shop, Buyer(shop.url))
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "length", "too_long"),
+    [
+        ("/orders/find", 65_537, False),
+        ("/orders/find?x=/stripe_webhook", 65_538, True),
+        ("/tickets/stripe_webhook", 4_194_304, False),
+        ("/stripe_webhook", 4_194_305, True),
+    ],
+)
+def test_only_the_webhook_takes_large_bodies(path: str, length: int, too_long: bool) -> None:
+    head = f"POST {path} HTTP/1.1\r\n"
+    announced, chunked = IncomingRequest(), IncomingRequest()
+    announced.feed(f"{head}Content-Length: {length}\r\n\r\n".encode())
+    chunked.feed(f"{head}Transfer-Encoding: chunked\r\n\r\n{length + 1:x}\r\n".encode())
+    chunked.feed(b"x" * length)
+    assert (announced.is_too_long, chunked.is_too_long) == (too_long, too_long)
+
+
 def _listens(port: int) -> bool:
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
@@ -141,7 +204,7 @@ def proxy(name: str, folder: Path, shop: Deployment, port: int, sample: str) -> 
         sample = f"pid {folder}/pid; daemon off; events {{}} http {{ {paths} {sample} }}"
         command = [name, "-e", str(folder / "start.log"), "-c", str(configuration)]
     else:
-        sample = "{\n\tadmin off\n\tauto_https disable_redirects\n}\n" + sample
+        sample = sample.replace("\n{\n", "\n{\n\tadmin off\n\tauto_https disable_redirects\n", 1)
         command = [name, "run", "--config", str(configuration), "--adapter", "caddyfile"]
     configuration.write_text(sample)
     program = Program(name, command, folder, {"HOME": str(folder)})
@@ -208,8 +271,16 @@ def test_the_samples_for_a_proxy_do_what_they_say(
             token = buy(shop, buyer)
             assert buyer.get("/metrics").status_code == 404
             assert "Strict-Transport-Security" in buyer.get("/?q=secret-words").headers
-        logged = Path(log).read_text()
-        assert "/orders/-/return" in logged
+            shop.web.stop()
+            for path in (f"/orders/{token}", f"/orders%2F{token}/confirm/secret-words"):
+                assert (
+                    buyer.get(f"{path}?payment_intent_client_secret=secret-words").status_code
+                    == 502
+                )
+            shop.web.start()
+            wait_for(f"{shop.url}/healthz", shop.web)
+        assert "/orders/-/return" in Path(log).read_text()
+        logged = "".join(file.read_text() for file in certificate.glob("*.log"))
         assert token not in logged
         assert "secret-words" not in logged
         if name == "nginx":

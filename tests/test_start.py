@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +35,11 @@ def home(tmp_path: Path) -> Path:
 
 
 def start(
-    home: Path, *words: str, folder: Path | None = None, **settings: str
+    home: Path,
+    *words: str,
+    folder: Path | None = None,
+    stdout: Any = subprocess.PIPE,
+    **settings: str,
 ) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", *words]
     if words[0] == "flask":
@@ -42,7 +48,8 @@ def start(
         command,
         cwd=folder or home,
         env={"PATH": "/usr/bin:/bin", **settings},
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=60,
     )
@@ -52,6 +59,7 @@ BAD = {
     "missing file": ({"DATABASE_URL": "sqlite:////{folder}/none.sqlite"}, "There is no database"),
     "empty file": ({"DATABASE_URL": "sqlite:////{folder}/empty"}, "Run flask db upgrade."),
     "no database": ({"DATABASE_URL": "sqlite:////{folder}/text"}, "no SQLite file"),
+    "newer": ({"DATABASE_URL": "sqlite:////{folder}/newer"}, "at revision 9999, which a newer"),
     "dead": ({"DATABASE_URL": "postgresql://u:secret@127.0.0.1:1/x"}, "does not answer"),
     "scheme": ({"DATABASE_URL": "mysql://u:secret@h/x"}, "DATABASE_URL: it must be"),
     "nonsense": ({"DATABASE_URL": "secret"}, "DATABASE_URL: it must be"),
@@ -64,8 +72,9 @@ BAD = {
 @pytest.mark.parametrize(
     ("program", "name"),
     [
-        *(("audit", name) for name in BAD),
-        *(("run", name) for name in ("no database", "dead", "no folder")),
+        *(("audit", name) for name in BAD if name != "newer"),
+        *(("run", name) for name in ("no database", "newer", "dead", "no folder")),
+        ("db upgrade", "newer"),
         *(("gunicorn", name) for name in ("missing file", "empty file", "dead", "scheme")),
         ("refund ABCD2345", "empty file"),
     ],
@@ -74,6 +83,8 @@ def test_what_cannot_work_is_one_sentence(home: Path, program: str, name: str) -
     settings, sentence = BAD[name]
     (home / "empty").touch()
     (home / "text").write_text("no database " * 100)
+    with sqlite3.connect(home / "newer") as newer:
+        newer.execute("CREATE TABLE alembic_version AS SELECT '9999' AS version_num")
     values = {key: text.replace("{folder}", str(home)[1:]) for key, text in settings.items()}
     port = str(free_port())
     words = ["flask", *program.split()]
@@ -92,11 +103,15 @@ def test_what_cannot_work_is_one_sentence(home: Path, program: str, name: str) -
 
 def test_commands_from_elsewhere_use_the_shops_folder(home: Path, tmp_path: Path) -> None:
     (home / ".env").write_text("TMT_INSTANCE=data\nTMT_BASEURL=x\n")
-    assert start(home, "flask", "db", "upgrade").returncode == 0
+    assert start(home, "flask", "db", "upgrade", LANGUAGE="en_US:en").returncode == 0
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     audit = start(home, "flask", "audit", "--offline", folder=elsewhere)
     assert audit.stdout == "sound\n"
+    with (home / ".env").open() as not_for_writing:
+        export = start(home, "flask", "catalog", "export", stdout=not_for_writing)
+    assert export.returncode == 1
+    assert export.stderr.endswith("\nError: Bad file descriptor\n")
     assert f"Database: {home}/data/tmt-sandbox.sqlite (sandbox)" in audit.stderr.splitlines()
     assert "TMT_BASEURL is not a setting: did you mean TMT_BASE_URL?" in audit.stderr
     assert list(elsewhere.iterdir()) == []
@@ -117,6 +132,11 @@ def test_the_address_is_said_once_it_is_true_and_found_by_other_commands(tmp_pat
         second = start(ROOT, "flask", "run", "--port", port, TMT_INSTANCE=str(tmp_path / "other"))
         assert second.returncode == 1
         assert "is open at" not in second.stdout
+        # One that serves the same shop for a while and is gone.
+        (tmp_path / "while").mkdir()
+        with flask_run(tmp_path / "while", TMT_INSTANCE=str(tmp_path / "instance")) as (_, note):
+            while "is open at" not in note.read_text():
+                wait_for(address)
         advance = start(
             ROOT, "flask", "sandbox", "advance", "1d", TMT_INSTANCE=str(tmp_path / "instance")
         )
@@ -129,12 +149,12 @@ def test_an_empty_catalogue_and_a_missing_webhook_secret_are_said(tmp_path: Path
     # Nobody answers there, so that nothing is asked.
     settings |= {"STRIPE_API_BASE": "http://127.0.0.1:1"}
     assert start(ROOT, "flask", "db", "upgrade", **settings).returncode == 0
-    said = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, str(ROOT / "app.py")], env=settings, capture_output=True, text=True
     )
-    assert said.returncode == 0, said.stderr
-    assert "Note: STRIPE_WEBHOOK_SECRET is not set" in said.stderr
-    assert "Note: The catalogue has no event to sell" in said.stderr
+    assert finished.returncode == 0, finished.stderr
+    assert "Note: STRIPE_WEBHOOK_SECRET is not set" in finished.stderr
+    assert "Note: The catalogue has no event to sell" in finished.stderr
 
 
 def test_an_older_python_is_refused_with_a_sentence() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
 import functools
 import http.client
+import os
 import secrets
 import sqlite3
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +33,7 @@ from tmt.core import log, schema
 from tmt.core.database_problems import explain
 from tmt.core.errors import Unavailable
 from tmt.customers.commands import customer_commands
-from tmt.environment import ADDRESS_FILE, LEFT_ADDRESS
+from tmt.environment import LEFT_ADDRESS, leave_address, take_address_back
 from tmt.operations.commands import (
     audit_command,
     inbox_commands,
@@ -108,7 +111,8 @@ def begin_serving(app: Flask, shop: Shop, address: str, note: str, sandbox_api: 
 
     def greet() -> None:
         with suppress(OSError):
-            (shop.settings.instance / ADDRESS_FILE).write_text(f"{address}\n")
+            leave_address(shop.settings.instance, address)
+            atexit.register(take_address_back, shop.settings.instance, address)
         click.echo(_greeting(shop, address, note, sandbox_api))
 
     _when_answering(app, address, greet)
@@ -159,8 +163,17 @@ def _one_sentence(shop: Shop) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
+        _give_up_output()
         where = f"{error.filename}: " if error.filename else ""
         raise click.ClickException(f"{where}{error.strerror or error}") from None
+
+
+def _give_up_output() -> None:
+    """Drops what the standard output has not taken: Python would try again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _guarded(command: click.Command, shop: Shop, *, names_database: bool) -> click.Command:

@@ -51,9 +51,8 @@ class InvalidSettings(ClickException):
 class Settings(BaseSettings):
     """Every setting with its default; `.env.example` explains them to operators."""
 
-    model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True
-    )
+    # Without populate_by_name, which would read the variables LANGUAGE and INSTANCE as settings.
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     secret_key: str = Field("", alias="SECRET_KEY", repr=False)
     database_url: str = Field("", alias="DATABASE_URL", repr=False)
@@ -237,6 +236,17 @@ class Settings(BaseSettings):
             raise ValueError(_DATABASE_URL_FORMS)
         if url and not url.database:
             raise ValueError(f"it names no database; {_DATABASE_URL_FORMS}")
+        return value
+
+    @field_validator("metrics_folder")
+    @classmethod
+    def _check_metrics_folder(cls, value: str) -> str:
+        # The library reads the variable itself.
+        if value and not Path(value).is_absolute():
+            raise ValueError(
+                "it must be an absolute path: a relative one would belong to whatever folder a"
+                " command is typed in"
+            )
         return value
 
     @field_validator("jobs_url", "limits_url")

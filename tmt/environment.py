@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import difflib
 import secrets
+import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,8 +25,9 @@ from tmt.core.addresses import is_local
 
 ROOT = Path(__file__).parent.parent
 DEFAULT_ADDRESS = "http://127.0.0.1:5000"
-# Where `flask run` leaves its address, in the instance folder.
-ADDRESS_FILE = "address"
+# Where each `flask run` leaves its address, in the instance folder: a line each, the newest last.
+_ADDRESS_FILE = "address"
+_MAX_ADDRESSES = 8
 # For `load_settings` in any flask command but `flask run`: wherever that one serves.
 LEFT_ADDRESS = "left by flask run"
 
@@ -36,18 +39,24 @@ def load_settings(overrides: dict[str, Any] | None = None, *, flask_run: str = "
     address at which `flask run` is about to serve, `LEFT_ADDRESS` in its other commands, and empty
     elsewhere: with it, a shop without a Stripe key becomes a sandbox.
     """
-    if flask_run:
-        _refuse_foreign_dotenv()
     try:
-        settings = Settings(_env_file=ROOT / ".env", **(overrides or {}))  # type: ignore[call-arg]
+        if flask_run:
+            _refuse_foreign_dotenv()
+        values = {
+            _names(Settings.model_fields[field])[0]: value
+            for field, value in (overrides or {}).items()
+        }
+        settings = Settings(_env_file=ROOT / ".env", **values)  # type: ignore[call-arg]
         return _complete(settings, flask_run)
     except ValidationError as error:
         raise InvalidSettings(_readable(error)) from None
-    except OSError as error:
+    except UnicodeDecodeError as error:
         raise InvalidSettings(
-            f"{error.filename or ROOT} cannot be used: {error.strerror or error}. TMT_INSTANCE must"
-            " be a folder that this user may write to and that has free space."
+            f"A file named .env is not in UTF-8 (byte {error.start + 1} of it): save it as UTF-8."
+            f" The shop's is {ROOT / '.env'}."
         ) from None
+    except OSError as error:
+        raise InvalidSettings(f"{error.filename or ROOT}: {error.strerror or error}") from None
 
 
 def unknown_settings() -> list[str]:
@@ -118,7 +127,7 @@ def _refuse_foreign_dotenv() -> None:
 
 def _complete(settings: Settings, flask_run: str) -> Settings:
     """Fills in what a mode decides: the sandbox's keys, paths of files, the public address."""
-    instance = (ROOT / settings.instance).resolve()
+    instance = _under_root(settings.instance).resolve()
     sandbox = settings.sandbox
     if sandbox is None:
         sandbox = bool(flask_run) and not settings.stripe_secret_key
@@ -148,10 +157,46 @@ def _complete(settings: Settings, flask_run: str) -> Settings:
 
 
 def left_address(instance: Path) -> str:
-    """Where `flask run` on this instance folder serves, or served last; its default before that."""
-    file = instance / ADDRESS_FILE
-    address = file.read_text().strip() if file.exists() else ""
-    return address if address.startswith(("http://", "https://")) else DEFAULT_ADDRESS
+    """Where `flask run` on this instance folder serves, or served last; its default before that.
+
+    Of several, the newest that somebody listens at.
+    """
+    addresses = _left_addresses(instance)[::-1]
+    serving = filter(_is_open, addresses) if len(addresses) > 1 else iter(addresses)
+    return next(serving, addresses[0] if addresses else DEFAULT_ADDRESS)
+
+
+def leave_address(instance: Path, address: str) -> None:
+    """Notes where `flask run` serves, for other commands. Raises `OSError`."""
+    others = [other for other in _left_addresses(instance) if other != address]
+    _write_addresses(instance, [*others, address][-_MAX_ADDRESSES:])
+
+
+def take_address_back(instance: Path, address: str) -> None:
+    """Removes the address of a `flask run` that ends, unless it is the only one."""
+    addresses = _left_addresses(instance)
+    if address in addresses and len(addresses) > 1:
+        with suppress(OSError):
+            _write_addresses(instance, [other for other in addresses if other != address])
+
+
+def _left_addresses(instance: Path) -> list[str]:
+    file = instance / _ADDRESS_FILE
+    lines = file.read_text(errors="replace").split() if file.exists() else []
+    return [line for line in lines if line.startswith(("http://", "https://"))]
+
+
+def _write_addresses(instance: Path, addresses: list[str]) -> None:
+    (instance / _ADDRESS_FILE).write_text("".join(f"{address}\n" for address in addresses))
+
+
+def _is_open(address: str) -> bool:
+    url = urlsplit(address)
+    with suppress(OSError, ValueError):
+        port = url.port or (443 if url.scheme == "https" else 80)
+        with socket.create_connection((url.hostname or "", port), timeout=1):
+            return True
+    return False
 
 
 def _absolute(database_url: str) -> str:
@@ -161,7 +206,15 @@ def _absolute(database_url: str) -> str:
     url = make_url(database_url)
     if not url.database or url.database.startswith(("file:", ":memory:")):
         return database_url
-    return url.set(database=str(ROOT / url.database)).render_as_string(hide_password=False)
+    return url.set(database=str(_under_root(url.database))).render_as_string(hide_password=False)
+
+
+def _under_root(path: str | Path) -> Path:
+    """The path from the folder of `app.py`, with the home that a ~ stands for."""
+    try:
+        return ROOT / Path(path).expanduser()
+    except RuntimeError:
+        raise InvalidSettings(f"{path}: there is no home folder of this user") from None
 
 
 def _require_complete(settings: Settings) -> None:
@@ -192,6 +245,17 @@ def _require_complete(settings: Settings) -> None:
 def _persistent_secret(instance: Path, name: str) -> str:
     """A random text that survives restarts, in a file that only its owner can read."""
     path = instance / "keys" / name
+    try:
+        return _read_or_make(path)
+    except OSError as error:
+        # A full disk is reported without a name.
+        raise InvalidSettings(
+            f"{error.filename or path} cannot be used: {error.strerror or error}. TMT_INSTANCE must"
+            " be a folder that this user may write to and that has free space."
+        ) from None
+
+
+def _read_or_make(path: Path) -> str:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = path.with_suffix(f".{secrets.token_hex(4)}")

@@ -120,15 +120,7 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     os.umask(0o077)
     settings = load_settings(overrides, flask_run=command.address)
     _close_to_others(settings.instance)
-    format_is_set = "log_format" in settings.model_fields_set
-    log_format = settings.log_format
-    if command.is_interactive and not format_is_set:
-        log_format = "readable"
-    log.configure(log_format, settings.log_level)
-    for sentence in renamed_settings():
-        logger.warning("settings.renamed", text=sentence)
-    for sentence in unknown_settings():
-        logger.warning("settings.unknown", text=sentence)
+    _begin_log(settings, is_interactive=command.is_interactive)
     if settings.metrics_folder:
         Path(settings.metrics_folder).mkdir(parents=True, exist_ok=True)
     own = own_database(settings, Gateway(settings, _ignore_call).account)
@@ -178,6 +170,17 @@ def _move_owned(session: Session, from_id: int, to_id: int) -> None:
     """Makes what one customer has another's, who is the same person."""
     move_orders(session, from_id, to_id)
     move_memberships(session, from_id, to_id)
+
+
+def _begin_log(settings: Settings, *, is_interactive: bool) -> None:
+    """Sets the log up; its first lines are about settings whose names are wrong."""
+    format_is_set = "log_format" in settings.model_fields_set
+    readable = is_interactive and not format_is_set
+    log.configure("readable" if readable else settings.log_format, settings.log_level)
+    for sentence in renamed_settings():
+        logger.warning("settings.renamed", text=sentence)
+    for sentence in unknown_settings():
+        logger.warning("settings.unknown", text=sentence)
 
 
 def _close_to_others(folder: Path) -> None:
@@ -243,6 +246,7 @@ def _jobs(shop: Shop, gateway: Gateway, transport: Transport, limits: Limits) ->
         "reconcile": Job(
             lambda run: reconcile(shop, gateway.for_run(run, patience=3)),
             minutes=_RECONCILE_MINUTES,
+            needs_party=True,
         ),
         "inbox": Job(lambda run: inbox_drain(run).run(run), is_due=inbox_drain(Run()).is_due),
         "refunds": outbox_job("refunds", refund_handlers),

@@ -9,6 +9,8 @@ const warning = document.getElementById("hold-warning");
 const ASK_EVERY = 3000;
 // An open page tells the server so: nobody is written to who is still here.
 const HERE_EVERY = 60000;
+// A laptop that slept stops the page's own clock, and may say nothing when it wakes.
+const SLEEP = 5000;
 
 /** @param {number} seconds */
 function clock(seconds) {
@@ -23,6 +25,9 @@ function run(hold, time, notice) {
   let warned = false;
   let paying = false;
   let timer = 0;
+  // What came of the last wish for more time: the name of its text.
+  let news = "";
+  let ticked = Date.now();
   let asked = performance.now();
   document.addEventListener("tmt:paying", (event) => {
     paying = event instanceof CustomEvent && event.detail.busy === true;
@@ -34,7 +39,6 @@ function run(hold, time, notice) {
    */
   function setEnd(expiresAt, now) {
     end = performance.now() + Date.parse(expiresAt) - (now ? Date.parse(now) : Date.now());
-    warned = false;
   }
 
   /** The page is left once the server says that the hold has ended; a payment is not cut off. */
@@ -55,28 +59,37 @@ function run(hold, time, notice) {
     timer = setTimeout(tick, end > performance.now() ? 0 : ASK_EVERY);
   }
 
-  /** Announced once, not with each tick. @param {string | undefined} words */
-  function say(words) {
-    if (notice.textContent !== (words || "")) notice.textContent = words || "";
+  /** Announced once, not with each tick, and again in another language. @param {string} name */
+  function say(name) {
+    const words = hold.dataset[name] || "";
+    if (notice.textContent !== words) notice.textContent = words;
+  }
+
+  /** @param {string} outcome @param {string | undefined} words */
+  function announce(outcome, words) {
+    if (words) hold.dataset[outcome] = words;
+    news = outcome;
+    say(news);
   }
 
   function tick() {
     const seconds = Math.max(0, Math.ceil((end - performance.now()) / 1000));
     time.textContent = clock(seconds);
-    hold.classList.toggle("hold-soon", seconds <= Number(warnSeconds));
+    const isSoon = seconds <= Number(warnSeconds);
+    const hasSlept = Math.abs(Date.now() - ticked) > SLEEP;
+    ticked = Date.now();
+    hold.classList.toggle("hold-soon", isSoon);
     if (seconds === 0) {
-      say(hold.dataset.expired);
+      say("expired");
       void ask();
       return;
     }
-    if (seconds > Number(warnSeconds)) say(hold.dataset.extended);
-    if (seconds <= Number(warnSeconds) && !warned) {
-      warned = true;
-      say(hold.dataset.warning);
-    }
+    if (isSoon && !warned) news = "";
+    warned = isSoon;
+    say(news || (isSoon ? "warning" : ""));
     timer = setTimeout(tick, 250);
     const here = document.visibilityState === "visible";
-    if (here && performance.now() - asked > HERE_EVERY) void ask();
+    if (here && (hasSlept || performance.now() - asked > HERE_EVERY)) void ask();
   }
 
   hold.addEventListener("submit", async (event) => {
@@ -88,8 +101,11 @@ function run(hold, time, notice) {
       const headers = { Accept: "application/json" };
       const answer = await fetch(form.action, { method: "POST", headers, body });
       const { expires_at: expiresAt, now, message, warning: next, more } = await answer.json();
-      if (!expiresAt) throw new Error("no time in the answer");
-      Object.assign(hold.dataset, { extended: message, warning: next });
+      if (!expiresAt) {
+        announce(answer.status === 409 ? "refused" : "failed", message);
+        return;
+      }
+      hold.dataset.warning = next;
       const text = form.querySelector("span");
       if (text) text.textContent = more;
       if (!more) {
@@ -99,10 +115,11 @@ function run(hold, time, notice) {
       }
       clearTimeout(timer);
       setEnd(expiresAt, now);
+      announce("extended", message);
       tick();
     } catch (error) {
-      // The server knows better than this page: its own answer says why.
-      form.submit();
+      // Never sent as a form is: another page would lose the card that was typed.
+      announce("failed", "");
     }
   });
 

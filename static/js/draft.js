@@ -17,15 +17,19 @@ function fields(of) {
 /** @param {HTMLFormElement} kept */
 function save(kept) {
   const values = fields(kept).map((field) => [field.name, field.value]);
-  sessionStorage.setItem(KEY, JSON.stringify({ action: kept.action, values }));
+  const box = kept.closest("details");
+  const open = box !== null && box.open;
+  sessionStorage.setItem(KEY, JSON.stringify({ action: kept.action, values, open }));
 }
 
 /** @param {HTMLFormElement} kept */
 function restore(kept) {
   const stored = sessionStorage.getItem(KEY);
   sessionStorage.removeItem(KEY);
-  const { action = "", values = [] } = stored ? JSON.parse(stored) : {};
+  const { action = "", values = [], open = false } = stored ? JSON.parse(stored) : {};
   if (action !== kept.action) return;
+  const box = kept.closest("details");
+  if (box && open) box.open = true;
   // Numbers first: the fields for names on tickets come with them.
   for (const numbers of [true, false]) {
     /** @type {Map<string, number>} */

@@ -56,16 +56,26 @@ const language = () => (form.dataset.locale === "en" ? "en" : "es");
 // How long the form may load before the page offers to load it again.
 const SLOW = 20000;
 
+// Which of the page's own texts is shown; empty for Stripe's.
+let shown = "";
+
 /** @param {string} words */
 function tell(words) {
+  shown = "";
   message.textContent = words;
   message.hidden = words === "";
+}
+
+/** One of the page's own texts, which follows its language. @param {string} key */
+function tellText(key) {
+  tell(text(key));
+  shown = key;
 }
 
 /** Says why there is no payment form, and offers to load it again. @param {"blocked" | "slow"} why */
 function offerReload(why) {
   loading.hidden = why === "blocked";
-  tell(text(why));
+  tellText(why);
   reload.hidden = false;
 }
 
@@ -85,10 +95,10 @@ const FOR_BUYERS = [
   "sepa_debit_debits_not_supported",
 ];
 
-/** Stripe's texts on these errors are written for buyers; the others are not. @param {StripeError} error */
-function textOf({ type, code = "", message: words }) {
+/** Stripe's text on an error that is for buyers; empty for the others. @param {StripeError} error */
+function wordsOf({ type, code = "", message: words }) {
   const forBuyers = type === "card_error" || type === "validation_error" || FOR_BUYERS.includes(code);
-  return forBuyers && words ? words : text("unexpected");
+  return forBuyers && words ? words : "";
 }
 
 /** @param {StripeConstructor} constructor */
@@ -116,7 +126,7 @@ function start(constructor) {
     clearTimeout(patience);
     loading.hidden = true;
     reload.hidden = true;
-    if (message.textContent === text("slow")) tell("");
+    if (shown === "slow") tell("");
     button.disabled = false;
   });
   payment.on("loaderror", () => {
@@ -134,8 +144,6 @@ function start(constructor) {
   document.addEventListener("tmt:language", () => {
     // Another language could empty the fields of the form: what is in use keeps its own.
     if (!typed) void elements.update({ locale: language() });
-    if (!paying) setBusy(false);
-    tell("");
   });
 
   /** @returns {Promise<boolean>} whether the page is being left */
@@ -156,7 +164,9 @@ function start(constructor) {
       location.assign(returnUrl);
       return true;
     }
-    tell(textOf(result.error));
+    const words = wordsOf(result.error);
+    if (words) tell(words);
+    else tellText("unexpected");
     return false;
   }
 
@@ -170,7 +180,7 @@ function start(constructor) {
     try {
       leaving = await pay();
     } catch (error) {
-      tell(text("unexpected"));
+      tellText("unexpected");
     }
     if (!leaving) {
       paying = false;
@@ -201,6 +211,13 @@ function load() {
   };
   document.head.append(script);
 }
+
+document.addEventListener("tmt:language", () => {
+  const isBusy = form.getAttribute("aria-busy") === "true";
+  button.textContent = text(isBusy ? "busyLabel" : "amountLabel");
+  if (shown) tellText(shown);
+  else tell("");
+});
 
 const patience = setTimeout(() => offerReload("slow"), SLOW);
 reload.addEventListener("click", () => location.reload());

@@ -119,7 +119,14 @@ function start(form, output) {
     if (holders instanceof HTMLElement) holders.hidden = places === 0;
     if (submit instanceof HTMLElement) setEnabled(submit, places > 0);
     if (nothing) nothing.hidden = places > 0;
-    const text = total === 0 && places > 0 ? output.dataset.free || "" : formatMoney(total);
+    const isFree = total === 0 && places > 0;
+    /** @type {NodeListOf<HTMLElement>} */
+    const lines = form.querySelectorAll("[data-for-nothing]");
+    for (const line of lines) {
+      const { toPay = "", forNothing = "" } = line.dataset;
+      line.textContent = isFree ? forNothing : toPay;
+    }
+    const text = isFree ? output.dataset.free || "" : formatMoney(total);
     if (output.value !== text) output.value = text;
   }
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import inspect
 import json
+import re
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -63,12 +66,12 @@ def test_another_origin_is_refused_before_anything_happens(shopfront, stripe_cal
 
 
 @pytest.mark.parametrize(
-    "given",
+    "text",
     [".", "..", "é", "../refunds", "pi_1/x", "pi 1", " pi_1", "pi_1\n", "a" * 256, "x" * 60_000],
 )
-def test_what_is_no_id_is_refused_and_stripe_is_not_asked(shopfront, stripe_calls, given):
+def test_what_is_no_id_is_refused_and_stripe_is_not_asked(shopfront, stripe_calls, text):
     for endpoint in ("get_payment_intent", "confirm_payment"):
-        answer = shopfront.api(endpoint, {"payment_intent_id": given})
+        answer = shopfront.api(endpoint, {"payment_intent_id": text})
         refused(answer, 400, "El ID de Payment Intent no es válido")
     assert stripe_calls == []
 
@@ -190,6 +193,43 @@ def test_names_in_any_method_are_left_out_and_metadata_is_not():
     assert "a@b.co" not in str(shown)
     assert shown["metadata"] == {"email": "mine"}
     assert shown["payment_method_details"]["paypal"]["transaction_id"] == "1"
+
+
+# What charges and refunds may say to everybody: amounts, states, ids, and the kind of method.
+PUBLIC = """
+    account_type amount amount_authorized amount_captured amount_refunded application
+    application_fee application_fee_amount authorization_code balance_transaction bank bank_code
+    bank_name bank_transaction_id brand brand_product calculated_statement_descriptor
+    capture_before charge count country created currency customer customer_account description
+    destination discount_amount dynamic_last4 electronic_commerce_indicator email_sent_at entity
+    exp_month exp_year expected_debit_date expires_at failure_code failure_message
+    failure_reason funding funding_source_group generated_card generated_sepa_debit
+    generated_sepa_debit_mandate id issuer last4 location mandate maximum_amount_capturable
+    merchant_reference network network_advice_code network_decline_code network_status
+    network_transaction_id number on_behalf_of order_id payment_intent payment_method
+    payment_method_category payment_reference preferred_locale preferred_locales
+    presentment_amount presentment_currency product_code product_description quantity reader
+    reason reference reference_status reference_type refund review seller_message
+    shipping_amount shipping_from_zip source_transfer source_transfer_reversal
+    statement_descriptor statement_descriptor_suffix status stored_at tax_amount transaction_id
+    transaction_link_id transfer transfer_group transfer_reversal type unit_cost
+""".split()
+
+# These are below a field that is left out: a shipping address, a check, a receipt, a rule.
+BELOW = """
+    action address_line1_check address_postal_code_check application_cryptogram
+    application_preferred_name authorization_response_code cardholder_verification_method carrier
+    city cvc_check dedicated_file_name line1 line2 postal_code predicate session state stripe_report
+    terminal_verification_results tracking_number transaction_status_information user_report
+""".split()
+
+
+def test_each_field_of_stripes_types_is_decided_on():
+    sources = [Path(inspect.getfile(kind)).read_text() for kind in (stripe.Charge, stripe.Refund)]
+    leaf = r"(?m)^    +(\w+): (?:Optional\[|List\[)*\"?(?:str|int|float|ExpandableField|Union)\b"
+    names = {name for source in sources for name in re.findall(leaf, source)}
+    shown = {name for name, value in without_payer(dict.fromkeys(names, "x")).items() if value}
+    assert shown == {*PUBLIC, *BELOW}
 
 
 def test_what_stripe_says_about_a_refused_key_is_not_passed_on(shopfront, monkeypatch):

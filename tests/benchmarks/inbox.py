@@ -49,7 +49,7 @@ def _compared(env: BenchEnv, kind: str) -> Row:
     gateway = Gateway(shop.settings, lambda _operation, _error: None)
     turns = Turns(), Turns()
     try:
-        _take_turns(shop, place, partial(inbox.run_due, shop, gateway, HANDLERS), bare.drain, turns)
+        _take_turns(shop, place, inbox.drain(shop, gateway, HANDLERS).run, bare.drain, turns)
         _check_same_work(shop)
     finally:
         buyers.close()

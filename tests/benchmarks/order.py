@@ -64,14 +64,14 @@ def _compared(env: BenchEnv, kind: str) -> Row:
     quantities, prices = two_types(shop)
     bare = BareShop(url.replace("postgresql+psycopg:", "postgresql:"), SLUG)
     try:
-        ours = partial(place_one, shop, quantities, prices)
-        theirs = partial(bare.place, quantities)
-        mine, yardstick = take_turns([ours, theirs])
+        place_in_shop = partial(place_one, shop, quantities, prices)
+        place_bare = partial(bare.place, quantities)
+        shop_turns, bare_turns = take_turns([place_in_shop, place_bare])
         _check_same_work(shop, sum(quantities.values()))
     finally:
         bare.close()
         shop.db.close()
-    return rate_row(f"placing an order, {kind}", mine, yardstick, GOAL)
+    return rate_row(f"placing an order, {kind}", shop_turns, bare_turns, GOAL)
 
 
 def take_turns(acts: Sequence[Callable[[], object]]) -> list[Turns]:
@@ -80,8 +80,8 @@ def take_turns(acts: Sequence[Callable[[], object]]) -> list[Turns]:
         _repeat(act, _WARM_UP, Turns())
     turns = [Turns() for _act in acts]
     for _round in range(ROUNDS):
-        for act, mine in zip(acts, turns, strict=True):
-            _repeat(act, _SECONDS, mine)
+        for act, shop_turns in zip(acts, turns, strict=True):
+            _repeat(act, _SECONDS, shop_turns)
     return turns
 
 

@@ -64,6 +64,6 @@ def test_orders_of_an_earlier_version_migrate_and_back(empty_db):  # noqa: F811
         assert session.scalars(select(Membership)).all() == []
         rows = session.execute(text("SELECT unit_price, list_price FROM order_lines")).all()
         assert [tuple(row) for row in rows] == [(2000, None)]
-    migrate_to(empty_db, "0010", command.downgrade)
+    migrate_to(empty_db, "0011", command.downgrade)
     with empty_db.engine.connect() as connection:
         assert connection.execute(text("SELECT unit_price FROM order_lines")).scalar() == 2000

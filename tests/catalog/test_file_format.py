@@ -86,6 +86,8 @@ BAD_FIELDS = [
     ("sale_starts_at", "2027-03-05 23:30", "before the event's ends_at"),
     ("online", "maybe", "true or false"),
     ("description", "|\n    See <b>you</b> there", "without HTML such as <b>"),
+    ("title", "<b>Noche</b>", "without HTML such as <b>"),
+    ("venue", "Bed &amp; breakfast", "without HTML such as &amp;"),
     ("description", "Bed &amp; breakfast", "without HTML such as &amp;"),
     ("colour", "red", "unknown field"),
     ("<<", "red", "unknown field"),
@@ -230,7 +232,7 @@ BAD_FILES = [
     ("events: !!python/object/apply:os.getcwd []", "tags (!)"),
     ("events: ! []", "tags (!)"),
     ("[" * 5000, "nested too deeply"),
-    ("#" * 1024 * 1024 + "\nevents: []", "larger than 1 MiB"),
+    ("#" * 1024 * 1024 * 8 + "\nevents: []", "larger than 8 MiB"),
     ("? [a]\n: b\nevents: []", "unknown field"),
 ]
 

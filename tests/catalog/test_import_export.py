@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import string
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -302,12 +303,24 @@ def test_an_exported_time_that_comes_twice_has_its_offset(db: Database) -> None:
 
 
 @one_database
-def test_the_commands_write_a_file_and_read_it_again(shopfront: Shopfront, tmp_path: Path) -> None:
+def test_the_commands_write_a_file_and_read_it_again(
+    shopfront: Shopfront, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = shopfront.app.test_cli_runner().invoke
     path = tmp_path / "events.yaml"
     assert run(args=["catalog", "export", str(path)]).exit_code == 0
     shown = run(args=["catalog", "export"])
     assert shown.stdout == path.read_text("utf-8")
+
+    def refuse(_number: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("os.fsync", refuse)
+        failed = run(args=["catalog", "export", str(path)])
+    assert (failed.exit_code, failed.stderr[:7]) == (1, "Error: ")
+    assert "No space left on device" in failed.stderr
+    assert [*tmp_path.glob("*events*"), *tmp_path.glob(".*")] == [path]
     again = run(args=["catalog", "import", str(path)])
     assert (again.exit_code, again.stdout) == (0, "0 created, 0 updated, 1 unchanged\n")
     more = run(args=["catalog", "import", "-"], input=written().encode())
@@ -320,7 +333,7 @@ def test_the_commands_write_a_file_and_read_it_again(shopfront: Shopfront, tmp_p
     [
         (b"events: {}", ":1: events: must be a list"),
         (b"events:\n- title: \xff", ":2: is not UTF-8"),
-        (b"#" * 1024 * 1024 + "ñ\nevents: []".encode(), ":1: the file is larger than 1 MiB"),
+        (b"#" * 1024 * 1024 * 8 + "ñ\nevents: []".encode(), ":1: the file is larger than 8 MiB"),
     ],
     ids=["form", "encoding", "size"],
 )

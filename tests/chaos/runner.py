@@ -84,8 +84,8 @@ def run(seed: int, seconds: float, kind: str, folder: Path, only: Sequence[str] 
         with deploy(
             folder, url, settings, app=app, factory=f"{app}:create_app()", jobs=JOBS
         ) as web:
-            trial = _Trial(web, tally, mail, redis, seed, seconds, only)
-            lost = trial.go_through()
+            chaos_run = _ChaosRun(web, tally, mail, redis, seed, seconds, only)
+            lost = chaos_run.go_through()
             with open_shop(web) as (shop, _gateway):
                 drain(web, shop, tally)
                 verifier = Verifier(shop.db, web.store, frozenset(lost))
@@ -98,12 +98,12 @@ def run(seed: int, seconds: float, kind: str, folder: Path, only: Sequence[str] 
                 tally.breaches += _give_back(web, shop, tally, verifier)
                 counts = _counts(shop, web.store) | dict(tally.counts)
     counts |= {"mails delivered": mail.calls["delivered"], "mails again": mail.calls["again"]}
-    missing = [name for name in trial.due if not tally.reached[name]]
+    missing = [name for name in chaos_run.due if not tally.reached[name]]
     return Verdict(counts, dict(tally.reached), missing, tally.breaches)
 
 
 @dataclass
-class _Trial:
+class _ChaosRun:
     """The time of a run: trouble, a restored backup, and trouble again."""
 
     web: Deployment
@@ -210,15 +210,15 @@ class _Trial:
         wait_for(f"{web.url}/healthz", web.web)
         # Only now, as a call of a process that was killed may have reached Stripe meanwhile.
         intents = objects_of(web.store, "payment_intent")
-        ours = {intent["id"] for intent in intents if "tmt_order" in intent["metadata"]}
-        return ours - stored if copy else set()
+        created = {intent["id"] for intent in intents if "tmt_order" in intent["metadata"]}
+        return created - stored if copy else set()
 
 
 @contextmanager
 def open_shop(web: Deployment) -> Iterator[tuple[Shop, Gateway]]:
     """The shop as the organiser's commands have it, its log in a file among the others."""
     with (web.folder / "trial.log").open("a") as output, redirect_stderr(output):
-        state = create_app(web.environment, web.store).extensions["tmt"]
+        state = create_app(web.overrides, web.store).extensions["tmt"]
         yield state.shop, state.gateway
         state.shop.jobs.flush()
         state.shop.db.close()

@@ -79,7 +79,7 @@ class Situations:
                     self.tally.reach(name)
                     break
 
-    def late_payment(self, *, gone: bool) -> None:
+    def late_payment(self, *, sold_out: bool) -> None:
         """Stripe cannot cancel after all, and the buyer pays when the hold has ended."""
         room = self._room(1)
         late = self.buyer(room, 1)
@@ -87,13 +87,13 @@ class Situations:
         late.open_pay_page()
         self.env.stripe.dashboard("clock", advance="16m")
         self._wait(lambda: self._order(late).status.is_abandoned, "holds")
-        if gone:
+        if sold_out:
             self.buy(room, 1)
         store, payment_intent = self.env.web.store, self._payment_intent(late)
         change_object(store, payment_intent, status="requires_payment_method", canceled_at=None)
         late.pay()
         late.come_back()
-        expected = OrderStatus.REFUNDED if gone else OrderStatus.PAID
+        expected = OrderStatus.REFUNDED if sold_out else OrderStatus.PAID
         self._wait(lambda: self._order(late).status == expected, "inbox")
 
     def partial_refund(self) -> None:
@@ -108,12 +108,12 @@ class Situations:
         amount = {"amount": 1500} if part else {}
         self.env.stripe.dashboard(f"payments/{payment_intent}/dispute", reason=reason, **amount)
         payment = self._row(Payment, Payment.payment_intent_id == payment_intent)
-        ours = Dispute.payment_id == payment.id
-        self._wait(lambda: self._find(Dispute, ours), "inbox", "reconcile")
-        path = f"disputes/{self._row(Dispute, ours).stripe_id}/decide"
+        of_payment = Dispute.payment_id == payment.id
+        self._wait(lambda: self._find(Dispute, of_payment), "inbox", "reconcile")
+        path = f"disputes/{self._row(Dispute, of_payment).stripe_id}/decide"
         self.env.stripe.dashboard(path, verdict=verdict)
         ends = ("warning_closed",) if reason == "inquiry" else (verdict,)
-        self._wait(lambda: self._row(Dispute, ours).status in ends, "inbox", "reconcile")
+        self._wait(lambda: self._row(Dispute, of_payment).status in ends, "inbox", "reconcile")
 
     def clock_jump(self, seconds: float) -> None:
         """All clocks of the shop are wrong for a while, and an order is placed meanwhile."""
@@ -227,8 +227,8 @@ class Situations:
         number = next(_numbers)
         drawn = next(visits(self.seed, _FIRST_BUYER + number))
         card = "4242424242424242"
-        wanted = replace(drawn, event=event, places=places, card=card)
-        return ChaosBuyer(self.env.web, self.tally, wanted, f"s-{number}")
+        visit = replace(drawn, event=event, places=places, card=card)
+        return ChaosBuyer(self.env.web, self.tally, visit, f"s-{number}")
 
     def buy(self, event: str, *places: int) -> ChaosBuyer:
         """Somebody new has paid for these places."""
@@ -291,8 +291,8 @@ def _at_once(*actions: Callable[[], object]) -> None:
 
 S = Situations
 SITUATIONS: dict[str, Callable[[Situations], None]] = {
-    "late payment, tickets left": partial(S.late_payment, gone=False),
-    "late payment, tickets gone": partial(S.late_payment, gone=True),
+    "late payment, tickets left": partial(S.late_payment, sold_out=False),
+    "late payment, tickets gone": partial(S.late_payment, sold_out=True),
     "refund of a part": S.partial_refund,
     "inquiry closed": partial(S.dispute, reason="inquiry", verdict="lost"),
     "dispute won": partial(S.dispute, reason="fraudulent", verdict="won"),

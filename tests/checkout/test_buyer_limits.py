@@ -20,7 +20,9 @@ from tmt.checkout.states import Trigger, lock_order
 from tmt.core.email_address import buyer_email
 from tmt.core.errors import RateLimited
 from tmt.core.ids import new_token
+from tmt.payments.confirm_email import confirm
 from tmt.payments.purchase import purchase
+from tmt.payments.refunds import issue_refund
 from tmt.payments.sync import fulfill
 
 pytestmark = pytest.mark.usefixtures("sound")
@@ -108,6 +110,27 @@ def test_fifty_orders_at_once_get_one_buyer_no_more_than_the_limit(shopfront, pr
     assert buy(shopfront, 5, "eva@example.com", "192.0.2.1")
 
 
+def test_what_was_refunded_makes_room_for_its_buyer(shopfront):
+    change(shopfront, max_per_buyer=3, places=40)
+    order = buy(shopfront, 3, "ana@example.com")
+    pay(shopfront, order)
+    assert not buy(shopfront, 1, "ana@example.com")
+    issue_refund(shopfront.shop, order.code, tickets=[1, 2])
+    assert not buy(shopfront, 3, "ana@example.com")
+    assert buy(shopfront, 2, "ana@example.com")
+
+
+@pytest.mark.case("STK-03")
+def test_slips_of_an_address_take_twice_the_room(shopfront):
+    change(shopfront, places=310)
+    for number in range(5):
+        buy(shopfront, 4, f"a{number}@example.com")
+    assert buy(shopfront, 4)
+    slips = update(Order).values(status="processing")
+    shopfront.shop.db.transaction(lambda session: session.execute(slips))
+    assert not buy(shopfront, 4)
+
+
 @pytest.mark.case("STK-03")
 def test_one_address_holds_a_part_of_the_places_and_others_buy(shopfront):
     change(shopfront, places=310)
@@ -193,6 +216,15 @@ def test_made_up_addresses_get_a_part_of_the_free_tickets(shopfront):
     assert buy(shopfront, 4, address="198.51.100.1").status == "paid"
 
 
+def test_half_of_the_free_tickets_is_the_most_of_an_address(shopfront):
+    change(shopfront, places=40, price=0)
+    for _hour in range(30):
+        order = buy(shopfront, 4)
+        if order and order.status == "held":
+            confirm(shopfront.shop, order)
+    assert shopfront.stock() == (0, 20)
+
+
 def test_one_email_gets_one_orders_worth_of_free_tickets(shopfront):
     change(shopfront, places=4000, price=0)
     for number in range(10):
@@ -202,14 +234,16 @@ def test_one_email_gets_one_orders_worth_of_free_tickets(shopfront):
 
 def confirm_link(front, number=-1):
     mail = message_from_bytes(front.mails()[number].read_bytes(), policy=policy.default)
-    found = re.search(r"\S+/orders/\S+/confirm/\w+", mail.get_body(("plain",)).get_content())
-    return urlsplit(found[0]).path
+    link = re.search(r"\S+/orders/\S+/confirm/\w+", mail.get_body(("plain",)).get_content())
+    return urlsplit(link[0]).path
 
 
 def test_free_tickets_wait_for_the_click_in_the_mail(shopfront):
     change(shopfront, price=0, confirm_email=True)
     buyer = shopfront.buyer()
     buyer.session.headers["Accept-Language"] = "en"
+    event_page = buyer.get(f"/events/{shopfront.event.slug}").text
+    assert "you will get them as soon as you confirm your email address" in event_page
     order = buyer.reserve(2)
     assert (order.status, shopfront.stock()) == ("held", (2, 0))
     page = buyer.get(f"/orders/{order.token}/pay").text
@@ -229,6 +263,7 @@ def test_free_tickets_wait_for_the_click_in_the_mail(shopfront):
         answer = other.post(link, token, allow_redirects=False)
         assert answer.headers["Location"] == f"/orders/{order.token}"
     assert (shopfront.order(order.token).status, shopfront.stock()) == ("paid", (0, 2))
+    assert "Paid on" not in buyer.get(f"/orders/{order.token}").text
     shopfront.run_jobs()
     assert len(shopfront.mails()) == 2
 
@@ -248,9 +283,13 @@ def test_the_form_says_what_is_limited_and_keeps_what_was_typed(shopfront):
     change(shopfront, max_per_buyer=2)
     buyer = shopfront.buyer()
     buyer.session.headers["Accept-Language"] = "en"
-    answer = buyer.place(3)
+    page = buyer.get(f"/events/{shopfront.event.slug}").text
+    assert "Up to 2 tickets per person." in page
+    assert 'data-max-total="2"' in page
+    assert shopfront.buyer().place(2).status_code == 303
+    answer = buyer.place(1)
     assert answer.status_code == 422
-    assert "with those of earlier orders" in answer.text.replace("\n", " ")
+    assert "only 2 tickets for this event, with those of earlier orders" in answer.text
     assert 'value="ana@example.com"' in answer.text
     change(shopfront, max_per_buyer=None)
     while shopfront.buyer(email=f"{new_token()}@example.com").place(8).status_code == 303:

@@ -44,6 +44,12 @@ def test_a_buyers_address_is_put_into_its_usual_form() -> None:
         "\u202aana@example.com\u202c\r\n",
         "“ana@example.com”;",
         "ana@exa\u00admple.com.",
+        "Email: ana@example.com",
+        "Correo electrónico: mailto:ana@example.com?subject=a",
+        "ana@example.com (work)",
+        "Ana [mailto:ana@example.com]",
+        "ANA@example.com <ana@example.com>",
+        "ana＠example.com",
     ],
 )
 def test_what_is_pasted_along_is_dropped(text: str) -> None:
@@ -53,6 +59,15 @@ def test_what_is_pasted_along_is_dropped(text: str) -> None:
 @pytest.mark.parametrize("text", ["ana@exa mple.com", "a@b.com b@c.com", "<", "o'neil@example.com"])
 def test_an_address_itself_is_not_changed(text: str) -> None:
     assert clean_pasted(text) == text.strip("<")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a@b.com <b@c.com>", "A <a@b.com>, B <b@c.com>", "a@b.com, b@c.com", "a@b.com(b@c.com)"],
+)
+def test_of_two_addresses_neither_is_taken(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_email(clean_pasted(text))
 
 
 @pytest.mark.parametrize(
@@ -66,6 +81,12 @@ def test_an_address_itself_is_not_changed(text: str) -> None:
         ("hotmal.com", "hotmail.com"),
         ("outlook.ess", "outlook.es"),
         ("yaho.com.mx", "yahoo.com.mx"),
+        ("gmail.es", "gmail.com"),
+        ("gmail.com.mx", "gmail.com"),
+        ("yahoo.com.br", None),
+        ("yahoo.com.au", None),
+        ("hotmail.se", None),
+        ("yahoo.se", None),
         ("ymail.com", None),
         ("gmail.com", None),
         ("gmx.de", None),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from sqlalchemy import update
@@ -15,7 +16,9 @@ from tests.servers import ROOT, clean_environment
 from tests.shopfront import MovableClock
 from tmt.core import job_runs, outbox, queued_rows, schema
 from tmt.core.database import Database
+from tmt.core.errors import RateLimited, Unavailable
 from tmt.core.job_runs import JobRun, run_alone
+from tmt.core.limits import Limits
 
 HOLD = """
 import sys, time
@@ -85,6 +88,58 @@ def test_one_on_another_machine_keeps_it_until_its_lease_ends(db: Database) -> N
     assert not run_alone(db, clock, "mails", lambda _run: None)
     clock.move(minutes=6)
     assert run_alone(db, clock, "mails", lambda _run: None)
+
+
+def test_a_clock_that_was_ahead_for_one_run_stops_nothing(db: Database, tmp_path: Path) -> None:
+    """A day later by the clock, then corrected: rests, leases, due rows and counters end."""
+    clock, handled = MovableClock(), []
+    limits = Limits("", tmp_path)
+
+    def handle(row: outbox.OutboxRow, _mark_done: object) -> None:
+        handled.append(row.key)
+        if len(handled) == 1:
+            raise Unavailable("gone")
+
+    def work(run: job_runs.Run) -> None:
+        queued_rows.Drain(db, clock, outbox.OutboxRow, handle, stops=True).run(run)
+
+    db.transaction(lambda s: outbox.put(s, "mail", "failing", {}, clock.now()))
+    db.transaction(lambda s: outbox.put(s, "mail", "claimed", {}, clock.now()))
+    clock.move(days=1)
+    assert run_alone(db, clock, "mails", work)
+    db.transaction(lambda s: queued_rows.claim(s, outbox.OutboxRow, clock.now(), 1))
+    elsewhere = {"holder": "elsewhere:1:x", "leased_until": clock.now() + job_runs.LEASE}
+    db.transaction(lambda session: session.execute(update(JobRun).values(**elsewhere)))
+    with patch("tmt.core.limits.time.time", lambda: clock.now().timestamp()):
+        limits.hit("1 per hour", "orders", "client")
+        clock.move(days=-1)
+        limits.hit("1 per hour", "orders", "client")
+        with pytest.raises(RateLimited):
+            limits.hit("1 per hour", "orders", "client")
+    with db.reading() as session:
+        row = job_runs.find(session, "mails")
+        assert row
+        assert not row.is_resting(clock.now())
+    assert run_alone(db, clock, "mails", work)
+    assert handled == ["failing", "claimed", "failing"]
+
+
+def test_a_process_is_dead_only_where_its_id_counts() -> None:
+    """Containers share host names and process ids; a container that restarts has both again."""
+    clock, this = MovableClock(), job_runs.this_process()
+    host, process, identity = this.split(":")
+    namespace = identity.partition("-")[0]
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    for holder, is_held in {
+        f"{host}:{dead.pid}:{namespace}-12345678:x": False,
+        f"{host}:{dead.pid}:ffffffffffff-12345678:x": True,
+        f"{host}:{process}:{namespace}-12345678:x": False,
+        f"{host}:{process}:ffffffffffff-12345678:x": True,
+        f"{host}:{dead.pid}:12345678": True,
+    }.items():
+        row = JobRun(name="mails", holder=holder, leased_until=clock.now() + job_runs.LEASE)
+        assert row.is_held(clock.now()) is is_held, holder
 
 
 def test_who_was_slower_than_the_lease_changes_nothing(db: Database) -> None:

@@ -23,6 +23,8 @@ SECRETS = (
     "whsec_abcDEF123",
     "pi_3Abc_secret_Xyz9",
     "seti_1Abc_secret_Xyz9",
+    "rk_live_" + "a" * 300,
+    "pi_3Abc_secret_" + "a" * 300,
     "ana@example.com",
     "ana.o'brien+tickets@mail.example.co.uk",
     "ana%40example.com",
@@ -117,6 +119,17 @@ def test_private_keys_are_never_written(lines):
 def test_the_token_in_an_orders_address_is_removed(lines):
     structlog.get_logger().info("test", path="/orders/AAAAAAAAAAAAAAAAAAAAAA/tickets.pdf")
     assert json.loads(lines()[0])["path"] == "/orders/[order]/tickets.pdf"
+    token = "A" * 22
+    for path in (
+        f"/orders/{token}/confirm/{token}",
+        f"next=%2Forders%2F{token}%2Fconfirm%2F{token}",
+    ):
+        assert "AAA" not in log.redact_text(path)
+    urls = log.redact_text(
+        "postgresql://tmt:s3cr!t@localhost/tmt redis://:s3cr!t@db/0 password=s3cr!t"
+    )
+    assert "s3cr!t" not in urls
+    assert "localhost/tmt" in urls
 
 
 def test_numbers_and_booleans_keep_their_type(lines):

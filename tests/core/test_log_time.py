@@ -11,7 +11,7 @@ from tmt.core import log
 
 BOUND = 16_000
 PIECES = ["a", "a@", "a.", "a@b.", "a%40", "pi_", "pi_a_secret", "sk_test_", "whsec_", "1", "1 "]
-PIECES += ["/orders/", "DETAIL:", "é", "+-%'", "@", "\n"]
+PIECES += ["/orders/", "DETAIL:", "é", "+-%'", "@", "\n", "://", "://a:", "Bearer ", "-pi_secret"]
 
 
 def seconds(action, *arguments):

@@ -32,6 +32,7 @@ CONTEXT = {
     "amount": 15050,
     "currency": "eur",
     "reason": "too_late",
+    "by_hand": "",
     "pay_url": "https://shop.example/orders/token/pay",
     "methods": ["card"],
     "more_time": True,

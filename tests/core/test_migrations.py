@@ -25,7 +25,7 @@ NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 OLD_ROWS = """
 INSERT INTO events (id, slug, title, description, venue, address, city, search_text, starts_at,
     ends_at, time_zone, language, currency, held, sold, max_per_order, status, updated_at)
-  VALUES (1, 'old', 'Old', '', '', '', '', '', :now, :now, 'UTC', 'es', 'eur', 0, 1, 8,
+  VALUES (1, 'old', 'L’Hòra', '', '', '', '', '', :now, :now, 'UTC', 'es', 'eur', 0, 1, 8,
     'published', :now);
 INSERT INTO ticket_types (id, event_id, name, description, price, held, sold, position)
   VALUES (1, 1, 'General', '', 2000, 0, 1, 0);
@@ -76,6 +76,7 @@ def test_a_database_of_the_last_version_keeps_its_rows(empty_db):
             connection.execute(text(statement), used)
     schema.migrate(empty_db)
     with empty_db.reading() as session:
+        assert session.scalar(text("SELECT search_text FROM events")) == "lhora"
         payment = session.scalars(select(Payment)).one()
         assert (payment.payment_intent_id, payment.status) == ("pi_old", "succeeded")
         assert remaining(session, payment) == 1500

@@ -38,6 +38,7 @@ from tests.shopfront import (
     overrides,
 )
 from tmt.catalog.models import Event, TicketType
+from tmt.checkout.models import Order
 from tmt.factory import create_app
 from tmt.operations import audit_database
 from tmt.sandbox import Sandbox
@@ -119,6 +120,14 @@ class CrashEnv(Shopfront):
         """What a process does first and last that runs jobs."""
         self._ask("heartbeats")
 
+    def learn_account(self) -> None:
+        """The shop asks Stripe which account its keys belong to."""
+        self._ask("account")
+
+    def change_orders(self, **columns: Any) -> None:
+        """Writes these columns into all orders, as no code of the shop does."""
+        self.shop.db.transaction(lambda session: session.execute(update(Order).values(columns)))
+
     def move(self, **span: float) -> None:
         """Lets time pass, in the shop and at Stripe."""
         self.clock.move(**span)
@@ -142,12 +151,13 @@ class CrashEnv(Shopfront):
     def api(self, endpoint: str, data: Any, **headers: str) -> requests.Response:
         return self.again(lambda: Shopfront.api(self, endpoint, data, **headers))
 
-    def make_free(self, *, confirm_email: bool = False) -> None:
-        """Lets all tickets cost nothing, and be issued after a click in a mail."""
+    def change_event(self, *, price: int, **columns: Any) -> None:
+        """Lets all tickets cost so much (minor units), and sets columns of the event."""
 
         def unit(session: Session) -> None:
-            session.execute(update(TicketType).values(price=0))
-            session.execute(update(Event).values(confirm_email=confirm_email))
+            session.execute(update(TicketType).values(price=price))
+            if columns:
+                session.execute(update(Event).values(columns))
 
         self.shop.db.transaction(unit)
 

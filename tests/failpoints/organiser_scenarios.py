@@ -61,6 +61,11 @@ def looked_after(env: CrashEnv) -> None:
     env.look("doctor")
     for _ in range(2):
         env.flask("stripe", "register-webhook")
+        env.flask("stripe", "register-domain", "--domain", "tickets.example.org")
+        (domain,) = env.stripe.v1.payment_method_domains.list().data
+        env.stripe.v1.payment_method_domains.update(domain.id, {"enabled": False})
+    env.flask("stripe", "register-domain", "--domain", "tickets.example.org")
+    env.learn_account()
 
 
 @scenario
@@ -107,11 +112,13 @@ def corrected(env: CrashEnv) -> None:
 
 @scenario
 def missing_at_stripe(env: CrashEnv) -> None:
-    """Stripe does not know a PaymentIntent any more: a person is told, the places are kept."""
+    """Stripe does not know a PaymentIntent any more: an alert, and the hold ends an hour late."""
     buyer = env.buyer()
     intent = buyer.open_pay_page(buyer.reserve(1))
     forget_at_stripe(env, intent)
     env.excused = True
+    env.run_jobs()
+    env.move(hours=2)
     env.run_jobs()
 
 
@@ -148,6 +155,21 @@ def erased(env: CrashEnv) -> None:
     erase = ("privacy", "erase", "ana@example.com", "--yes")
     mails = env.shop.settings.mail_folder
     env.flask(*erase, unless=lambda: not env.order(order.code).email and not any(mails.iterdir()))
+
+
+@scenario
+def other_keys(env: CrashEnv) -> None:
+    """A reservation was taken with other keys; the organiser ends it."""
+    order = env.buyer().reserve(1)
+    env.change_orders(livemode=True)
+    env.ready()
+    env.flask(
+        "order",
+        "release",
+        order.code,
+        "--yes",
+        unless=lambda: env.order(order.token).status == "canceled",
+    )
 
 
 @scenario

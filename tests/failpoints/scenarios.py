@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, func, select
 
 from tests.customers import flows as customers
 from tests.failpoints.crash_env import CrashEnv
+from tests.payments.flows import take_voucher
 from tests.sandbox.driver import Driver
 from tests.sandbox_store import change_at_stripe
 from tests.shopfront import ShopfrontBuyer
@@ -24,6 +25,7 @@ from tmt.checkout.models import Order
 from tmt.customers.models import Customer
 from tmt.payments.balances import get_refunds
 from tmt.payments.confirm_email import link_key
+from tmt.payments.models import OperatorAlert
 from tmt.payments.ownership import get_identity
 
 Scenario = Callable[[CrashEnv], None]
@@ -86,8 +88,8 @@ def declined_and_tried_again(env: CrashEnv) -> None:
     env.move(minutes=1)
     buyer.post(f"/orders/{order.token}/extend", {"csrf_token": _token(buyer, order)})
     buyer.get(f"/orders/{order.token}/status")
-    # Away for long enough to be written to, whenever a process dies.
-    env.move(minutes=7)
+    # Away for long enough to be written to, and with time left to pay if a process dies now.
+    env.move(minutes=6)
     env.run_jobs()
     env.confirm(buyer.open_pay_page(order))
     buyer.get(f"/orders/{order.token}/return")
@@ -177,6 +179,26 @@ def refunded_by_ticket(env: CrashEnv) -> None:
 
 
 @scenario
+def refunded_by_a_person(env: CrashEnv) -> None:
+    """Stripe refunds no OXXO payments."""
+    env.change_event(price=15000, currency="mxn")
+    buyer = env.buyer()
+    order = buyer.reserve(1)
+    take_voucher(env, buyer.open_pay_page(order), "ana@example.com")
+    env.drain()
+    env.move(minutes=4)
+    env.drain()
+    env.ready()
+    # Until a person says that it was done, the shop still has the money.
+    env.excused = True
+    _refund(env, env.order(order.token))
+    env.run_jobs()
+    is_open = OperatorAlert.resolved_at.is_(None)
+    env.flask("alerts", "resolve", "1", unless=lambda: not count(env, is_open))
+    env.excused = False
+
+
+@scenario
 def refunded_in_the_dashboard(env: CrashEnv) -> None:
     whole, partly = paid(env, 2), paid(env, 2)
     env.stripe.v1.refunds.create({"payment_intent": intent_of(env, whole)})
@@ -210,7 +232,7 @@ def disputed_and_lost(env: CrashEnv) -> None:
 
 @scenario
 def for_nothing(env: CrashEnv) -> None:
-    env.make_free()
+    env.change_event(price=0)
     buyer = env.buyer()
     order = buyer.reserve(2)
     buyer.get(f"/orders/{order.token}")
@@ -221,7 +243,7 @@ def for_nothing(env: CrashEnv) -> None:
 @scenario
 def for_nothing_once_confirmed(env: CrashEnv) -> None:
     """Free tickets wait for the click on the link in a mail."""
-    env.make_free(confirm_email=True)
+    env.change_event(price=0, confirm_email=True)
     buyer = env.buyer()
     order = buyer.reserve(1)
     env.run_jobs()

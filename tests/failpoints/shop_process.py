@@ -8,7 +8,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,6 +22,7 @@ from tmt.catalog.import_export import seed_demo
 from tmt.core import failpoints, queued_rows
 from tmt.factory import ROOT, create_app
 from tmt.operations import health
+from tmt.operations.own_database import learn_account
 from tmt.shop import Shop
 
 
@@ -70,6 +71,8 @@ def run(start: Start, connection: Connection) -> None:
     shop: Shop = app.extensions["tmt"].shop
     time = {"ahead": start.ahead}
     shop.clock._offset = lambda: time["ahead"]
+    # As at Stripe itself: there is one account for the keys.
+    elsewhere = replace(shop, settings=shop.settings.model_copy(update={"stripe_api_base": ""}))
     watch = Watch([], start.die_at, start.nth)
     failpoints.reach = watch.reach
     served = serve(app, start.listening.fileno())
@@ -81,6 +84,7 @@ def run(start: Start, connection: Connection) -> None:
         "ahead": lambda ahead: time.update(ahead=ahead),
         "slow": lambda: setattr(queued_rows, "_BATCH_SECONDS", -1.0),
         "heartbeats": lambda: (health.begin_heartbeats(shop), health.end_heartbeats(shop)),
+        "account": lambda: learn_account(elsewhere, app.extensions["tmt"].gateway.account),
         "note": watch.passed.append,
         "passed": lambda: watch.passed,
     }

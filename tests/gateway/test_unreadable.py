@@ -11,6 +11,8 @@ from tests.payments.flows import alert_kinds, flask, paid, refunds
 from tests.sandbox_client import SandboxClient
 from tests.shopfront import PUBLISHABLE_KEY, SECRET_KEY, rendered_event
 from tests.stripe_answers import StripeAnswers
+from tmt.gateway.errors import UnreadableAnswer
+from tmt.payments.refunds import issue_refund
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 REMOVED = object()
@@ -123,3 +125,69 @@ def test_events_of_connected_accounts_are_stored_and_ignored(shopfront, account)
     flask(shopfront, "inbox", "replay", json.loads(body)["id"])
     assert found(shopfront, body).outcome == "ignored"
     assert shopfront.order(order.token).status == "held"
+
+
+@pytest.mark.parametrize("field", ["created", "metadata", "id"])
+def test_a_refund_that_cannot_be_read_is_made_once(shopfront, sandbox, field):
+    order, pi = paid(shopfront, 1)
+    shopfront.silence_stripe()
+    answers = StripeAnswers(shopfront)
+    answers.rules["GET /v1/refunds"] = answers.rules["POST /v1/refunds"] = changed(field, REMOVED)
+    issue_refund(shopfront.shop, order.code, amount=1000)
+    for _day in range(3):
+        shopfront.shop.jobs.run("refunds")
+        sandbox.advance(hours=25)
+    shopfront.deliver(stripes_own(shopfront, "charge.refunded", charge_of(shopfront, pi)))
+    shopfront.shop.jobs.run("inbox")
+    assert refunds(shopfront)[0].status == "requested"
+    answers.rules.clear()
+    at_stripe = shopfront.stripe.v1.refunds.list({"payment_intent": pi}).data
+    assert [refund.amount for refund in at_stripe] == [1000]
+    sandbox.advance(hours=7)
+    shopfront.run_jobs()
+    assert [refund.stripe_id is not None for refund in refunds(shopfront)] == [True]
+
+
+def test_a_payment_intent_that_cannot_be_read_is_not_created_again(shopfront, sandbox):
+    answers = StripeAnswers(shopfront)
+    answers.rules["POST /v1/payment_intents"] = changed("created", REMOVED)
+    answers.rules["GET /v1/payment_intents"] = changed("created", REMOVED)
+    buyer = shopfront.buyer()
+    order = buyer.reserve(1)
+    assert buyer.get(f"/orders/{order.token}/pay").status_code == 503
+    with shopfront.shop.db.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE payments SET key_exhausted = true")
+    assert buyer.get(f"/orders/{order.token}/pay").status_code == 503
+    answers.rules.clear()
+    assert len(shopfront.stripe.v1.payment_intents.list().data) == 1
+
+
+def test_a_refund_event_of_which_nothing_can_be_read_stays_open(shopfront):
+    _order, pi = paid(shopfront, 1)
+    shopfront.silence_stripe()
+    shopfront.stripe.v1.refunds.create({"payment_intent": pi})
+    StripeAnswers(shopfront).rules["GET /v1/refunds"] = changed("created", REMOVED)
+    body = stripes_own(shopfront, "charge.refunded", charge_of(shopfront, pi))
+    shopfront.deliver(body)
+    shopfront.shop.jobs.run("inbox")
+    assert found(shopfront, body).state == "failing"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [{"data": None}, {"data": {}}, {"data": [], "has_more": True}, {"has_more": True}],
+)
+def test_a_list_that_cannot_be_read_is_an_error_of_the_gateway(shopfront, page):
+    _order, pi = paid(shopfront, 1)
+    answers = StripeAnswers(shopfront)
+    answers.rules["GET /v1/"] = lambda body: body.update(page if "data" in body else {})
+    assert shopfront.api("confirm_payment", {"payment_intent_id": pi}).status_code == 500
+    result = flask(shopfront, "reconcile")
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit)
+    with pytest.raises(UnreadableAnswer):
+        list(shopfront.gateway.list_refunds(since=0))
+    assert alert_kinds(shopfront) == ["stripe_unreadable"]
+
+
+def charge_of(shopfront, pi):
+    return shopfront.stripe.v1.payment_intents.retrieve(pi).latest_charge

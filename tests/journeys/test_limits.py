@@ -26,6 +26,7 @@ def more(visitor: Visitor, name: str) -> Locator:
     ("limits", "text"),
     [
         ({"max_per_order": 3}, "Up to 3 tickets per order."),
+        ({"max_per_buyer": 3}, "Up to 3 tickets per person."),
         ({"max_per_order": 1}, "One ticket per order."),
         ({"capacity": 3}, "Only 3 tickets are left for this event."),
         ({"capacities": (2, None)}, TWO_ARE_LEFT),
@@ -37,9 +38,9 @@ def test_plus_at_the_limit_says_why(visitor: Visitor, limits: dict[str, int], te
     general, balcony = more(visitor, "General"), more(visitor, "Balcón")
     for _ in range(4):
         press(general)
-    said = visitor.page.get_by_role("status").filter(has_text=text)
-    expect(said).to_have_count(1)
-    expect(said).to_be_visible()
+    reason = visitor.page.get_by_role("status").filter(has_text=text)
+    expect(reason).to_have_count(1)
+    expect(reason).to_be_visible()
     expect(general).to_have_attribute("aria-disabled", "true")
     expect(general).to_have_accessible_description(text)
     # What limits one ticket type leaves the other; what limits the order is said where one presses.
@@ -47,9 +48,9 @@ def test_plus_at_the_limit_says_why(visitor: Visitor, limits: dict[str, int], te
     expect(balcony).to_have_attribute("aria-disabled", other)
     press(balcony)
     if other == "true":
-        expect(said).to_have_attribute("id", f"quantity-{event.ticket_types[1].id}-limit")
+        expect(reason).to_have_attribute("id", f"quantity-{event.ticket_types[1].id}-limit")
     visitor.page.get_by_role("button", name="Remove one: General").click()
-    expect(said).to_have_count(0)
+    expect(reason).to_have_count(0)
     expect(general).to_have_attribute("aria-disabled", "false")
 
 
@@ -68,6 +69,17 @@ def test_nothing_chosen_is_said_before_anything_is_sent(visitor: Visitor) -> Non
     visitor.choose(1)
     visitor.reserve_button.click()
     expect(visitor.pay_button).to_be_enabled()
+
+
+def test_free_tickets_alone_speak_of_no_payment(visitor: Visitor) -> None:
+    visitor.open_event(add_event(visitor.front.shop.db, "mixto", prices=(0, 900)))
+    checkout = visitor.page.locator(".checkout")
+    expect(checkout).to_contain_text("while you pay")
+    visitor.choose(1)
+    expect(checkout).to_contain_text("you will get them right away")
+    expect(visitor.reserve_button).to_have_text("Get tickets")
+    visitor.choose(0, 1)
+    expect(checkout).to_contain_text("while you pay")
 
 
 def test_too_many_that_are_typed_are_not_sent(visitor: Visitor) -> None:

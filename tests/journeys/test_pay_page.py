@@ -25,6 +25,10 @@ def test_a_blocked_stripe_js_says_what_to_do_and_loads_again(visitor: Visitor) -
     visitor.reserve(1)
     expect(visitor.alert).to_contain_text("could not be loaded. Check your connection")
     expect(visitor.page.locator("#payment-loading")).to_be_hidden()
+    visitor.page.get_by_role("link", name="Español").click()
+    expect(visitor.alert).to_contain_text("No se ha podido cargar")
+    expect(visitor.pay_button).to_have_text(re.compile("^Pagar"))
+    visitor.page.get_by_role("link", name="English").click()
     visitor.page.unroute("**/stripe.js")
     visitor.page.get_by_role("button", name="Load again").click()
     visitor.pay()
@@ -35,6 +39,16 @@ def test_a_broken_stripe_js_says_what_to_do(visitor: Visitor) -> None:
     visitor.page.route("**/stripe.js", lambda route: route.fulfill(body="window.Stripe = 7;"))
     visitor.reserve(1)
     expect(visitor.alert).to_contain_text("could not be loaded")
+
+
+def test_name_and_email_go_into_stripes_form(visitor: Visitor) -> None:
+    create = "(_, options) => { window.options = options; return { on() {}, mount() {} }; }"
+    stub = f"window.Stripe = () => ({{ elements: () => ({{ create: {create} }}) }});"
+    visitor.page.route("**/stripe.js", lambda route: route.fulfill(body=stub))
+    visitor.reserve(1)
+    details = {"name": "Ana Ejemplo", "email": "ana@example.com"}
+    defaults = visitor.page.wait_for_function("window.options && window.options.defaultValues")
+    assert defaults.json_value() == {"billingDetails": details}
 
 
 def hold_back_stripe_js(visitor: Visitor) -> list[Route]:
@@ -88,8 +102,13 @@ def test_more_time_and_another_language_lose_nothing_typed(visitor: Visitor) -> 
     visitor.type_card(VISA)
     visitor.page.get_by_role("button", name="Get more time").click()
     expect(visitor.page.get_by_text("Your reservation has been extended.")).to_be_visible()
+    visitor.page.get_by_text("Change email").click()
+    visitor.page.fill("#email", "eva@example")
     visitor.page.get_by_role("link", name="Español").click()
     expect(visitor.page.locator("html")).to_have_attribute("lang", "es")
+    expect(visitor.page.get_by_text("Hemos ampliado tu reserva")).to_be_visible()
+    expect(visitor.page.locator("#email")).to_be_visible()
+    expect(visitor.page.locator("#email")).to_have_value("eva@example")
     expect(visitor.pay_button).to_have_text(re.compile("^Pagar"))
     expect(visitor.card.locator("[name=number]")).to_have_value(re.compile("4242"))
     visitor.pay_button.click()
@@ -111,11 +130,38 @@ def test_another_language_keeps_the_order_form(visitor: Visitor) -> None:
     assert visitor.order.lines[0].holders == ["", "Luis"]
 
 
-def test_the_clock_asks_the_server_when_the_page_comes_back(visitor: Visitor) -> None:
+def test_a_refused_form_has_the_focus_and_another_language_keeps_it(visitor: Visitor) -> None:
+    visitor.open_event()
+    visitor.choose(1)
+    visitor.introduce(name="www.example.org")
+    visitor.reserve_button.click()
+    problems = visitor.page.get_by_role("alert").filter(has_text="Please check")
+    expect(problems).to_be_focused()
+    visitor.reserve(1)
+    visitor.go(f"/orders/{visitor.order.token}")
+    visitor.page.get_by_text("Change email").click()
+    visitor.page.fill("#email", "eva@gmial.com")
+    visitor.page.get_by_role("button", name="Use this address").click()
+    expect(problems).to_be_focused()
+    visitor.page.fill("#email", "eva@example.or")
+    visitor.page.get_by_role("link", name="Español").click()
+    expect(visitor.page.locator("html")).to_have_attribute("lang", "es")
+    expect(visitor.page.locator("#email")).to_be_visible()
+    expect(visitor.page.locator("#email")).to_have_value("eva@example.or")
+
+
+@pytest.mark.parametrize(
+    "wakes",
+    [
+        "document.dispatchEvent(new Event('visibilitychange'))",
+        "(() => { const now = Date.now; Date.now = () => now() + 540000; })()",
+    ],
+)
+def test_the_clock_asks_the_server_when_the_page_comes_back(visitor: Visitor, wakes: str) -> None:
     visitor.reserve(1)
     expect(visitor.page.locator("#hold-left")).to_have_text(re.compile(r"1[45]:\d\d"))
     visitor.front.clock.move(minutes=9)
-    visitor.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    visitor.page.evaluate(wakes)
     expect(visitor.page.locator("#hold-left")).to_have_text(re.compile(r"^[56]:\d\d"))
 
 

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.journeys.steps import VISA_CHALLENGED, Visitor
+from tmt.checkout.holds import extend
 
 HOLD = 15 * 60
 
@@ -76,6 +77,30 @@ def test_more_time_is_not_given_without_end(visitor: Visitor) -> None:
         visitor.page.get_by_role("button", name="Get more time").click()
         box = expect(visitor.page.locator("#hold"))
         box.to_contain_text(left) if left else box.not_to_contain_text("more time")
+
+
+@pytest.mark.parametrize(
+    ("settings", "english", "spanish"),
+    [
+        ({"hold_extensions": 1}, "cannot be extended again", "ya no se puede ampliar"),
+        ({}, "Please check your connection", "Revisa tu conexión"),
+    ],
+)
+def test_more_time_that_fails_keeps_the_card(
+    visitor: Visitor, settings: dict[str, int], english: str, spanish: str
+) -> None:
+    visitor.reserve(1)
+    visitor.type_card()
+    if settings:
+        extend(visitor.front.shop, visitor.order.id)
+    else:
+        visitor.page.route("**/extend", lambda route: route.abort())
+    visitor.page.get_by_role("button", name="Get more time").click()
+    notice = visitor.page.locator("#hold-warning")
+    expect(notice).to_contain_text(english)
+    visitor.page.get_by_role("link", name="Español").click()
+    expect(notice).to_contain_text(spanish)
+    expect(visitor.card.locator("[name=number]")).to_have_value(re.compile("4242"))
 
 
 def test_the_hold_ends_while_the_pay_page_is_open(visitor: Visitor) -> None:

@@ -14,7 +14,12 @@ def flask(folder: Path, address: str, *command: str) -> subprocess.CompletedProc
     return subprocess.run(
         [sys.executable, "-m", "flask", "--app", str(ROOT / "app.py"), *command],
         cwd=folder,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "TMT_BASE_URL": address},
+        env={
+            "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": str(ROOT),
+            "TMT_INSTANCE": str(folder / "instance"),
+            "TMT_BASE_URL": address,
+        },
         capture_output=True,
         text=True,
         timeout=60,

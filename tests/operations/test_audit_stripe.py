@@ -217,12 +217,14 @@ def test_a_payment_intent_that_is_stored_on_no_order(shopfront):
 
 
 @sqlite_only
-def test_a_paid_payment_intent_that_a_held_order_has_not_stored(shopfront):
+@pytest.mark.parametrize("status", ["succeeded", "processing"])
+def test_a_payment_intent_that_a_held_order_has_not_stored(shopfront, status):
     shopfront.silence_stripe()
     order, pi = begin_payment(shopfront, 1)
     shopfront.confirm(pi)
+    change_at_stripe(shopfront, pi, status=status)
     corrupt(shopfront, Payment, payment_intent_id=None, status="new")
-    problem = f"{pi} was created for it, is succeeded at Stripe and not in the shop"
+    problem = f"{pi} was created for it, is {status} at Stripe and not in the shop"
     assert_breaches(shopfront, f"I2 order {order.code}: {problem}")
 
 

@@ -137,6 +137,22 @@ def test_without_stripe_it_says_so_and_checks_no_more(shopfront: Shopfront) -> N
     assert "webhook" not in report.levels
 
 
+@pytest.mark.parametrize(
+    ("changed", "level"),
+    [
+        ({}, "green"),
+        ({"stripe_secret_key": "sk_live_x"}, "yellow"),
+        ({"stripe_secret_key": "sk_live_x", "api_token": "t"}, "green"),
+        ({"stripe_secret_key": "sk_live_x", "api": "off"}, "green"),
+    ],
+)
+def test_json_endpoints_that_are_open_to_all_are_yellow_where_money_is_real(
+    shopfront: Shopfront, changed: dict[str, str], level: str
+) -> None:
+    settings = shopfront.shop.settings.model_copy(update=changed)
+    assert shop_checks._json_endpoints(settings).level.name.lower() == level
+
+
 def test_a_database_with_another_schema_is_red(shopfront: Shopfront) -> None:
     assert doctor(shopfront).levels["database"] == "green"
     run_sql(shopfront, "UPDATE alembic_version SET version_num = '0000'")

@@ -10,6 +10,7 @@ import requests
 from tests.gateway.stripe_events import run_sql
 from tests.shopfront import Shopfront
 from tmt.core import outbox
+from tmt.core.job_runs import JobWorker
 from tmt.operations import health
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -32,6 +33,22 @@ def test_jobs_that_stopped_degrade_it(shopfront: Shopfront) -> None:
     code, status, checks = readyz(shopfront)
     assert (code, status) == (200, "degraded")
     assert "no sign of life" in checks["jobs"]
+
+
+def test_a_process_that_fell_silent_is_named_while_another_runs(shopfront: Shopfront) -> None:
+    before = shopfront.clock.now()
+    worker = JobWorker(name="elsewhere:7", seen_at=before)
+    shopfront.shop.db.transaction(lambda session: session.add(worker))
+    shopfront.clock.move(minutes=11)
+    shopfront.run_jobs()
+    code, status, checks = readyz(shopfront)
+    assert (code, status) == (200, "degraded")
+    assert checks["jobs"] == "no sign of life of 1 processes: see flask doctor"
+    report = shopfront.app.test_cli_runner().invoke(args=["doctor"]).output
+    assert f"no sign of life of elsewhere:7 since {before:%Y-%m-%d %H:%M} UTC" in report
+    shopfront.clock.move(hours=25)
+    shopfront.run_jobs()
+    assert "jobs" not in readyz(shopfront)[2]
 
 
 def test_a_row_that_waits_for_long_stops_the_sale(shopfront: Shopfront) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,21 @@ def test_what_is_old_goes_and_amounts_stay(shopfront: Shopfront) -> None:
     shopfront.shop.jobs.run("purge")
     found = [b for b in audit.audit(shopfront.shop, None) if order.code in str(b)]
     assert not found
+
+
+@pytest.mark.parametrize("settings", [{"keep_personal_data": 40}])
+def test_old_mail_files_are_deleted(shopfront: Shopfront) -> None:
+    paid(shopfront)
+    folder = shopfront.shop.settings.mail_folder
+    new = next(folder.glob("*.eml"))
+    for name, days in {"old.eml": 41, "recent.eml": 39, "old.txt": 41}.items():
+        (folder / name).write_text(MARKER)
+        then = time.time() - days * 86_400
+        os.utime(folder / name, (then, then))
+    shopfront.shop.jobs.run("purge")
+    left = {path.name for path in folder.iterdir()}
+    assert left >= {new.name, "recent.eml", "old.txt"}
+    assert "old.eml" not in left
 
 
 def test_a_person_is_exported_and_erased(shopfront: Shopfront) -> None:

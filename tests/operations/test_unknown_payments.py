@@ -97,6 +97,13 @@ def test_a_debit_that_settles_days_after_the_restore_is_reported(shopfront, lost
     assert alert_kinds(shopfront) == ["unknown_payment"]
 
 
+def test_a_backup_from_before_the_first_sale_hides_none(shopfront):
+    with restored_afterwards(shopfront):
+        pay(shopfront)
+    flask(shopfront, "reconcile")
+    assert alert_kinds(shopfront) == ["unknown_payment"]
+
+
 def test_another_shop_on_the_account_is_left_alone(shopfront, lost):
     def rename(session):
         session.execute(update(ShopIdentity).values(shop_id="another"))

@@ -55,6 +55,8 @@ def test_it_shows_the_order_and_does_nothing_without_a_yes(shopfront):
         (["--amount", "1.005"], "more decimals than USD has"),
         (["--tickets", "3"], "has no ticket 3: it has 2"),
         (["--tickets", "1;2"], "'1;2' are not ticket numbers such as 1,3"),
+        (["--tickets", ""], "'' are not ticket numbers such as 1,3"),
+        (["--tickets", "١"], "'١' are not ticket numbers such as 1,3"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_a_sentence(shopfront, options, sentence):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.buyer import Buyer
-from tests.payments.flows import alert_kinds, english_buyer, flask, paid, refunds
+from tests.payments.flows import alert_kinds, english_buyer, flask, order_page, paid, refunds
+from tests.sandbox_store import forget_at_stripe
 from tests.stripe_answers import StripeAnswers
 from tmt.payments.refunds import issue_refund
 
@@ -82,6 +83,44 @@ def test_rejected_keys_on_the_way_back_and_at_giving_up(shopfront, answers):
     result = flask(shopfront, "reconcile")
     assert result.exit_code == 0, result.output
     assert shopfront.order(order.token).status == "paid"
+
+
+def test_a_payment_that_stripe_refuses_to_show_is_reported(shopfront, answers):
+    buyer = english_buyer(shopfront)
+    order = buyer.reserve(1)
+    buyer.open_pay_page(order)
+    answers.refuse(RETRIEVE, 400, "This API version is gone")
+    answer = buyer.get(f"/orders/{order.token}/return", allow_redirects=True)
+    assert "The organizer has been notified" in answer.text
+    assert alert_kinds(shopfront) == ["stripe_request_refused"]
+    assert health(shopfront)["status"] == "degraded"
+
+
+def test_a_refund_that_was_not_sent_stays_on_the_page(shopfront, answers):
+    order, _pi = paid(shopfront, 2)
+    answers.refuse("POST /v1/refunds", 400, "Insufficient funds")
+    issue_refund(shopfront.shop, order.code)
+    shopfront.run_jobs()
+    page = order_page(shopfront, order)
+    assert "We have issued a refund" not in page
+    assert "failed; the organizer has been notified" in page
+
+
+@pytest.mark.parametrize("by", ["time", "buyer"])
+def test_a_hold_whose_payment_stripe_does_not_know_ends(shopfront, by):
+    buyer = english_buyer(shopfront)
+    order = buyer.reserve(1)
+    forget_at_stripe(shopfront, buyer.open_pay_page(order))
+    shopfront.clock.move(minutes=16)
+    shopfront.run_jobs()
+    assert (shopfront.order(order.token).status, shopfront.stock()) == ("held", (1, 0))
+    if by == "buyer":
+        buyer.cancel(order)
+    shopfront.clock.move(hours=1)
+    shopfront.run_jobs()
+    status = "canceled" if by == "buyer" else "expired"
+    assert (shopfront.order(order.token).status, shopfront.stock()) == (status, (0, 0))
+    assert alert_kinds(shopfront) == ["missing_at_stripe"]
 
 
 def test_the_reconciler_stops_at_rejected_keys(shopfront, answers):

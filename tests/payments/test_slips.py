@@ -12,6 +12,7 @@ from tests.invariants import check_money
 from tests.payments.flows import (
     alert_kinds,
     english_buyer,
+    flask,
     order_page,
     run_until_idle,
     take_voucher,
@@ -123,6 +124,35 @@ def test_webhooks_that_never_come_change_nothing(shopfront, sandbox):
     assert shopfront.order(order.token).status == "expired"
 
 
+@pytest.mark.parametrize("what", ["canceled", "moved and over"])
+def test_nobody_is_asked_to_pay_a_slip_for_an_event_that_takes_no_money(shopfront, what):
+    buyer, order, pi = reserve(shopfront)
+    take_voucher(shopfront, pi, "fill_never@example.com")
+    buyer.get(f"/orders/{order.token}/return")
+    if what == "canceled":
+        assert flask(shopfront, "event", "cancel", shopfront.event.slug, "--yes").exit_code == 0
+    else:
+        past = {"starts_at": order.created_at, "ends_at": order.created_at}
+        shopfront.shop.db.transaction(lambda s: s.execute(update(Event).values(past)))
+    run_until_idle(shopfront)
+    page = order_page(shopfront, order)
+    assert "Please do not pay any more" in page
+    assert "Open your payment slip" not in page
+    texts = [mail.read_text() for mail in shopfront.mails()]
+    assert not [text for text in texts if "Open your payment slip" in text]
+    assert len([text for text in texts if "do not pay any more" in text]) == (what == "canceled")
+
+
+def test_a_slip_that_can_be_taken_back_is_when_the_event_is_canceled(shopfront):
+    buyer, order, pi = reserve(shopfront, "usd")
+    act_elsewhere(shopfront, pi, "multibanco_display_details")
+    buyer.get(f"/orders/{order.token}/return")
+    flask(shopfront, "event", "cancel", shopfront.event.slug, "--yes")
+    run_until_idle(shopfront)
+    assert shopfront.order(order.token).status == "canceled"
+    assert shopfront.stripe.v1.payment_intents.retrieve(pi).status == "canceled"
+
+
 def test_a_slip_of_which_stripe_says_nothing_ends_after_its_margin(shopfront):
     _buyer, order, pi = reserve(shopfront, "usd")
     expiry = shopfront.clock.now() + timedelta(days=2)
@@ -209,7 +239,8 @@ def test_an_unknown_action_is_looked_at_until_stripe_says_how_it_ended(shopfront
 )
 def test_it_is_offered_when_it_is_decided_before_the_event(currency, days, options, excluded):
     now = datetime.now(UTC)
-    order = Order(currency=currency, created_at=now, event=Event(starts_at=now + timedelta(days)))
+    order = Order(currency=currency, created_at=now, total=15000)
+    order.event = Event(starts_at=now + timedelta(days))
     expected = {name: {"expires_after_days": valid} for name, valid in options.items()}
     assert payment_method_options(order) == expected
     names = excluded_payment_methods(order)

@@ -39,8 +39,23 @@ Row = dict[str, Any]
 # Longer lists of values (kinds of payment method) change with every release of the SDK: they are
 # strings, and code checks them where it matters. Some have a table of their own, enums.yaml.
 LONGEST_ENUM = 12
-NAMED_ENUMS = {"enabled_events": "event_types", "api_version": "api_versions"}
-EMAILS = {"email", "receipt_email", "instructions_email"}
+NAMED_ENUMS = {
+    "enabled_events": "event_types",
+    "api_version": "api_versions",
+    "allowed_payment_method_types": "allowed_methods",
+    "excluded_payment_method_types": "excluded_methods",
+}
+# Parameters that have to be more than a string, by their names; params.py checks them.
+CHECKED = {
+    "address_country": "country",
+    "country": "country",
+    "currency": "currency",
+    "domain_name": "domain",
+    "email": "email",
+    "instructions_email": "email",
+    "receipt_email": "email",
+    "return_url": "url",
+}
 # Of the kinds of payment method, only those that the sandbox simulates.
 SIMULATED = set(load_table("simulated_methods")["kinds"])
 # Options of the kinds that are not simulated are accepted, and nothing depends on them.
@@ -176,10 +191,8 @@ def parameter_type(members: list[Any], module: types.ModuleType, rule: str, name
         if typing.get_origin(member) is dict:
             return {**row, "type": "metadata" if name == "metadata" else "hash"}
     simple = next((SIMPLE[member] for member in members if member in SIMPLE), "string")
-    if name == "currency" and not rule.startswith("GET"):
-        return {**row, "type": "currency"}
-    if name in EMAILS and not rule.startswith("GET"):
-        return {**row, "type": "email"}
+    if name in CHECKED and not rule.startswith("GET"):
+        return {**row, "type": CHECKED[name]}
     if name in NAMED_ENUMS:
         return {**row, "enum": NAMED_ENUMS[name]}
     if not enum:
@@ -214,10 +227,10 @@ def parameters_class(rule: str) -> Any:
     segments = path.split("/")[2:]
     while isinstance(getattr(package, segments[0], None), types.ModuleType):
         package = getattr(package, segments.pop(0))
-    words = [segment for segment in segments if segment != "<id>"]
+    words = [segment for segment in segments if not segment.startswith("<")]
     if words[-1] == "search":
         actions = [words.pop()]
-    elif segments[-1] == "<id>":
+    elif segments[-1].startswith("<"):
         actions = {"GET": ["retrieve"], "POST": ["update"], "DELETE": ["delete", "cancel"]}[verb]
     elif verb == "POST" and len(words) > 1:
         # `POST /v1/invoices/<id>/pay` is InvoicePay, `…/finalize` InvoiceFinalizeInvoice.
@@ -319,7 +332,10 @@ def generate() -> dict[str, str]:
         ),
     }
     explanations["enums"] = "# The longer lists of values that parameters may have.\n"
-    created = stripe.params.WebhookEndpointCreateParams.__annotations__
+    created = {
+        **stripe.params.PaymentIntentCreateParams.__annotations__,
+        **stripe.params.WebhookEndpointCreateParams.__annotations__,
+    }
     tables["enums"] = {
         name: sorted(literals(created[parameter])) for parameter, name in NAMED_ENUMS.items()
     }

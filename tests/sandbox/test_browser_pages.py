@@ -67,6 +67,14 @@ def type_card(page: Page, number: str) -> None:
     page.keyboard.type(f"{number}1234123")
 
 
+def pay_and_complete(page: Page) -> None:
+    """Pay, and say yes at the bank."""
+    page.get_by_role("button", name="Pay").click()
+    bank = page.frame_locator("dialog iframe").frame_locator("iframe")
+    bank.get_by_role("button", name="Complete").click()
+    expect(page.locator("#out")).to_contain_text("succeeded")
+
+
 def test_the_payment_element_redirects(shop_page: tuple[Page, str]) -> None:
     page, shop = shop_page
     page.goto(f"{shop}/payment")
@@ -95,11 +103,7 @@ def test_a_card_element_is_typed_in_one_go(shop_page: tuple[Page, str], v1: Any)
     assert fields.locator("[name=cvc]").evaluate(style) == "rgb(1, 2, 3)"
     pay(page, "Your card has insufficient funds.")
     type_card(page, CHALLENGED)
-    page.get_by_role("button", name="Pay").click()
-    page.frame_locator("dialog iframe").frame_locator("iframe").get_by_role(
-        "button", name="Complete"
-    ).click()
-    expect(page.locator("#out")).to_contain_text("succeeded")
+    pay_and_complete(page)
     (last, *_others) = v1.payment_intents.list({"expand": ["data.payment_method"]}).data
     assert last.payment_method.billing_details.name == "Ana Ejemplo"
 
@@ -108,11 +112,7 @@ def test_the_server_confirms_with_a_method(shop_page: tuple[Page, str]) -> None:
     page, shop = shop_page
     page.goto(f"{shop}/method")
     type_card(page, CHALLENGED)
-    page.get_by_role("button", name="Pay").click()
-    page.frame_locator("dialog iframe").frame_locator("iframe").get_by_role(
-        "button", name="Complete"
-    ).click()
-    expect(page.locator("#out")).to_contain_text("succeeded")
+    pay_and_complete(page)
 
 
 def test_the_server_confirms_with_a_token(shop_page: tuple[Page, str], v1: Any) -> None:

@@ -130,7 +130,7 @@ def test_card_numbers_come_from_browsers_only(root: str, intent: Any) -> None:
     assert confirm(SECRET_KEY).status_code == 402
     for changes, field, code in (
         ({"number": "4242424242424241"}, "code", "incorrect_number"),
-        ({"number": "4000000000000010"}, "decline_code", "test_mode_live_card"),
+        ({"number": "4111111111111111"}, "decline_code", "test_mode_live_card"),
         ({"exp_year": "20"}, "code", "invalid_expiry_year"),
     ):
         assert confirm(PUBLISHABLE_KEY, **changes).json()["error"][field] == code

@@ -137,7 +137,8 @@ def test_payouts_contain_what_was_paid(
 ) -> None:
     pay(), pay()
     balance = v1.balance.retrieve()
-    assert (balance.available, balance.pending[0].amount) == ([], 2 * (EUROS - FEE))
+    amounts = (balance.available[0].amount, balance.pending[0].amount)
+    assert amounts == (0, 2 * (EUROS - FEE))
     driver.advance(days=5)
     (payout,) = v1.payouts.list().data
     assert (payout.amount, payout.status) == (2 * (EUROS - FEE), "paid")

@@ -39,7 +39,7 @@ def load_env(env: BenchEnv, kind: str) -> Iterator[Deployment]:
     with deploy(folder, url, settings, threads=_THREADS) as shop:
         over = spawn.Event()
         children = [
-            spawn.Process(target=target, args=(shop.environment, over))
+            spawn.Process(target=target, args=(shop.overrides, over))
             for target in [sweep] * SWEEPERS + [edit_catalogue]
         ]
         for child in children:

@@ -99,8 +99,7 @@ def _written(value: Any) -> str:
 def _text(max_length: int, *, required: bool = True, multiline: bool = False) -> PlainValidator:
     """Text of 1 to `max_length` characters; line breaks only with `multiline`.
 
-    A text that may be left out is one that people format, so HTML in it is refused: pages show
-    it as it is written.
+    HTML in it is refused: pages show it as it is written.
     """
 
     def validate(value: Any) -> str:
@@ -117,7 +116,7 @@ def _text(max_length: int, *, required: bool = True, multiline: bool = False) ->
         plain = clean.replace("\n", "").replace("\t", "") if multiline else clean
         if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in plain):
             raise ValueError("must not contain control characters or line breaks")
-        if not required and (markup := _HTML.search(clean)):
+        if markup := _HTML.search(clean):
             raise ValueError(
                 f"must be plain text, without HTML such as {markup[0][:40]}: pages show it as it is"
                 " written"

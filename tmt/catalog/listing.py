@@ -105,9 +105,21 @@ def upcoming(
 
 
 def cities(session: Session, now: datetime) -> Sequence[str]:
-    """The cities of upcoming events, for the search's list."""
-    query = select(Event.city).where(*_listed(session, now), Event.city != "")
-    return session.scalars(query.distinct().order_by(Event.city)).all()
+    """The cities of upcoming events, for the search's list; each as most events write it."""
+    best: dict[str, str] = {}
+    for city in _spellings(session, now):
+        best.setdefault(folded(city), city)
+    return [best[key] for key in sorted(best)]
+
+
+def _spellings(session: Session, now: datetime) -> list[str]:
+    """How upcoming events write their cities, the most frequent first; at a tie not in capitals."""
+    query = select(Event.city, func.count()).where(*_listed(session, now), Event.city != "")
+    counts = session.execute(query.group_by(Event.city)).all()
+    ordered = sorted(
+        counts, key=lambda each: (-each[1], each[0].isupper(), each[0].islower(), each[0])
+    )
+    return [city for city, _count in ordered]
 
 
 def _conditions(session: Session, now: datetime, search: Search) -> list[ColumnElement[bool]]:
@@ -117,7 +129,9 @@ def _conditions(session: Session, now: datetime, search: Search) -> list[ColumnE
         conditions.append(Event.search_text.contains(word, autoescape=True))
     if search.city:
         city = folded(search.city)
-        conditions.append(Event.city.in_([c for c in cities(session, now) if folded(c) == city]))
+        conditions.append(
+            Event.city.in_([c for c in _spellings(session, now) if folded(c) == city])
+        )
     if search.date:
         zones = session.scalars(select(Event.time_zone).where(*listed).distinct())
         conditions.append(or_(false(), *(_is_on(search.date, zone) for zone in zones)))
@@ -220,7 +234,7 @@ def _offer(event: Event, ticket_type: TicketType, now: datetime, few: int) -> Of
         state = SaleState.LATER
     else:
         state = SaleState.FEW_LEFT if left is not None and left <= few else SaleState.ON_SALE
-    most = event.max_per_order if left is None else min(left, event.max_per_order)
+    most = event.max_at_once if left is None else min(left, event.max_at_once)
     return Offer(
         id=ticket_type.id,
         name=ticket_type.name,

@@ -33,14 +33,30 @@ class EventStatus(StrEnum):
 
 
 # Letters that people type without their stroke, and that Unicode does not take apart.
-_STROKES = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe"})
+_STROKES = str.maketrans(
+    {"ł": "l", "ø": "o", "đ": "d", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe", "ð": "d", "þ": "th"}
+)
+# What keyboards write in several ways, and people leave out: apostrophes, the point of "col·legi".
+_LEFT_OUT = str.maketrans("", "", "'’‘‛ʼʻʹ′´`＇·")
 
 
 def folded(text: str) -> str:
-    """The text without case and accents, for searching: 'Canción' is found by 'cancion'."""
-    plain = unicodedata.normalize("NFKD", text)
-    plain = "".join(c for c in plain if not unicodedata.combining(c))
-    return " ".join(plain.casefold().translate(_STROKES).split())
+    """The text as it is searched for: 'Canción' is found by 'cancion', 'L’Hora' by 'lhora'.
+
+    Without case, accents, apostrophes and invisible characters; dashes separate words.
+    """
+    # Apostrophes first: Unicode would take the acute accent apart into a space and a mark.
+    plain = unicodedata.normalize("NFKD", text.translate(_LEFT_OUT))
+    letters = ("" if _is_unseen(c) else " " if _is_dash(c) else c for c in plain)
+    return " ".join("".join(letters).casefold().translate(_STROKES).split())
+
+
+def _is_unseen(character: str) -> bool:
+    return bool(unicodedata.combining(character)) or unicodedata.category(character) == "Cf"
+
+
+def _is_dash(character: str) -> bool:
+    return character == "−" or unicodedata.category(character) == "Pd"
 
 
 class ChangeKind(StrEnum):
@@ -98,6 +114,11 @@ class Event(Base):
         texts = {name: getattr(self, name) for name in SEARCHED} | {key: text}
         self.search_text = folded("\n".join(texts[name] or "" for name in SEARCHED))
         return text
+
+    @property
+    def max_at_once(self) -> int:
+        """How many tickets a buyer who has none yet may order."""
+        return min(self.max_per_order, self.max_per_buyer or self.max_per_order)
 
     @property
     def left(self) -> int | None:

@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-MAX_BYTES = 1024 * 1024
+_MAX_MEBIBYTES = 8
+MAX_BYTES = _MAX_MEBIBYTES * 1024 * 1024
 
 _MAX_DEPTH = 8
 _TAG = "tag:yaml.org,2002:"
@@ -44,12 +45,13 @@ class Document:
 def read_yaml(text: str) -> Document:
     """The document in the text, or what keeps it from being one.
 
-    Refused: more than 1 MiB, anchors and aliases (a few lines of them can stand for gigabytes),
-    tags, nesting deeper than a catalogue ever is.
+    Refused: more than `MAX_BYTES`, anchors and aliases (a few lines of them can stand for
+    gigabytes), tags, nesting deeper than a catalogue ever is.
     """
     content = text.encode("utf-8", "replace")
     if len(content) > MAX_BYTES:
-        return Document(errors=[(1, (), "the file is larger than 1 MiB: import it in parts")])
+        problem = f"the file is larger than {_MAX_MEBIBYTES} MiB: import it in parts"
+        return Document(errors=[(1, (), problem)])
     reader = _Reader(content)
     try:
         reader.read()

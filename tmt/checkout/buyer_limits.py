@@ -8,7 +8,6 @@ without paying soon reserves no more.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +22,7 @@ from tmt.checkout.models import Order, OrderKey, OrderStatus
 from tmt.core.database import table_of
 from tmt.core.email_address import buyer_email
 from tmt.core.errors import DomainError, RateLimited
+from tmt.core.ids import keyed_hash
 from tmt.shop import Shop
 
 # An address may hold this part of the places that are left, whatever the setting says.
@@ -195,7 +195,7 @@ def _check_window(
     session: Session, key: str, item: RateLimitItem, times: int, now: datetime
 ) -> None:
     window = timedelta(seconds=item.get_expiry())
-    unpaid = Order.status.in_((OrderStatus.HELD, OrderStatus.EXPIRED, OrderStatus.CANCELED))
+    unpaid = Order.status.not_in((OrderStatus.PAID, OrderStatus.REFUNDED))
     query = (
         select(func.sum(1 + Order.extensions), func.min(OrderKey.created_at))
         .join(Order, Order.id == OrderKey.order_id)
@@ -210,7 +210,10 @@ def _check_window(
 
 def _usage(session: Session, order: Order, keys: Sequence[str]) -> dict[str, _Usage]:
     """What the keys have of the order's event, without the order itself."""
-    is_unpaid, weight = Order.status.in_(_UNPAID), case((Order.extensions > 0, 2), else_=1)
+    # A slip keeps tickets for days: for an address, twice what a card does, as an extension is.
+    is_slip = and_(Order.status == OrderStatus.PROCESSING, ~OrderKey.key.startswith("s"))
+    is_unpaid = Order.status.in_(_UNPAID)
+    weight = case((or_(Order.extensions > 0, is_slip), 2), else_=1)
     since = order.created_at - _EARNED_FOR
     lately = and_(Order.status == OrderStatus.PAID, Order.total > 0, Order.paid_at > since)
 
@@ -246,6 +249,4 @@ def _keys(shop: Shop, origin: Origin, order: Order) -> dict[str, str]:
 
 def _hashed(shop: Shop, kind: str, value: str) -> str:
     """The kind's first letter, and a hash that nobody without SECRET_KEY can search for."""
-    secret = hashlib.sha256(shop.settings.secret_key.encode()).digest()
-    digest = hashlib.blake2b(f"{kind} {value}".encode(), key=secret, digest_size=15)
-    return kind[0] + digest.hexdigest()
+    return kind[0] + keyed_hash(shop.settings.secret_key, f"{kind} {value}", size=15)

@@ -17,7 +17,7 @@ from tmt.catalog.listing import Offer, SaleState
 from tmt.core.i18n import gettext as _
 from tmt.core.i18n import ngettext
 from tmt.core.ids import is_token
-from tmt.customers.forms import NAME_LENGTH, WEB_ADDRESS, EmailForm, NameForm, one_line
+from tmt.customers.forms import NAME_LENGTH, EmailForm, NameForm, carries_address, one_line
 from tmt.customers.models import Customer
 
 _MAX_HOLDERS = 100
@@ -97,8 +97,8 @@ class CheckoutForm(NameForm, EmailForm):
         if not any(field.errors for field in self._quantity_fields()):
             self._validate_sum()
         holders = [name for offer in self.offers for name in self.holders(offer.id)]
-        if any(map(WEB_ADDRESS.search, holders)):
-            self.problem = _("Please enter names on the tickets without a web address.")
+        if any(map(carries_address, holders)):
+            self.problem = _("Please enter names on the tickets without a web or email address.")
         if not is_token(self.checkout_token.data or ""):
             self.problem = _("This page has expired. Please choose your tickets again.")
         return is_valid and not self.form_errors and not self.problem

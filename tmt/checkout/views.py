@@ -57,7 +57,10 @@ def extend(token: str) -> ResponseReturnValue:
         holds.extend(shop, order.id)
     except holds.NoMoreTime:
         if wants_json:
-            return {"expires_at": None}, 409
+            return {
+                "expires_at": None,
+                "message": _("Your reservation cannot be extended again."),
+            }, 409
         flash(_("Your reservation cannot be extended again."), "bad")
     else:
         if wants_json:
@@ -150,7 +153,7 @@ def _render_event(
         event=event,
         state=listing.event_state(event, offers, now),
         offers=offers,
-        form=form or checkout_form(offers, event.max_per_order, customer=signed_in_customer()),
+        form=form or checkout_form(offers, event.max_at_once, customer=signed_in_customer()),
         open_order=open_order,
         # One for each page: a cookie, which others may have planted, holds none that is unused.
         checkout_token=new_token(),

@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import idna
 from email_validator import validate_email
 
 _MAX_LENGTH = 254
-# Where most buyers have their mail, and real domains that look like a slip of one of them.
+# Where most buyers have their mail.
 _PROVIDERS = (
     "gmail.com hotmail.com hotmail.es outlook.com outlook.es yahoo.com yahoo.es yahoo.com.mx"
     " yahoo.com.ar icloud.com live.com googlemail.com proton.me protonmail.com telefonica.net"
     " hotmail.co.uk yahoo.co.uk"
 ).split()
-_LIKE_PROVIDERS = ("ymail.com", "email.com", "mail.com", "live.co", "love.com", "gmx.com")
+# Real domains that look like a slip of one of them; first their own in other countries.
+_COUNTRIES = {
+    "yahoo": (
+        "at be ca ch cl cn co.id co.in co.jp co.kr co.nz co.th co.za com.au com.br com.co"
+        " com.hk com.my com.pe com.ph com.sg com.tr com.tw com.ve com.vn cz de dk fi fr gr"
+        " hu ie in it nl no pl pt ro se"
+    ),
+    "hotmail": (
+        "at be ca ch cl co.il co.jp co.nz co.th co.za com.ar com.au com.br com.mx com.tr"
+        " de dk fi fr gr it nl no pt se"
+    ),
+    "outlook": (
+        "at be cl co.id co.il co.nz co.th com.ar com.au com.br com.gr com.tr com.vn cz de"
+        " dk fr hu ie in it jp kr lv my ph pt ro sa se sg sk"
+    ),
+    "live": (
+        "at be ca cl cn co.kr co.uk co.za com.ar com.au com.mx com.my com.ph com.pt"
+        " com.sg de dk fi fr hk ie in it jp nl no ru se"
+    ),
+}
+_LIKE_PROVIDERS = {
+    f"{name}.{country}" for name, countries in _COUNTRIES.items() for country in countries.split()
+} | {"ymail.com", "email.com", "mail.com", "live.co", "love.com", "gmx.com"}
 _GMAIL = ("gmail.com", "googlemail.com")
+
+# Longer text is not looked through for an address.
+_MAX_PASTED = 1000
+_AT_SIGNS = str.maketrans("＠﹫", "@@")
+_AROUND = " \t\xa0,;.:<>()[]\"'“”‘’«»"
+_REMARK = re.compile(r"\([^()@]*\)")
+_IN_BRACKETS = re.compile(r"[<(\[]([^<>()\[\]]*@[^<>()\[\]]*)[>)\]]")
+_LABEL = re.compile(r"([^@:]{1,40}:\s+)?(mailto:|e-?mail:|[^@:]{1,40}:\s+)", re.IGNORECASE)
 
 
 def parse_email(text: str) -> str:
@@ -24,14 +55,29 @@ def parse_email(text: str) -> str:
 
 
 def clean_pasted(text: str) -> str:
-    """The address in what a buyer pasted: "Ana <ana@example.com>," or "mailto:ana@example.com"."""
-    visible = "".join(c for c in text if unicodedata.category(c) != "Cf").strip()
-    _before, bracket, after = visible.rpartition("<")
-    if bracket and after.rstrip(" ,;.").endswith(">"):
-        visible = after
-    if visible[:7].lower() == "mailto:":
-        visible = visible[7:].partition("?")[0]
-    return visible.strip(" \t\xa0,;.:<>()[]\"'“”‘’«»")
+    """The address in what a buyer pasted: "Ana <ana@example.com>," or "Email: ana@example.com".
+
+    Of two addresses neither is chosen: the text is returned, which is none.
+    """
+    visible = "".join(c for c in text if unicodedata.category(c) != "Cf").translate(_AT_SIGNS)
+    visible = visible.strip()
+    if len(visible) > _MAX_PASTED:
+        return visible
+    visible = _REMARK.sub("", visible)
+    parts = [_IN_BRACKETS.sub(" ", visible), *_IN_BRACKETS.findall(visible)]
+    addresses = {bare.lower(): bare for part in parts if "@" in (bare := _bare(part))}
+    return addresses.popitem()[1] if len(addresses) == 1 else visible.strip(_AROUND)
+
+
+def _bare(text: str) -> str:
+    """The text without quotation marks, a label before it, and what a mailto link adds."""
+    text = text.strip(_AROUND)
+    label = _LABEL.match(text)
+    if label:
+        text = text[label.end() :]
+        if label[0].lower().endswith("mailto:"):
+            text = text.partition("?")[0]
+    return text.strip(_AROUND)
 
 
 def suggest_email(email: str) -> str | None:
@@ -44,6 +90,9 @@ def suggest_email(email: str) -> str | None:
     domain = domain.lower()
     if domain in _PROVIDERS or domain in _LIKE_PROVIDERS:
         return None
+    # Gmail has no other domains.
+    if domain.startswith("gmail."):
+        return f"{local_part}@gmail.com"
     for provider in _PROVIDERS:
         if _is_one_slip(domain, provider):
             return f"{local_part}@{provider}"

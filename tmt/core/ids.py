@@ -1,8 +1,9 @@
-"""Public ids: unguessable tokens, and codes to read out."""
+"""Public ids: unguessable tokens, codes to read out, and hashes that need a secret."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import secrets
 
@@ -25,6 +26,13 @@ def new_ticket_code() -> str:
 def new_order_code() -> str:
     """Eight characters that people can read out. It names an order and gives no access to it."""
     return "".join(secrets.choice(_READABLE) for _ in range(8))
+
+
+def keyed_hash(secret_key: str, text: str, size: int = 16) -> str:
+    """A hash of `size` bytes in hex, which nobody without the secret key can make or search for."""
+    # The key of BLAKE2b is at most 64 bytes long, SECRET_KEY may be longer.
+    key = hashlib.sha256(secret_key.encode()).digest()
+    return hashlib.blake2b(text.encode(), key=key, digest_size=size).hexdigest()
 
 
 def is_stripe_id(text: str) -> bool:

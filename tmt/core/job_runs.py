@@ -2,9 +2,13 @@
 
 A run holds the job's row while it works. Whoever comes meanwhile leaves a note that there is more
 to do, so that at most one more run follows. A process that dies leaves its row to the next one: at
-once on its own machine, elsewhere when the lease has ended, which a run renews while it works.
+once on its own machine, elsewhere, or in a container's next life, when the lease has ended, which a
+run renews while it works.
 
 Each mode and Stripe account that shares the database has rows of its own.
+
+A time further ahead than any that is set was written while that machine's clock was wrong: it
+counts for nothing, so that a clock which jumped and was corrected stops no job.
 
 A job whose outside party (the mail server, Stripe) did not answer rests before it asks it again:
 1 s, 2 s, … up to five minutes.
@@ -12,13 +16,16 @@ A job whose outside party (the mail server, Stripe) did not answer rests before 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache, partial
+from pathlib import Path
 from uuid import uuid4
 
 import structlog
@@ -32,6 +39,8 @@ log = structlog.get_logger(__name__)
 
 LEASE = timedelta(minutes=5)
 _MAX_REST = timedelta(minutes=5)
+# By how much the clocks of machines may differ.
+_CLOCK_TOLERANCE = timedelta(minutes=5)
 _MAX_HOST_LENGTH = 80
 
 
@@ -52,15 +61,19 @@ class JobRun(Base):
 
     def is_held(self, now: datetime) -> bool:
         """Whether a run is going on."""
-        if self.holder is None or self.leased_until is None or self.leased_until <= now:
+        if self.holder is None or self.leased_until is None:
+            return False
+        if not now < self.leased_until <= now + LEASE + _CLOCK_TOLERANCE:
             return False
         if self.holder.startswith(f"{this_process()}:"):
             return self.holder in _own_holders
         return not _is_dead(self.holder)
 
-    def is_resting(self, now: datetime) -> bool:
-        """Whether its outside party is not to be asked yet."""
-        return self.rests_until is not None and self.rests_until > now
+    def is_resting(self, now: datetime, tolerance: timedelta = timedelta()) -> bool:
+        """Whether its outside party is not to be asked yet, or was not until `tolerance` ago."""
+        if self.rests_until is None:
+            return False
+        return now - tolerance < self.rests_until <= now + _MAX_REST + _CLOCK_TOLERANCE
 
 
 class JobWorker(Base):
@@ -232,24 +245,50 @@ def forget_workers(session: Session, *, before: datetime | None = None) -> None:
 
 
 def this_process() -> str:
-    """The name of this process among all that run jobs: machine and process id."""
-    return f"{_host()}:{os.getpid()}"
+    """The name of this process among all that run jobs: host, process id, where that id counts, and
+    what no later process of the same id has."""
+    process = os.getpid()
+    return f"{_host()}:{process}:{_namespace()}-{_start_id(process)}"
 
 
 @cache
 def _host() -> str:
-    return socket.gethostname()[:_MAX_HOST_LENGTH]
+    return socket.gethostname().replace(":", "-")[:_MAX_HOST_LENGTH]
+
+
+@cache
+def _namespace() -> str:
+    """Among which processes an id means one process.
+
+    Containers of one host name have ids of their own, and so have two machines.
+    """
+    facts = [_host()]
+    # Linux alone has these.
+    with suppress(OSError):
+        facts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        facts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
+
+
+@cache
+def _start_id(_process: int) -> str:
+    return uuid4().hex[:8]
 
 
 def _is_dead(name: str) -> bool:
-    """Whether the process of this name was one of this machine's and has ended.
+    """Whether the process of this name has ended, where its id can be looked up from here.
 
     On Windows, where asking would disturb the process, leases alone decide.
     """
+    # A process of an earlier version had a shorter name.
     host, _, rest = name.partition(":")
-    process = int(rest.partition(":")[0])
-    if host != _host() or sys.platform == "win32":
+    number, _, rest = rest.partition(":")
+    namespace, _, start_id = rest.partition(":")[0].partition("-")
+    if (host, namespace) != (_host(), _namespace()) or sys.platform == "win32":
         return False
+    process = int(number)
+    if process == os.getpid():
+        return start_id != _start_id(process)
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -28,11 +28,14 @@ log = structlog.get_logger(__name__)
 # Seconds.
 _REDIS_TIMEOUT, _PAUSE = 0.5, 5.0
 _SCHEMA = "CREATE TABLE IF NOT EXISTS counters (key TEXT PRIMARY KEY, count INT, expires REAL)"
+# A counter that ends later than one which begins now began while the clock was ahead.
 _COUNT = """
     INSERT INTO counters (key, count, expires) VALUES (:key, :amount, :now + :expiry)
     ON CONFLICT (key) DO UPDATE SET
-        count = CASE WHEN expires <= :now THEN :amount ELSE count + :amount END,
-        expires = CASE WHEN expires <= :now THEN :now + :expiry ELSE expires END
+        count = CASE WHEN expires > :now AND expires <= :now + :expiry
+            THEN count + :amount ELSE :amount END,
+        expires = CASE WHEN expires > :now AND expires <= :now + :expiry
+            THEN expires ELSE :now + :expiry END
     RETURNING count
 """
 

@@ -25,14 +25,19 @@ _PRIVATE_KEYS = frozenset(
     cookie signature address phone body payload form
     """.split()
 )
-# Every repetition is bounded, so that a text of twice the length takes at most twice the time.
+# Every repetition is bounded, or begins with a word and ends with it, so that a text of twice the
+# length takes at most twice the time.
 _PRIVATE_TEXT = re.compile(
-    r"(?P<secret>\b(?:sk|rk)_(?:test|live)_\w{1,255}|\bwhsec_\w{1,255}"
-    r"|\b(?:pi|seti)_\w{1,255}_secret_\w{1,255})"
+    r"(?P<secret>\b(?:sk|rk|ek)_(?:org_)?(?:test|live)_\w+|\bwhsec_\w+"
+    r"|\b(?:pi|seti|src|cs|cuss)_(?:\w*_)?secret_\w+|(?<=\bBearer )[\w.~+/=-]{8,1000})"
+    # In the URL of a database or a queue, whose host may be one word; and in such a driver's words.
+    r"|(?P<password>(?<=://)[^\s/:@]{0,64}:[^\s/]{1,255}@|(?<=\bpassword=)[^\s&]{1,255})"
     r"|(?P<email>[\w.+%'-]{1,64}(?:@|%40)[\w-]{1,63}(?:\.[\w-]{1,63}){1,10})"
     r"|(?P<card>\b\d(?:[ -]?\d){12,18}\b)"
-    r"|(?P<order>(?<=/orders/)[\w-]{22}(?![\w-]))"
-    r"|(?P<link>(?:(?<=/sign-in/)|(?<=/account/email/))[\w-]{22}(?![\w-]))"
+    r"|(?P<order>(?:(?<=/orders/)|(?<=%2Forders%2F)|(?<=%2forders%2f))[\w-]{22}(?![\w-]))"
+    r"|(?P<link>(?:(?<=/sign-in/)|(?<=%2Fsign-in%2F)|(?<=%2fsign-in%2f)|(?<=/account/email/)"
+    r"|(?<=%2Faccount%2Femail%2F)|(?<=%2faccount%2femail%2f))[\w-]{22}(?![\w-]))"
+    r"|(?P<key>(?:(?<=/confirm/)|(?<=%2Fconfirm%2F)|(?<=%2fconfirm%2f))[\w.-]{8,255})"
     # PostgreSQL's errors contain the values of the rejected row.
     r"|(?P<values>(?<=DETAIL:)[^\n]+)"
 )

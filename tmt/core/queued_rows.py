@@ -48,6 +48,9 @@ log = structlog.get_logger(__name__)
 LEASE = timedelta(minutes=5)
 MAX_ATTEMPTS = 80
 _MAX_WAIT = timedelta(hours=6)
+# By how much the clocks of machines may differ. What lies further ahead than any time that is set
+# was written while a clock was wrong, and counts for nothing.
+_CLOCK_TOLERANCE = timedelta(minutes=5)
 # A batch is handled within this time and that of its last row, which is less than the lease.
 _BATCH_SECONDS = 60.0
 _MAX_ERROR_LENGTH = 500
@@ -228,12 +231,19 @@ def _due(
     session: Session, table: type[Row], now: datetime, condition: ColumnElement[bool]
 ) -> Select[Row]:
     """The due rows of this mode and account that fulfil the condition."""
+    is_time = or_(table.due_at <= now, table.due_at > now + _MAX_WAIT + _CLOCK_TOLERANCE)
     return (
         select(table)
-        .where(table.done_at.is_(None), table.parked_at.is_(None), table.due_at <= now)
-        .where(or_(table.leased_until.is_(None), table.leased_until < now), condition)
+        .where(table.done_at.is_(None), table.parked_at.is_(None), is_time)
+        .where(is_free(table, now), condition)
         .where(belongs_to(table.account, account_of(session)))
     )
+
+
+def is_free(table: type[QueuedRow], now: datetime) -> ColumnElement[bool]:
+    """Whether no worker has claimed the row."""
+    lease = table.leased_until
+    return or_(lease.is_(None), lease < now, lease > now + LEASE + _CLOCK_TOLERANCE)
 
 
 def claim(
@@ -360,8 +370,7 @@ def backlog(
     own = belongs_to(table.account, account_of(session))
     condition = own if condition is None else own & condition
     open_rows = table.done_at.is_(None) & table.parked_at.is_(None) & condition
-    free = or_(table.leased_until.is_(None), table.leased_until < now)
-    due = session.scalar(select(func.min(table.due_at)).where(open_rows, free))
+    due = session.scalar(select(func.min(table.due_at)).where(open_rows, is_free(table, now)))
     count = select(func.count()).select_from(table)
     return Backlog(
         failing=session.scalar(count.where(open_rows, table.last_error.is_not(None))) or 0,

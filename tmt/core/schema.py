@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import inspect, text
+from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import OperationalError
 
 from tmt.core.database import Database, is_busy
@@ -26,7 +26,8 @@ def migrate(db: Database) -> None:
     """Upgrades the database to the newest schema; creates a missing SQLite file.
 
     Processes that do so at once do it one after the other, and all but the first find it done.
-    Raises `Unavailable` when another one has not finished after ten minutes.
+    Raises `Unavailable` when another one has not finished after ten minutes, and when the schema is
+    of a version that this code does not know, which is left as it is.
     """
     from alembic import command
 
@@ -43,6 +44,7 @@ def migrate(db: Database) -> None:
                     connection.execute(text(f"SET LOCAL lock_timeout = '{_MAX_WAIT}s'"))
                     connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
                     connection.execute(text("SET LOCAL lock_timeout = DEFAULT"))
+                _refuse_unknown(connection)
                 config = _config()
                 config.attributes["connection"] = connection
                 return command.upgrade(config, "head")
@@ -63,21 +65,36 @@ def newest_revision() -> str:
 
 def is_older(revision: str) -> bool:
     """Whether this code knows the revision and needs a newer one."""
-    from alembic.script import ScriptDirectory
-
-    scripts = ScriptDirectory.from_config(_config())
-    return revision != scripts.get_current_head() and revision in {
-        script.revision for script in scripts.walk_revisions()
-    }
+    return revision != newest_revision() and revision in _known_revisions()
 
 
 def current_revision(db: Database) -> str | None:
     """The revision that the database is at; None before the first migration."""
     with db.engine.connect() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        return _revision(connection)
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
     return str(revision) if revision else None
+
+
+def _known_revisions() -> set[str]:
+    from alembic.script import ScriptDirectory
+
+    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
+def _refuse_unknown(connection: Connection) -> None:
+    revision = _revision(connection)
+    if revision and revision not in _known_revisions():
+        raise Unavailable(
+            f"The database is at revision {revision[:40]}, which a newer version has made: this one"
+            f" knows revisions up to {newest_revision()}. Install the newer version, or restore a"
+            " backup of the database from before its upgrade. Nothing was changed."
+        )
 
 
 def write_revision(db: Database, message: str) -> None:

@@ -15,10 +15,19 @@ from tmt.core.i18n import gettext as _
 
 NAME_LENGTH = 120
 # What mail programs make a link of: a name that carries one would send it to people in our mails.
-WEB_ADDRESS = re.compile(
-    r"://|\bwww\.|\w\.(com|net|org|info|biz|io|ru|xyz|top|shop|site|online|link|app|click|dev)\b"
-    r"|\w\.[a-z]{2,}/",
+_ADDRESS = re.compile(
+    r"[@\u3002]|://|\b(?:https?|mailto|tel|javascript):|\bwww\.|\d\.\d{1,3}\.\d{1,3}\.\d"
+    r"|\w\.(com|net|org|info|biz|io|ru|xyz|top|shop|site|online|link|app|click|dev)\b"
+    r"|\w\.[a-z]{2,}/|\w\.xn--",
     re.IGNORECASE,
+)
+# Words with a dot and no space between them: "evil.es", but also "Dr.Ana".
+_DOTTED = re.compile(r"(\w{2,40})\.(?=([^\W\d_]{2,})(?!\w))")
+_TITLES = frozenset(
+    """
+    dr dra drs sr sra srta mr mrs ms mx prof profa ing lic arq abg st sta sto ste jr fr hno hna rev
+    hon mag dipl pbro mons gral cnel capt col gen lt sgt ma fco mme mlle
+    """.split()
 )
 # Longer input is not shown again.
 _SHOWN_LENGTH = 300
@@ -98,8 +107,8 @@ class NameForm(ShopForm):
             raise ValidationError(_("Please enter your name."))
         if len(field.data) > NAME_LENGTH:
             raise ValidationError(_("This name is too long: the maximum is 120 characters."))
-        if WEB_ADDRESS.search(field.data):
-            raise ValidationError(_("Please enter a name without a web address."))
+        if carries_address(field.data):
+            raise ValidationError(_("Please enter a name without a web or email address."))
 
 
 class DetailsForm(NameForm):
@@ -186,6 +195,22 @@ def one_line(text: str) -> str:
         elif joins or not category.startswith("C"):
             letters.append(character)
     return " ".join("".join(letters).split())
+
+
+def carries_address(name: str) -> bool:
+    """Whether a mail program might make a link of a part of the name, as it will be stored.
+
+    Some do so with letters of other widths and with invisible characters, which count for nothing.
+    """
+    text = "".join(
+        character
+        for character in unicodedata.normalize("NFKC", one_line(name))
+        if character not in _JOINERS and unicodedata.category(character) != "Mn"
+    )
+    return _ADDRESS.search(text) is not None or any(
+        before.lower() not in _TITLES or after[0].islower()
+        for before, after in _DOTTED.findall(text)
+    )
 
 
 def _is_letter(character: str) -> bool:

@@ -108,11 +108,6 @@ def drain(
     )
 
 
-def run_due(shop: Shop, gateway: Gateway, handlers: Mapping[str, Handler]) -> int:
-    """Handles every event that is due, in this process alone; how many succeeded."""
-    return drain(shop, gateway, handlers).run()
-
-
 def find(session: Session, event_id: str) -> InboxRow:
     """The stored event of this Stripe id (evt_…); raises `NotFound`."""
     row = session.scalar(select(InboxRow).where(InboxRow.event_id == event_id))

@@ -237,5 +237,8 @@ def _id(source: Any, name: str) -> str | None:
 
 
 def _metadata(source: Any) -> dict[str, str]:
-    metadata = getattr(source, "metadata", None)
+    # An object is looked up by them: one without would be taken for another, and created again.
+    metadata: Any = getattr(source, "metadata", _MISSING)
+    if metadata is _MISSING:
+        raise _Unreadable("'metadata' is missing")
     return cast(dict[str, str], metadata.to_dict()) if metadata else {}

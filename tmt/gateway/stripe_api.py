@@ -66,7 +66,8 @@ class Gateway:
     Every call raises `GatewayError` and must be made outside a transaction. Writing calls take an
     idempotency key: the same call with the same key takes effect once. Lists come in pages as they
     are read, newest first; an item that cannot be parsed is logged and left out, so that it does
-    not hide the others.
+    not hide the others. A list that something is decided by (of one PaymentIntent, or with
+    `must_be_complete`) raises `UnreadableAnswer` at its end then: what it lacks may exist.
     """
 
     def __init__(
@@ -171,17 +172,20 @@ class Gateway:
             "payment_intents.cancel", lambda: cancel(payment_intent, params), parsing.payment_intent
         )
 
-    def list_payment_intents(self, since: int) -> Iterator[PaymentIntent]:
+    def list_payment_intents(
+        self, since: int, *, must_be_complete: bool = False
+    ) -> Iterator[PaymentIntent]:
         """Every PaymentIntent of the account created since then (Unix seconds)."""
         listing = self._client.v1.payment_intents.list
         params = {"created": {"gte": since}}
-        return self._all("payment_intents.list", listing, params, parsing.payment_intent)
+        parse = parsing.payment_intent
+        return self._all("payment_intents.list", listing, params, parse, must_be_complete)
 
     def list_charges(self, payment_intent: str) -> list[dict[str, Any]]:
         """Every Charge of the PaymentIntent, as Stripe's JSON."""
         listing = self._client.v1.charges.list
         params = {"payment_intent": payment_intent}
-        return list(self._all("charges.list", listing, params, parsing.to_json))
+        return list(self._all("charges.list", listing, params, parsing.to_json, True))
 
     def create_refund(
         self,
@@ -218,8 +222,9 @@ class Gateway:
         self, *, payment_intent: str | None = None, since: int | None = None
     ) -> Iterator[StripeRefund]:
         """Every refund of the PaymentIntent, or of the account since then (Unix seconds)."""
-        params = _list_filter(payment_intent, since)
-        return self._all("refunds.list", self._client.v1.refunds.list, params, parsing.refund)
+        params, is_of_one = _list_filter(payment_intent, since), payment_intent is not None
+        listing = self._client.v1.refunds.list
+        return self._all("refunds.list", listing, params, parsing.refund, is_of_one)
 
     def retrieve_dispute(self, dispute: str) -> StripeDispute:
         """The dispute as it is now; raises `StripeNotFound`."""
@@ -231,8 +236,9 @@ class Gateway:
         self, *, payment_intent: str | None = None, since: int | None = None
     ) -> Iterator[StripeDispute]:
         """Every dispute of the PaymentIntent, or of the account since then (Unix seconds)."""
-        params = _list_filter(payment_intent, since)
-        return self._all("disputes.list", self._client.v1.disputes.list, params, parsing.dispute)
+        params, is_of_one = _list_filter(payment_intent, since), payment_intent is not None
+        listing = self._client.v1.disputes.list
+        return self._all("disputes.list", listing, params, parsing.dispute, is_of_one)
 
     def list_events(self, since: int, event_types: Sequence[str]) -> Iterator[StripeEvent]:
         """Every event of these types since then (Unix seconds); Stripe keeps 30 days."""
@@ -249,10 +255,19 @@ class Gateway:
         return parsing.event_from_payload(payload)
 
     def _all(
-        self, operation: str, listing: Any, params: Mapping[str, Any], parse: Callable[[Any], T]
+        self,
+        operation: str,
+        listing: Any,
+        params: Mapping[str, Any],
+        parse: Callable[[Any], T],
+        must_be_complete: bool = False,
     ) -> Iterator[T]:
-        """Every item of a list, page after page."""
+        """Every item of a list, page after page.
+
+        One that must be complete raises `UnreadableAnswer` at its end if an item was left out.
+        """
         query: dict[str, Any] = {**params, "limit": _PAGE_SIZE}
+        left_out = 0
         while True:
             items, last = self._call(operation, lambda: listing(dict(query)), _read_page)
             for item in items:
@@ -262,11 +277,16 @@ class Gateway:
                     name, item_id = type(error).__name__, getattr(item, "id", None)
                     log.error("stripe.unparsable", operation=operation, object=item_id, error=name)
                     self._observe(operation, UnreadableAnswer(f"an item of {operation}"))
+                    left_out += 1
                     continue
                 yield parsed
             if last is None:
-                return
+                break
+            if last == query.get("starting_after"):
+                raise UnreadableAnswer(f"{operation}: the page after {last[:80]} ends with it")
             query["starting_after"] = last
+        if left_out and must_be_complete:
+            raise UnreadableAnswer(f"{operation}: {left_out} of its items cannot be read")
 
     def _call(self, operation: str, call: Callable[[], Any], parse: Callable[[Any], T]) -> T:
         """Makes the call and reads its answer; logs it in one line, turns errors into ours."""
@@ -315,7 +335,11 @@ class Gateway:
 def _read_page(page: Any) -> tuple[Sequence[Any], str | None]:
     """The items of a list's page, and the last one's id when there are more pages."""
     items: Sequence[Any] = page.data
-    return items, str(items[-1].id) if page.has_more and items else None
+    if not isinstance(items, list):
+        raise ValueError(f"'data' is a {type(items).__name__}")
+    if page.has_more and not items:
+        raise ValueError("an empty page says that there are more")
+    return items, str(items[-1].id) if page.has_more else None
 
 
 def _retry_conflicts(call: Callable[[], T]) -> T:

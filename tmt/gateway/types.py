@@ -224,6 +224,8 @@ class ActionKind:
     cancelable: bool = True
     # Whether confirming with another method does so too.
     replaceable: bool = False
+    # Whether Stripe refunds what was paid with it, at once or after asking the buyer by e-mail.
+    refundable: bool = True
 
 
 def _elsewhere(url_field: str = "", expiry_field: str = "", **more: Any) -> ActionKind:
@@ -251,10 +253,12 @@ NEXT_ACTIONS: dict[str, ActionKind] = {
     "wechat_pay_redirect_to_android_app": _HERE,
     "wechat_pay_redirect_to_ios_app": _HERE,
     # Business days: a slip that is paid on the evening before a long weekend is reported after it.
-    "boleto_display_details": _elsewhere(_VOUCHER, "expires_at", reported_days=4, cancelable=False),
+    "boleto_display_details": _elsewhere(
+        _VOUCHER, "expires_at", reported_days=4, cancelable=False, refundable=False
+    ),
     "multibanco_display_details": _elsewhere(_VOUCHER, "expires_at", reported_days=4),
     "oxxo_display_details": _elsewhere(
-        _VOUCHER, "expires_after", reported_days=4, cancelable=False
+        _VOUCHER, "expires_after", reported_days=4, cancelable=False, refundable=False
     ),
     "konbini_display_details": _elsewhere(
         _VOUCHER, "expires_at", reported_days=1, replaceable=True

@@ -31,7 +31,7 @@ from tmt.checkout.models import Order, OrderLine, OrderStatus
 from tmt.core.database import account_of, belongs_to
 from tmt.core.money import format_money
 from tmt.core.outbox import OutboxRow
-from tmt.core.queued_rows import QueuedRow
+from tmt.core.queued_rows import QueuedRow, is_free
 from tmt.gateway.inbox import UNHANDLED, InboxRow
 from tmt.gateway.types import (
     CLOSED_DISPUTES,
@@ -140,7 +140,10 @@ def _wrong_money() -> Select[*tuple[Any, ...]]:
         Payment.received_currency == Order.currency,
     )
     is_paid = Order.status == OrderStatus.PAID
-    failed_refund = (OperatorAlert.order_id == Order.id, OperatorAlert.kind == "refund_failed")
+    failed_refund = (
+        OperatorAlert.order_id == Order.id,
+        OperatorAlert.kind.in_(("refund_failed", "refund_by_hand")),
+    )
     # Stripe could not refund it, and a person has resolved the alert: it was paid back otherwise.
     is_refunded_by_hand = and_(
         exists().where(*failed_refund, OperatorAlert.resolved_at.is_not(None)),
@@ -401,8 +404,7 @@ def _is_overdue(
     session: Session, table: type[InboxRow] | type[OutboxRow], now: datetime
 ) -> ColumnElement[bool]:
     """Whether a row of this mode and account waits for too long."""
-    is_free = or_(table.leased_until.is_(None), table.leased_until < now)
-    is_late = and_(table.due_at < now - _OVERDUE_AFTER, is_free)
+    is_late = and_(table.due_at < now - _OVERDUE_AFTER, is_free(table, now))
     is_own = belongs_to(table.account, account_of(session))
     return and_(table.done_at.is_(None), is_own, or_(table.parked_at.is_not(None), is_late))
 

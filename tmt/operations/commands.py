@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
+from typing import TypeVar
 
 import click
 from flask.cli import AppGroup, with_appcontext
@@ -20,6 +23,8 @@ from tmt.operations.reconcile import reconcile
 from tmt.payments.alerts import open_alerts
 from tmt.payments.refusals import is_lasting
 from tmt.shop import Shop
+
+T = TypeVar("T")
 
 
 @click.command("reconcile")
@@ -164,11 +169,7 @@ def inbox_show(event_id: str) -> None:
 def inbox_replay(event_ids: tuple[str, ...]) -> None:
     """Handles events again; what an event has done is not done twice."""
     shop = web.shop()
-    for event_id in event_ids:
-        try:
-            inbox.replay(shop, event_id)
-        except DomainError as error:
-            raise click.ClickException(str(error)) from None
+    _for_each(event_ids, partial(inbox.replay, shop))
     shop.jobs.run("inbox")
     for event_id in event_ids:
         with shop.db.reading() as session:
@@ -196,11 +197,7 @@ def outbox_list(limit: int, only_open: bool) -> None:
 @click.argument("event_ids", nargs=-1, required=True)
 def inbox_discard(event_ids: tuple[str, ...]) -> None:
     """Gives events up that could not be handled."""
-    for event_id in event_ids:
-        try:
-            inbox.discard(web.shop(), event_id)
-        except DomainError as error:
-            raise click.ClickException(str(error)) from None
+    _for_each(event_ids, partial(inbox.discard, web.shop()))
 
 
 @outbox_commands.command("discard")
@@ -208,11 +205,7 @@ def inbox_discard(event_ids: tuple[str, ...]) -> None:
 def outbox_discard(row_ids: tuple[int, ...]) -> None:
     """Gives rows up that failed, such as a mail to an address that does not exist."""
     shop = web.shop()
-    for row_id in row_ids:
-        try:
-            outbox.discard(shop.db, shop.clock, row_id)
-        except DomainError as error:
-            raise click.ClickException(str(error)) from None
+    _for_each(row_ids, partial(outbox.discard, shop.db, shop.clock))
 
 
 @outbox_commands.command("retry")
@@ -220,9 +213,14 @@ def outbox_discard(row_ids: tuple[int, ...]) -> None:
 def outbox_retry(row_ids: tuple[int, ...]) -> None:
     """Tries rows again now, also those that are parked."""
     shop = web.shop()
-    for row_id in row_ids:
+    _for_each(row_ids, partial(outbox.retry, shop.db, shop.clock))
+    shop.jobs.run("outbox")
+
+
+def _for_each(ids: Iterable[T], act: Callable[[T], None]) -> None:
+    """Does it for each id, up to one of which the shop says that it cannot be done."""
+    for one in ids:
         try:
-            outbox.retry(shop.db, shop.clock, row_id)
+            act(one)
         except DomainError as error:
             raise click.ClickException(str(error)) from None
-    shop.jobs.run("outbox")

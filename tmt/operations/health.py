@@ -200,7 +200,7 @@ def queue_status(shop: Shop, name: str) -> tuple[str, str]:
             row = job_runs.find(session, job)
             # Whoever rests begins again with the next minute.
             is_worked_on = row is not None and (
-                row.is_held(now) or row.is_resting(now - STALE_AFTER)
+                row.is_held(now) or row.is_resting(now, tolerance=STALE_AFTER)
             )
             if backlog.unclaimed >= STALE_AFTER and not is_worked_on:
                 return f"the oldest row has waited {backlog.unclaimed}: is flask jobs running?", ""

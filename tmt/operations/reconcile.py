@@ -34,6 +34,7 @@ from tmt.gateway.errors import (
     GatewayError,
     InvalidState,
     PermissionDenied,
+    StripeNotAsked,
     StripeNotFound,
     StripeUnreachable,
 )
@@ -48,7 +49,7 @@ from tmt.gateway.types import (
     StripeRefund,
 )
 from tmt.operations.unknown_payments import alert_unknown, is_orphan, is_paid_for, without_order
-from tmt.payments.alerts import raise_alert
+from tmt.payments.alerts import alert_missing
 from tmt.payments.disputes import sync_dispute
 from tmt.payments.models import Dispute, Payment, Refund
 from tmt.payments.ownership import claim_of, get_identity
@@ -113,11 +114,11 @@ def reconcile(shop: Shop, gateway: Gateway, since: datetime | None = None) -> Re
         events_read = cursors.read(session, name_for(shop.db.account, _EVENTS_CURSOR))
         last_full_run = cursors.read(session, name_for(shop.db.account, _FULL_RUN_CURSOR))
     run = _Run(shop, gateway, identity.shop_id)
-    if first is None:
-        return run.report
     now = shop.clock.now()
-    # What was paid before the first payment may have been lost with its row.
-    earliest = max(min(first, identity.created_at) - _OVERLAP, now - _LOOKBACK)
+    # What was paid before the first payment, or without any being left, may have been lost with
+    # its row.
+    first = min(first or identity.created_at, identity.created_at)
+    earliest = max(first - _OVERLAP, now - _LOOKBACK)
     start = since or (max(events_read - _OVERLAP, earliest) if events_read else earliest)
     is_full_run = since is None and not (last_full_run and now - last_full_run < _FULL_RUN_INTERVAL)
     lists_start = earliest if is_full_run else start
@@ -334,9 +335,9 @@ class _Run:
     def _retrieve_and_sync(self, row: _OpenPayment) -> None:
         def alert(session: Session) -> None:
             order, now = session.get_one(Order, row.order_id), self.shop.clock.now()
-            details = {"payment_intent": row.payment_intent}
+            payment = session.get_one(Payment, row.id)
             kind = "payment_not_confirmed" if row.is_unverified else "missing_at_stripe"
-            raise_alert(session, kind, str(row.id), order, now, **details)
+            alert_missing(session, order, payment, now, kind)
 
         try:
             intent = self.gateway.retrieve_payment_intent(row.payment_intent)
@@ -386,6 +387,8 @@ class _Run:
     def _report_failure(self, label: str, error: Exception) -> None:
         name = type(error).__name__
         self.report.failed.append(f"{label}: {name}: {error}")
+        if isinstance(error, StripeNotAsked):
+            raise _StripeDown
         unexpected = None if isinstance(error, GatewayError) else error
         log.error("reconcile.failed", item=label, error=name, exc_info=unexpected)
         self._unreachable = self._unreachable + 1 if isinstance(error, StripeUnreachable) else 0

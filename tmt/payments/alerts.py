@@ -18,7 +18,7 @@ from tmt.core.errors import NotFound
 from tmt.core.mailer import Mailer
 from tmt.core.outbox import OutboxRow
 from tmt.gateway.inbox import InboxRow
-from tmt.payments.models import OperatorAlert
+from tmt.payments.models import OperatorAlert, Payment
 from tmt.shop import Shop
 
 log = structlog.get_logger(__name__)
@@ -40,6 +40,13 @@ KINDS: dict[str, tuple[str, str]] = {
     "refund_failed": (
         "A refund was not completed.",
         "Try again (flask refund), or refund the buyer another way and then: flask alerts resolve.",
+    ),
+    "refund_by_hand": (
+        "Money has to go back to a buyer, and Stripe refunds no payments of the method used.",
+        (
+            "Ask the buyer where to send the amount below, pay it back yourself, and then: flask"
+            " alerts resolve. The buyer has been informed that you will get in touch."
+        ),
     ),
     "external_refund": (
         "Part of a payment was refunded in Stripe's dashboard; the tickets are still valid.",
@@ -145,6 +152,14 @@ def raise_alert(
         alert_key = _alert_key(kind, key)
         outbox_key = f"operator_alert-{alert_key}"[:120]
         outbox.put(session, "operator_alert", outbox_key, {"key": alert_key}, now)
+
+
+def alert_missing(
+    session: Session, order: Order, payment: Payment, now: datetime, kind: str = "missing_at_stripe"
+) -> None:
+    """The alert that Stripe has no PaymentIntent of the payment's id, once for each payment."""
+    details = {"payment_intent": payment.payment_intent_id}
+    raise_alert(session, kind, str(payment.id), order, now, **details)
 
 
 def raise_parked(shop: Shop, session: Session, row: OutboxRow | InboxRow) -> None:

@@ -49,7 +49,7 @@ def refund_command(
     """
     shop = web.shop()
     try:
-        numbers = [int(part) for part in tickets.split(",")] if tickets else []
+        numbers = [] if tickets is None else [_number(part) for part in tickets.split(",")]
     except ValueError:
         raise click.ClickException(f"'{tickets}' are not ticket numbers such as 1,3") from None
     try:
@@ -101,6 +101,13 @@ def _plain_code(code: str) -> str:
     return "".join(code.split()).replace("-", "").upper()
 
 
+def _number(text: str) -> int:
+    """A ticket number in plain digits; raises `ValueError`."""
+    if not (text.strip().isascii() and text.strip().isdigit()):
+        raise ValueError(text)
+    return int(text)
+
+
 def _parse_money(text: str, currency: str) -> int:
     """Minor units of '12.50', '12.50 EUR' or 'EUR 12.50'; another currency is `InvalidAmount`."""
     words = text.upper().split()
@@ -142,6 +149,11 @@ def _plan_text(order: Order, plan: RefundPlan) -> str:
         tickets = f"void from now on: {numbers}; {left} stay paid"
     else:
         tickets = f"the tickets stay valid, {left} stay paid"
+    if plan.by_hand:
+        return (
+            f"Stripe refunds no {plan.by_hand} payments, and nothing is sent to it: you have to pay"
+            f" {money} back yourself; {tickets}. The buyer gets a mail that you will get in touch."
+        )
     return f"To be refunded: {money}; {tickets}."
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from hmac import compare_digest
 from typing import Any
 
@@ -13,6 +12,7 @@ from tmt.checkout.models import Order, OrderStatus
 from tmt.checkout.orders import find_order, get_order, order_url
 from tmt.checkout.states import Trigger, lock_order
 from tmt.core.errors import NotFound
+from tmt.core.ids import keyed_hash
 from tmt.core.mailer import Mailer
 from tmt.payments.sync import fulfill
 from tmt.shop import Shop
@@ -52,6 +52,4 @@ def confirm(shop: Shop, order: Order) -> None:
 
 def link_key(shop: Shop, order: Order) -> str:
     """The secret in the link: who placed the order knows its token, and must not know this."""
-    secret = hashlib.sha256(shop.settings.secret_key.encode()).digest()
-    text = f"confirm {order.code} {order.email}"
-    return hashlib.blake2b(text.encode(), key=secret, digest_size=16).hexdigest()
+    return keyed_hash(shop.settings.secret_key, f"confirm {order.code} {order.email}")

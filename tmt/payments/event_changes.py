@@ -25,6 +25,7 @@ from tmt.core import outbox
 from tmt.core.errors import DomainError, NotFound
 from tmt.core.mail_transport import Attachment
 from tmt.core.mailer import Mailer
+from tmt.gateway.errors import GatewayError
 from tmt.gateway.stripe_api import Gateway
 from tmt.gateway.types import DisputeStatus
 from tmt.payments.balances import (
@@ -37,6 +38,7 @@ from tmt.payments.balances import (
 from tmt.payments.expiry import end_hold
 from tmt.payments.models import FAILED_REFUNDS, Dispute, Payment, Refund
 from tmt.payments.refunds import EVENT_CANCELED, WaitsForDispute, request_refund
+from tmt.payments.slips import method_without_refunds
 from tmt.shop import Shop
 from tmt.tickets.documents import calendar_file
 from tmt.tickets.mails import mail_context
@@ -104,16 +106,17 @@ def consequences(session: Session, shop: Shop, event_id: int) -> Consequences:
     refunds = _payments(shop, event_id, Order.id, Refund.amount).where(
         Refund.payment_id == Payment.id, Refund.status.not_in(FAILED_REFUNDS)
     )
-    disputes = _payments(shop, event_id, Order.id, Dispute.amount, Dispute.status)
+    disputes = _payments(shop, event_id, Order.id, Dispute)
     disputes = disputes.where(Dispute.payment_id == Payment.id)
     gone: Counter[int] = Counter()
     for order_id, amount in session.execute(refunds):
         gone[order_id] += amount
     disputed = set()
-    for order_id, amount, status in session.execute(disputes):
+    for order_id, dispute in session.execute(disputes):
+        amount, status, blocks = dispute.amount, dispute.status, dispute.blocks_refunds
         if status == DisputeStatus.LOST:
             gone[order_id] += amount
-        elif not status.is_closed:
+        elif blocks:
             disputed.add(order_id)
     left: Counter[str] = Counter()
     for order_id, currency, amount in session.execute(payments.where(Order.status == _PAID)):
@@ -262,8 +265,13 @@ def cancel_order(shop: Shop, gateway: Gateway, _key: str, payload: dict[str, Any
         order = get_order(session, payload["order"])
     if order.event.status != EventStatus.CANCELED:
         return
+    failure: GatewayError | None = None
     if order.status.holds_stock:
-        end_hold(shop, gateway, order.id, Trigger.EVENT)
+        try:
+            end_hold(shop, gateway, order.id, Trigger.EVENT)
+        except GatewayError as error:
+            # The buyer hears of it all the same; the hold ends with the next try.
+            failure = error
 
     def unit(session: Session) -> bool:
         order = lock_order(session, payload["order"])
@@ -279,6 +287,8 @@ def cancel_order(shop: Shop, gateway: Gateway, _key: str, payload: dict[str, Any
 
     waits = shop.db.transaction(unit)
     shop.jobs.trigger("outbox")
+    if failure:
+        raise failure
     if waits:
         raise WaitsForDispute(f"order {order.code} is disputed: it is refunded afterwards")
 
@@ -310,7 +320,8 @@ def send_event_mail(shop: Shop, mailer: Mailer, key: str, payload: dict[str, Any
         change = session.get_one(EventChange, payload["change"])
         newest = select(func.max(EventChange.id)).where(EventChange.event_id == order.event_id)
         is_newest = session.scalar(newest) == change.id
-        refunds = [r for r in get_refunds(session, order.id) if not r.status.is_failed]
+        by_hand = method_without_refunds(get_payment(session, order.id))
+        refunds = [r for r in get_refunds(session, order.id) if by_hand or not r.status.is_failed]
         disputed = is_disputed(session, order.id)
     is_canceled = change.kind == ChangeKind.CANCELED
     if not is_canceled and (not is_newest or order.status.is_closed):
@@ -319,6 +330,7 @@ def send_event_mail(shop: Shop, mailer: Mailer, key: str, payload: dict[str, Any
         "before": Appointment.read(change.before),
         "message": change.message,
         "refunded": sum(r.amount for r in refunds if r.reason == EVENT_CANCELED),
+        "by_hand": by_hand,
         "disputed": disputed,
     }
     attachments = []

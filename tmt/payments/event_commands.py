@@ -5,7 +5,11 @@ They are up here because a change of an event concerns its orders and their mone
 
 from __future__ import annotations
 
+import os
+import stat
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO
 
 import click
@@ -84,11 +88,47 @@ def import_command(file: IO[bytes], dry_run: bool, no_mail: bool, yes: bool) -> 
 
 
 @catalog_commands.command("export")
-@click.argument("file", type=click.File("w", encoding="utf-8", atomic=True), default="-")
-def export_command(file: IO[str]) -> None:
-    """Write all events and plans, drafts and past ones too, to FILE or to the standard output."""
+@click.argument(
+    "file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), default="-"
+)
+def export_command(file: Path) -> None:
+    """Write all events and plans, drafts and past ones too, to FILE or to the standard output.
+
+    FILE is replaced when all of it has been written; until then it is what it was.
+    """
     with web.shop().db.reading() as session:
-        file.write(export_catalogue(session))
+        text = export_catalogue(session)
+    if str(file) == "-":
+        click.echo(text, nl=False)
+        return
+    try:
+        _replace(file.resolve(), text)
+    except OSError as error:
+        raise click.ClickException(
+            f"{file} could not be written ({error.strerror or error}); nothing was exported"
+        ) from None
+
+
+def _replace(file: Path, text: str) -> None:
+    """Writes a file whole or not at all; what is no file, such as a pipe, takes the text as it is.
+
+    Raises `OSError`.
+    """
+    if file.exists() and not file.is_file():
+        file.write_text(text, encoding="utf-8")
+        return
+    number, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    draft = Path(name)
+    try:
+        with os.fdopen(number, "w", encoding="utf-8") as output:
+            output.write(text)
+            output.flush()
+            os.fsync(number)
+        if file.exists():
+            draft.chmod(stat.S_IMODE(file.stat().st_mode))
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 @event_commands.command("cancel")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import select
@@ -23,9 +23,10 @@ from tmt.checkout.holds import overdue
 from tmt.checkout.models import Order, OrderStatus
 from tmt.checkout.orders import is_own_order, own_orders
 from tmt.checkout.states import Trigger, lock_order, transition
-from tmt.gateway.errors import InvalidState, StripeUnreachable
+from tmt.gateway.errors import InvalidState, StripeNotFound, StripeUnreachable
 from tmt.gateway.stripe_api import Gateway
 from tmt.gateway.types import ActionPlace, PaymentIntent, PaymentIntentStatus
+from tmt.payments.alerts import alert_missing
 from tmt.payments.balances import get_payment
 from tmt.payments.foreign_holds import end_elsewhere, overdue_elsewhere
 from tmt.payments.models import Payment
@@ -36,6 +37,7 @@ from tmt.shop import Shop
 log = structlog.get_logger(__name__)
 
 _MAX_SLIPS = 500
+_MISSING_GRACE = timedelta(hours=1)
 
 
 def has_overdue_holds(shop: Shop) -> bool:
@@ -77,7 +79,8 @@ def end_hold(shop: Shop, gateway: Gateway, order_id: int, trigger: Trigger) -> N
 
     When the PaymentIntent turns out to be paid or processing, the order is synced with it instead.
     That of another mode or account ends only if the buyer gives it up. Raises `GatewayError`, with
-    the hold kept, when Stripe does not answer.
+    the hold kept, when Stripe does not answer; when it does not know the PaymentIntent, see
+    `_end_missing`.
     """
     with shop.db.reading() as session:
         is_own = is_own_order(session, order_id)
@@ -89,7 +92,12 @@ def end_hold(shop: Shop, gateway: Gateway, order_id: int, trigger: Trigger) -> N
     if payment_intent is None:
         return
     # Retrieved first: a bank debit that is processing can be canceled too, and must not be.
-    intent = read_payment_intent(shop, gateway, payment_intent)
+    try:
+        intent = read_payment_intent(shop, gateway, payment_intent)
+    except StripeNotFound:
+        if not shop.db.transaction(lambda s: _end_missing(s, shop, order_id, trigger)):
+            raise
+        return
     if not intent.status.is_final and not _must_wait(intent, trigger, shop.clock.now()):
         try:
             intent = gateway.cancel_payment_intent(payment_intent)
@@ -101,11 +109,12 @@ def end_hold(shop: Shop, gateway: Gateway, order_id: int, trigger: Trigger) -> N
 def _must_wait(intent: PaymentIntent, trigger: Trigger, now: datetime) -> bool:
     """Whether a PaymentIntent that is not final must not be canceled yet.
 
-    The buyer may give up what waits for them alone; Stripe refuses if it has been paid.
+    The buyer may give up what waits for them alone, and nobody needs it for a canceled event;
+    Stripe refuses if it has been paid, or is a slip that cannot be taken back.
     """
     if intent.status == PaymentIntentStatus.PROCESSING or not intent.status.is_known:
         return True
-    if trigger == Trigger.BUYER:
+    if trigger in (Trigger.BUYER, Trigger.EVENT):
         return False
     deadline = waits_until(intent)
     return intent.action_place == ActionPlace.UNKNOWN or (deadline is not None and now < deadline)
@@ -135,13 +144,7 @@ def _end_without_stripe(
     order, now = lock_order(session, order_id), shop.clock.now()
     payment = get_payment(session, order_id)
     expired = trigger == Trigger.EXPIRY
-    waits_for_buyer = order.status == OrderStatus.HELD or (
-        order.status == OrderStatus.PROCESSING
-        and trigger in (Trigger.EXPIRY, Trigger.BUYER)
-        and payment is not None
-        and payment.status not in NOT_THE_BUYERS
-    )
-    if not waits_for_buyer or (expired and order.expires_at > now):
+    if not _waits_for_buyer(order, payment, trigger) or (expired and order.expires_at > now):
         return None
     if payment:
         if payment.payment_intent_id and payment.status != PaymentIntentStatus.CANCELED:
@@ -152,3 +155,34 @@ def _end_without_stripe(
     transition(session, order, to, trigger, now)
     log.info("hold.ended", order=order.code, trigger=trigger.value)
     return None
+
+
+def _end_missing(session: Session, shop: Shop, order_id: int, trigger: Trigger) -> bool:
+    """Ends a hold whose PaymentIntent does not exist at Stripe, with an alert; whether it did.
+
+    Nobody can pay it with these keys. A hold that only ran out is kept for an hour more, in which
+    keys that were mistaken for others can be put right.
+    """
+    order, now = lock_order(session, order_id), shop.clock.now()
+    payment = get_payment(session, order_id)
+    if payment is None or not _waits_for_buyer(order, payment, trigger):
+        return True
+    alert_missing(session, order, payment, now)
+    expired = trigger == Trigger.EXPIRY
+    if expired and now < order.expires_at + _MISSING_GRACE:
+        return False
+    stock.release(session, order.event_id, order.quantities)
+    to = OrderStatus.EXPIRED if expired else OrderStatus.CANCELED
+    transition(session, order, to, trigger, now)
+    log.warning("hold.ended_missing", order=order.code, trigger=trigger.value)
+    return True
+
+
+def _waits_for_buyer(order: Order, payment: Payment | None, trigger: Trigger) -> bool:
+    """Whether the order waits for its buyer, and no bank has to decide first."""
+    return order.status == OrderStatus.HELD or (
+        order.status == OrderStatus.PROCESSING
+        and trigger in (Trigger.EXPIRY, Trigger.BUYER, Trigger.EVENT)
+        and payment is not None
+        and payment.status not in NOT_THE_BUYERS
+    )

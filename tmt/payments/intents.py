@@ -92,7 +92,7 @@ def _create(shop: Shop, gateway: Gateway, order: Order, payment: Payment) -> Pay
 
     def look_up() -> PaymentIntent | None:
         since = int(payment.created_at.timestamp()) - _CLOCK_TOLERANCE
-        intents = gateway.list_payment_intents(since)
+        intents = gateway.list_payment_intents(since, must_be_complete=True)
         return next((pi for pi in intents if _is_of(pi, payment, order, shop_id)), None)
 
     try:

@@ -35,21 +35,23 @@ _DECIDED_WITHIN: dict[str, timedelta] = {
 class _Voucher:
     """A method by which the buyer gets a slip, which is valid as long as the shop says.
 
-    Its currency, the longest validity that the shop asks for, and how long after its expiry Stripe
-    may need to say that it was not paid; all in days. A slip is valid until the end of its last
-    day.
+    Its currency, the least and the most that Stripe takes (minor units), the longest validity that
+    the shop asks for, and how long after its expiry Stripe may need to say that it was not paid,
+    both in days. A slip is valid until the end of its last day.
     """
 
     currency: str
+    least: int
+    most: int
     longest: int
     decided: int
 
 
 # https://docs.stripe.com/payments/vouchers; the validity is Stripe's default.
 _VOUCHERS: dict[str, _Voucher] = {
-    "boleto": _Voucher("brl", longest=3, decided=4),
-    "konbini": _Voucher("jpy", longest=3, decided=1),
-    "oxxo": _Voucher("mxn", longest=3, decided=10),
+    "boleto": _Voucher("brl", 5_00, 49_999_99, longest=3, decided=4),
+    "konbini": _Voucher("jpy", 120, 300_000, longest=3, decided=1),
+    "oxxo": _Voucher("mxn", 10_00, 10_000_00, longest=3, decided=10),
 }
 
 _DEBITS = """
@@ -76,13 +78,15 @@ _BRANDS = {
 
 
 def excluded_payment_methods(order: Order) -> list[str]:
-    """The methods whose payments may not be decided when the order's event begins, by name.
+    """The methods that an order is not offered, by name.
 
-    Counted from when the order was placed, so that every attempt at the call says the same.
+    Those whose payments may not be decided when its event begins, and vouchers that are not made
+    out for its amount. Counted from when the order was placed, so that every attempt at the call
+    says the same.
     """
     left = _time_left(order)
     slow = [name for name, span in _DECIDED_WITHIN.items() if left < span]
-    return sorted(slow + [name for name in _VOUCHERS if _valid_days(name, left) < 1])
+    return sorted(slow + [name for name in _VOUCHERS if not _is_offered(name, order)])
 
 
 def payment_method_options(order: Order) -> dict[str, dict[str, int]]:
@@ -94,7 +98,7 @@ def payment_method_options(order: Order) -> dict[str, dict[str, int]]:
     return {
         name: {"expires_after_days": _valid_days(name, left)}
         for name, voucher in _VOUCHERS.items()
-        if voucher.currency == order.currency and _valid_days(name, left) >= 1
+        if voucher.currency == order.currency and _is_offered(name, order)
     }
 
 
@@ -110,6 +114,13 @@ def method_names(types: Sequence[str]) -> list[str]:
 
 def _time_left(order: Order) -> timedelta:
     return order.event.starts_at - order.created_at
+
+
+def _is_offered(name: str, order: Order) -> bool:
+    voucher = _VOUCHERS[name]
+    if order.currency == voucher.currency and not voucher.least <= order.total <= voucher.most:
+        return False
+    return _valid_days(name, _time_left(order)) >= 1
 
 
 def _valid_days(name: str, left: timedelta) -> int:

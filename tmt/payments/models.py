@@ -49,7 +49,8 @@ class Payment(IdempotentCall, Base):
     `version` counts what was applied to it, by which a read of Stripe that is older than the row
     is told from a newer one. `attempt` counts how often a payment was on its way: mails are about
     one attempt. The rest is about the one that is on its way now: the PaymentMethod's id, Stripe's
-    `next_action`, and the slip that the buyer pays elsewhere. No name, number or address.
+    `next_action`, and the slip that the buyer pays elsewhere. No name, number or address. Of a
+    payment that succeeded by a slip, `slip_type` stays: not every method can be refunded.
     """
 
     __tablename__ = "payments"

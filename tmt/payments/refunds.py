@@ -44,6 +44,7 @@ from tmt.payments.balances import (
 )
 from tmt.payments.idempotency import create_idempotently, new_call
 from tmt.payments.models import Payment, Refund
+from tmt.payments.slips import method_without_refunds
 from tmt.shop import Shop
 from tmt.tickets.issue import get_tickets
 
@@ -56,6 +57,8 @@ EXTERNAL = "external"
 UNUSABLE_PAYMENT = ("too_late", "no_event", "mismatch")
 # The event was canceled: all that is left is refunded, and a mail of the change says so.
 EVENT_CANCELED = "event_canceled"
+# Why a refund failed that Stripe does not make, by the name of Stripe's error.
+_NOT_REFUNDABLE = "charge_not_refundable"
 # The reasons that Stripe accepts; the shop's others are not sent.
 STRIPE_REASONS = ("requested_by_customer", "duplicate", "fraudulent")
 
@@ -87,13 +90,15 @@ class WaitsForDispute(RetryLater):
 @dataclass(frozen=True)
 class RefundPlan:
     """A refund as it would be issued now: its amount (minor units), and the tickets that become
-    void with it. `is_everything` ends the order; `left` is what could be refunded at most."""
+    void with it. `is_everything` ends the order; `left` is what could be refunded at most.
+    `by_hand` names the method, if Stripe refunds none of its payments."""
 
     amount: int
     left: int
     currency: str
     tickets: tuple[int, ...]
     is_everything: bool
+    by_hand: str | None = None
 
 
 def plan_refund(
@@ -122,6 +127,12 @@ def plan_refund(
     currency = (payment.received_currency if payment else None) or order.currency
     if order.status == OrderStatus.REFUNDED and left == 0:
         raise NotRefundable(f"order {order.code} is refunded already")
+    by_hand = method_without_refunds(payment)
+    if by_hand and order.status == OrderStatus.REFUNDED:
+        raise NotRefundable(
+            f"order {order.code} is closed, and Stripe refunds no {by_hand} payments: pay"
+            f" {format_code(left, currency)} back another way, then: flask alerts resolve"
+        )
     if amount == 0 and not numbers:
         raise NotRefundable("an amount of 0 refunds nothing: name the tickets that become void")
     total = amount
@@ -135,7 +146,8 @@ def plan_refund(
     valid = {number for number, ticket in issued.items() if not ticket.is_void}
     # A free order ends with its last ticket, as it has no money to compute that from.
     ends = total == left if order.total else not amount and (not numbers or set(numbers) == valid)
-    return RefundPlan(total, left, currency, tuple(sorted(valid)) if ends else numbers, ends)
+    voided = tuple(sorted(valid)) if ends else numbers
+    return RefundPlan(total, left, currency, voided, ends, by_hand if total else None)
 
 
 def issue_refund(
@@ -192,7 +204,8 @@ def request_refund(
 ) -> Refund:
     """Writes a refund of the amount (minor units) and puts its call to Stripe into the outbox.
 
-    With an amount of 0 it only records which tickets became void.
+    With an amount of 0 it only records which tickets became void. Of a method that Stripe does not
+    refund, a person must pay it back: that is an alert at once, and the job marks it as failed.
     """
     refund = Refund(
         payment_id=payment.id,
@@ -209,6 +222,10 @@ def request_refund(
     session.flush()
     if amount:
         outbox.put(session, "refund", f"refund-{refund.id}", {"refund": refund.id}, now)
+    if amount and method_without_refunds(payment):
+        _alert_by_hand(session, payment, refund, now)
+        if reason not in (*UNUSABLE_PAYMENT, EVENT_CANCELED):
+            _put_mail(session, refund, now)
     return refund
 
 
@@ -225,6 +242,10 @@ def send_refund(shop: Shop, gateway: Gateway, _key: str, payload: dict[str, Any]
         raise WaitsForDispute(f"refund {refund.id} waits: {payment_intent} is disputed")
     if payment_intent is None:
         raise PermanentFailure(f"refund {refund.id}: money was received without a PaymentIntent")
+    if method_without_refunds(payment):
+        failed = (shop, refund.id, payment_intent, _NOT_REFUNDABLE)
+        shop.db.transaction(lambda s: _mark_failed(s, *failed))
+        return
 
     def create(key: str) -> StripeRefund:
         return gateway.create_refund(
@@ -299,6 +320,8 @@ def _mark_failed(
     if refund.reason in (*UNUSABLE_PAYMENT, EVENT_CANCELED) and 0 < left < refund.amount:
         # A part was refunded elsewhere meanwhile: the rest is still due.
         request_refund(session, payment, left, refund.reason, now)
+    elif left > 0 and failure_reason == _NOT_REFUNDABLE:
+        _alert_by_hand(session, payment, refund, now)
     elif left > 0:
         _alert_failed(session, order, refund, now)
 
@@ -346,13 +369,28 @@ def _record(
         # Whose refund had to wait for a dispute is informed of it now.
         waited = row.reason == EVENT_CANCELED and get_disputes(session, order.id)
         if waited or row.reason not in (*UNUSABLE_PAYMENT, EVENT_CANCELED):
-            outbox.put(session, "refunded", f"refunded-{row.id}", {"refund": row.id}, now)
+            _put_mail(session, row, now)
         if row.reason == EXTERNAL and not closed and net_paid(session, order) > 0:
             details = {"amount": row.amount, "currency": row.currency, "refund": row.stripe_id}
             raise_alert(session, "external_refund", str(row.stripe_id), order, now, **details)
     if not refund.status.is_known:
         details = {"refund": refund.id, "status": str(refund.status)}
         raise_alert(session, "unknown_status", refund.id, order, now, **details)
+
+
+def _put_mail(session: Session, refund: Refund, now: datetime) -> None:
+    outbox.put(session, "refunded", f"refunded-{refund.id}", {"refund": refund.id}, now)
+
+
+def _alert_by_hand(session: Session, payment: Payment, refund: Refund, now: datetime) -> None:
+    order = session.get_one(Order, payment.order_id)
+    details = {
+        "amount": refund.amount,
+        "currency": refund.currency,
+        "method": method_without_refunds(payment) or payment.payment_method_id,
+        "reason": refund.reason,
+    }
+    raise_alert(session, "refund_by_hand", str(refund.id), order, now, **details)
 
 
 def _alert_not_sent(session: Session, shop: Shop, refund: Refund, payment: Payment) -> None:

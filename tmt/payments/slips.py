@@ -77,6 +77,14 @@ def shown_slip(payment: Payment, now: datetime) -> Slip | None:
     )
 
 
+def method_without_refunds(payment: Payment | None) -> str | None:
+    """What people call the method that was paid with, if Stripe refunds none of its payments."""
+    slip_type = payment.slip_type if payment else None
+    if slip_type is None or NEXT_ACTIONS[slip_type].refundable:
+        return None
+    return _VOUCHER_NAMES[slip_type]
+
+
 def slip_expiry(slip: NextAction) -> datetime | None:
     """When the slip can no longer be paid; None if Stripe names no time."""
     return None if slip.expires_at is None else from_unix(slip.expires_at)

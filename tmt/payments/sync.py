@@ -25,6 +25,7 @@ from tmt.catalog.listing import is_upcoming
 from tmt.checkout.models import Order, OrderStatus
 from tmt.checkout.states import Trigger, transition
 from tmt.core import metrics, outbox
+from tmt.gateway.errors import AuthenticationFailed, InvalidRequest
 from tmt.gateway.stripe_api import Gateway
 from tmt.gateway.types import ActionPlace, NextAction, PaymentIntent, PaymentIntentStatus
 from tmt.payments.alerts import raise_alert
@@ -33,7 +34,8 @@ from tmt.payments.declines import put_decline_mail, put_off_decline_mail
 from tmt.payments.disputes import apply_disputes
 from tmt.payments.models import Payment
 from tmt.payments.refunds import request_refund
-from tmt.payments.slips import slip_expiry, waits_until
+from tmt.payments.refusals import report_refusal
+from tmt.payments.slips import method_without_refunds, slip_expiry, waits_until
 from tmt.shop import Shop
 from tmt.tickets.issue import issue
 
@@ -80,7 +82,13 @@ def read_payment_intent(shop: Shop, gateway: Gateway, payment_intent: str) -> Pa
     query = select(Payment.version).where(Payment.payment_intent_id == payment_intent)
     with shop.db.reading() as session:
         version = session.scalar(query)
-    return replace(gateway.retrieve_payment_intent(payment_intent), version=version)
+    try:
+        return replace(gateway.retrieve_payment_intent(payment_intent), version=version)
+    except InvalidRequest as error:
+        # A wrong id is a caller's mistake; the shop's own PaymentIntents must be readable.
+        if version is not None and not isinstance(error, AuthenticationFailed):
+            report_refusal(shop, "payment_intents.retrieve", error)
+        raise
 
 
 def sync_from_stripe(
@@ -255,7 +263,9 @@ def _succeeded(context: SyncContext) -> Outcome:
     payment.status, payment.succeeded_at, payment.error_code = intent.status, context.now, None
     payment.amount_received, payment.received_currency = intent.amount_received, intent.currency
     payment.verified_at = None if intent.from_event else context.now
+    paid_by = payment.slip_type if intent.payment_method == payment.payment_method_id else None
     _forget_slip(payment)
+    payment.slip_type = paid_by
     session.flush()
     if (intent.amount_received, intent.currency) != (payment.amount, payment.currency):
         return _close_and_refund(context, "mismatch")
@@ -293,7 +303,8 @@ def _close_and_refund(context: SyncContext, reason: str) -> Outcome:
     if amount > 0:
         request_refund(session, payment, amount, reason, now)
         money = {"amount": amount, "currency": payment.received_currency}
-        raise_alert(session, _ALERTS[reason], str(payment.id), order, now, **money)
+        if not method_without_refunds(payment):
+            raise_alert(session, _ALERTS[reason], str(payment.id), order, now, **money)
         key, payload = f"refunded-{order.token}", {"order": order.id, "reason": reason, **money}
         outbox.put(session, "refunded_late", key, payload, now)
     return Outcome.REFUNDING

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from flask import Blueprint, flash, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from markupsafe import Markup
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tmt import web
 from tmt.catalog import listing
-from tmt.catalog.changes import news_of
-from tmt.catalog.models import EventStatus
+from tmt.catalog.models import Event
 from tmt.catalog.stock import SoldOut
 from tmt.checkout import orders
 from tmt.checkout.buyer_limits import BuyerLimit, Origin, TooManyUnpaid
 from tmt.checkout.forms import checkout_form
 from tmt.checkout.holds import extensions_left
-from tmt.checkout.models import Order, OrderStatus, OrderTransition
+from tmt.checkout.models import Order, OrderStatus
 from tmt.checkout.orders import (
     NotOnSale,
     PriceChanged,
@@ -36,29 +32,26 @@ from tmt.checkout.views import (
 )
 from tmt.core import log, metrics
 from tmt.core.email_address import email_key
-from tmt.core.i18n import current_locale
+from tmt.core.i18n import current_locale, ngettext
 from tmt.core.i18n import gettext as _
 from tmt.core.money import AmountOutOfRange
 from tmt.customers.forms import EmailForm
 from tmt.customers.views import signed_in_customer
 from tmt.gateway.errors import GatewayError
-from tmt.gateway.types import DisputeStatus, PaymentIntent, PaymentIntentStatus, RefundStatus
+from tmt.gateway.types import PaymentIntent, PaymentIntentStatus
 from tmt.payments import confirm_email as confirm_emails
-from tmt.payments.balances import get_disputes, get_payment, get_refunds, remaining
+from tmt.payments.balances import get_payment
 from tmt.payments.card_testing import ended_by_declines
 from tmt.payments.declines import note_visit
 from tmt.payments.expiry import end_hold
 from tmt.payments.intents import current_intent
 from tmt.payments.methods import excluded_payment_methods
-from tmt.payments.models import Refund
+from tmt.payments.order_page import order_context
 from tmt.payments.purchase import CheckoutTokenUsed, purchase
 from tmt.payments.refusals import is_lasting
 from tmt.payments.slips import Slip, shown_slip
 from tmt.shop import Shop
-from tmt.tickets import qr
-from tmt.tickets.issue import get_tickets
 from tmt.tickets.mails import mail_file
-from tmt.tickets.models import Ticket, TicketStatus
 
 payments = Blueprint("payments", __name__)
 
@@ -90,7 +83,7 @@ def place(slug: str) -> ResponseReturnValue:
         if existing and (is_same_form or existing.status == OrderStatus.HELD):
             return _to_placed_order(existing)
     offers = listing.offers(event, shop.clock.now(), few=shop.settings.few_left)
-    form = checkout_form(offers, event.max_per_order, request.form)
+    form = checkout_form(offers, event.max_at_once, request.form)
     if not form.validate():
         return reject_checkout(shop, event, form)
     checkout = form.to_request()
@@ -103,7 +96,7 @@ def place(slug: str) -> ResponseReturnValue:
         order = purchase(shop, slug, checkout, current_locale(), _origin(), customer)
     except _REJECTIONS as error:
         metrics.orders.labels(error.name).inc()
-        form.problem = _problem_text(error)
+        form.problem = _problem_text(error, event)
         with shop.db.reading() as session:
             event = listing.find_event(session, slug)
         rejected = make_response(reject_checkout(shop, event, form))
@@ -286,83 +279,7 @@ def _can_pay(shop: Shop, order: Order) -> bool:
     return slip is not None and slip.is_open and slip.replaceable
 
 
-def order_context(session: Session, order: Order, now: datetime) -> dict[str, Any]:
-    """What the order's page shows of its tickets, its refunds and its disputes."""
-    tickets = get_tickets(session, order.id)
-    disputes = get_disputes(session, order.id)
-    # The order waited for a bank, which then did not pay.
-    bank_refused = select(OrderTransition.id).where(
-        OrderTransition.order_id == order.id,
-        OrderTransition.from_status == OrderStatus.PROCESSING,
-        OrderTransition.to_status == OrderStatus.HELD,
-    )
-    return {
-        "tickets": [_ticket_context(ticket, order, now) for ticket in tickets],
-        "valid_tickets": sum(ticket.status == TicketStatus.VALID for ticket in tickets),
-        "refunds": [
-            _refund_context(refund)
-            for refund in get_refunds(session, order.id)
-            # Without those over nothing, and those that Stripe never had.
-            if refund.amount > 0 and (refund.stripe_id or not refund.status.is_failed)
-        ],
-        "disputed": any(not dispute.status.is_closed for dispute in disputes),
-        "blocked": any(ticket.status == TicketStatus.BLOCKED for ticket in tickets),
-        "dispute_lost": any(dispute.status == DisputeStatus.LOST for dispute in disputes),
-        "news": news_of(session, order.event, order.created_at),
-        "money": _money_context(session, order),
-        "bank_refused": session.scalar(bank_refused.limit(1)) is not None,
-    }
-
-
-def _money_context(session: Session, order: Order) -> dict[str, Any] | None:
-    """What was paid, what of it went back or is going back, and what is left; None for nothing."""
-    payment = get_payment(session, order.id)
-    if payment is None or not payment.amount_received:
-        return None
-    back = sum(r.amount for r in get_refunds(session, order.id) if not r.status.is_failed)
-    return {
-        "currency": payment.received_currency,
-        "paid": payment.amount_received,
-        "back": back,
-        "left": remaining(session, payment),
-    }
-
-
-def _refund_context(refund: Refund) -> dict[str, Any]:
-    texts = {
-        RefundStatus.SUCCEEDED: _("sent to your bank"),
-        RefundStatus.FAILED: _("failed; the organizer has been notified and will contact you"),
-        RefundStatus.CANCELED: _("canceled"),
-        RefundStatus.REQUIRES_ACTION: _("needs your attention: check your email"),
-    }
-    return {
-        "amount": refund.amount,
-        "currency": refund.currency,
-        "at": refund.created_at,
-        "tickets": ", ".join(map(str, refund.tickets)),
-        "state": texts.get(refund.status, _("processing")),
-        "bad": refund.status.is_failed,
-    }
-
-
-def _ticket_context(ticket: Ticket, order: Order, now: datetime) -> dict[str, Any]:
-    canceled = order.event.status == EventStatus.CANCELED
-    label = _("Code for ticket %(number)s") % {"number": ticket.number}
-    return {
-        "number": ticket.number,
-        "type_name": ticket.type_name,
-        "holder": ticket.holder,
-        "qr": Markup(qr.svg(ticket.code, label)),  # noqa: S704 - drawn here, its label escaped
-        "code_text": qr.grouped(ticket.code),
-        "test": not order.livemode,
-        "void": ticket.status != TicketStatus.VALID or canceled,
-        "canceled": canceled,
-        "over": order.event.ends_at <= now,
-        "blocked": ticket.status == TicketStatus.BLOCKED,
-    }
-
-
-def _problem_text(error: Exception) -> str:
+def _problem_text(error: Exception, event: Event) -> str:
     if isinstance(error, SoldOut):
         return _(
             "Sorry, there are not that many tickets left."
@@ -374,10 +291,14 @@ def _problem_text(error: Exception) -> str:
             " minute, with no more than two tickets."
         )
     if isinstance(error, BuyerLimit):
-        return _(
-            "One person can have only so many tickets for this event, with those of earlier"
-            " orders. Please choose fewer."
+        most = event.max_per_buyer or event.max_per_order
+        text = ngettext(
+            "One person can have only %(num)d ticket for this event, with those of earlier orders.",
+            "One person can have only %(num)d tickets for this event, with those of earlier"
+            " orders.",
+            most,
         )
+        return text % {"num": most}
     if isinstance(error, CheckoutTokenUsed):
         return _("This page has expired. Please choose your tickets again.")
     if isinstance(error, PriceChanged):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -26,13 +27,11 @@ from tmt.sandbox.webhooks import Delivery
 
 _log = logging.getLogger(__name__)
 _PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
-_FORWARDING = (
-    "X-Forwarded-For",
-    "X-Forwarded-Host",
-    "X-Forwarded-Proto",
-    "Forwarded",
-    "Via",
-    "X-Real-Ip",
+# Headers that say that a proxy has passed a request on, by their names in a WSGI environment.
+_FORWARDING = re.compile(
+    r"HTTP_(?:FORWARDED|VIA|X_REAL_IP|X_REMOTE_(?:IP|ADDR)|(?:\w+_)?CLIENT_?IP|CDN_LOOP"
+    r"|X_FORWARDED\w*|X_ORIGINAL_\w+|X_PROXY\w*|X_VARNISH|X_ARR_\w+|X_ENVOY_\w+|X_AMZN?_\w+"
+    r"|X_AZURE_\w+|X_APPENGINE_\w+|(?:CF|FLY|FASTLY|AKAMAI|INCAP|TAILSCALE|NGROK)_\w+)"
 )
 _MINUTE, _HOUR = 60.0, 3600.0
 # As in live mode: at growing intervals, for three days.
@@ -115,23 +114,32 @@ def _refuse_other_machines() -> Response | None:
     """Answers only what a program on this machine has sent itself, to one of the machine's names.
 
     A proxy on this machine connects from here too, but adds headers, passes on another host, or
-    speaks HTTP/1.0; a page whose name was made to resolve to this machine sends that name.
+    speaks HTTP/1.0; a page whose name was made to resolve to this machine sends that name, and a
+    browser names the page that asks.
     """
-    passed_on = [name for name in _FORWARDING if name in request.headers]
+    passed_on = sorted(filter(_FORWARDING.fullmatch, request.environ))
     if passed_on or request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
-        how = passed_on[0] if passed_on else "HTTP/1.0"
+        how = passed_on[0][5:].replace("_", "-").title() if passed_on else "HTTP/1.0"
         text = f"The sandbox answers this machine only, and a proxy passed this on ({how})."
         _log.warning("%s", text)
         return Response(f"{text}\nThe shop's TMT_SANDBOX_PUBLIC=1 opens it.\n", 400, _PLAIN)
     if not _is_loopback(request.remote_addr or ""):
         return Response("The sandbox answers this machine only.\n", 403, _PLAIN)
+    if not _is_own_name(f"//{request.headers.get('Host', '')}"):
+        return Response("The sandbox answers to this machine's own names only.\n", 400, _PLAIN)
+    pages = (request.headers.get("Origin"), request.headers.get("Referer"))
+    if any(page and page != "null" and not _is_own_name(page) for page in pages):
+        return Response("The sandbox answers pages of this machine only.\n", 403, _PLAIN)
+    return None
+
+
+def _is_own_name(url: str) -> bool:
+    """Whether the URL's host is this machine's own name or address."""
     try:
-        host = urlsplit(f"//{request.headers.get('Host', '')}").hostname or ""
+        host = urlsplit(url).hostname or ""
     except ValueError:
-        host = ""
-    if host == "localhost" or host.endswith(".localhost") or _is_loopback(host):
-        return None
-    return Response("The sandbox answers to this machine's own names only.\n", 400, _PLAIN)
+        return False
+    return host == "localhost" or host.endswith(".localhost") or _is_loopback(host)
 
 
 def _is_loopback(address: str) -> bool:

@@ -57,6 +57,9 @@ _TEST_KEY = re.compile(r"(sk|rk|pk)_test_\w{1,250}", re.ASCII)
 # Parameters and headers of Connect, which the sandbox refuses.
 _CONNECT_PARAMS = (
     "application_fee_amount",
+    "attach_to_self",
+    "connect",
+    "customer_account",
     "on_behalf_of",
     "refund_application_fee",
     "reverse_transfer",
@@ -100,7 +103,6 @@ class Api:
         methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
         for path in ("/v1", "/v1/", "/v1/<path:rest>", "/v2", "/v2/<path:rest>"):
             views.add_url_rule(path, "other", _answer_other_url, False, methods=methods)
-        views.before_request(_assign_request_id)
         views.register_error_handler(ApiError, _error_response)
         views.after_request(_add_headers)
         return views
@@ -138,9 +140,7 @@ class Api:
 
     def _context(self, route: Route) -> RequestContext:
         """The context of this request. Raises ApiError (400 to 413) for one that is refused."""
-        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "basic" and request.authorization:
-            key = request.authorization.username or ""
+        key = _key()
         if not key:
             raise api_error("no_key")
         is_secret, is_publishable = (secrets_match(key, own) for own in self._keys)
@@ -150,6 +150,8 @@ class Api:
         if not is_secret and not is_publishable:
             masked = key[:8] + "*" * 8 + key[-4:] if len(key) > 16 else "*" * len(key)
             raise api_error("wrong_key", key=masked)
+        if is_secret and "Origin" in request.headers:
+            raise api_error("secret_key_in_browser")
         if is_publishable and not route.publishable:
             raise api_error("secret_key_required")
         if (request.content_length or 0) > _MAX_BODY_BYTES:
@@ -166,7 +168,7 @@ class Api:
             store=self._store,
             now=int(self._store.now()),
             root=request.host_url.rstrip("/") + request.script_root,
-            request_id=g.id,
+            request_id=_request_id(),
             idempotency_key=request.headers.get("Idempotency-Key") if is_post else None,
             publishable=is_publishable,
             version=version,
@@ -219,10 +221,12 @@ def _handle(
         raise api_error("not_form_encoded") from None
     accepted = {**parameters, "expand": STRINGS}
     if context.version < _FIRST_WITHOUT_TYPES and "allowed_payment_method_types" in parameters:
-        accepted["payment_method_types"] = STRINGS
+        accepted["payment_method_types"] = parameters["allowed_payment_method_types"]
     params = parse(nest(pairs), accepted)
     for name in _CONNECT_PARAMS:
-        if params.get(name):
+        # What is cleared or false asks for nothing; a fee of 0 is one all the same.
+        value = params.get(name)
+        if value is not None and value is not False:
             raise api_error("connect", name)
     # A browser sends the secret of a GET in a header, so that it appears in no address or log.
     if context.publishable and "Client-Secret" in request.headers:
@@ -248,8 +252,18 @@ def _fingerprint() -> tuple[str, str]:
     return f"{request.method} {request.path}", parameters
 
 
-def _assign_request_id() -> None:
-    g.id = f"req_{token(14)}"
+def _request_id() -> str:
+    """The request's id; also of one that was refused before it came to this blueprint."""
+    id: str = g.setdefault("id", f"req_{token(14)}")
+    return id
+
+
+def _key() -> str:
+    """The key of the request; empty without one."""
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "basic" and request.authorization:
+        key = request.authorization.username or ""
+    return key
 
 
 def _version() -> str:
@@ -284,13 +298,15 @@ def _json(status: int, body: Any) -> Response:
 
 
 def _error_response(error: ApiError) -> Response:
-    return _json(error.status, error.body(g.id))
+    return _json(error.status, error.body(_request_id()))
 
 
 def _add_headers(response: Response) -> Response:
-    response.headers["Request-Id"] = g.id
+    response.headers["Request-Id"] = _request_id()
     response.headers["Stripe-Version"] = _version()
-    response.headers["Access-Control-Allow-Origin"] = "*"
+    # A page reads what is for browsers: with a secret key every page could read all the rest.
+    if request.method == "OPTIONS" or _key().startswith("pk_"):
+        response.headers["Access-Control-Allow-Origin"] = "*"
     response.headers["Access-Control-Expose-Headers"] = "Request-Id, Idempotent-Replayed"
     response.headers["Cache-Control"] = "no-store"
     if key := request.headers.get("Idempotency-Key"):

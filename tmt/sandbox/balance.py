@@ -83,6 +83,7 @@ def totals(context: RequestContext, available: bool) -> list[Json]:
     for transaction in transactions:
         currency = transaction["currency"]
         totals[currency] = totals.get(currency, 0) + transaction["net"]
+    totals.setdefault(account_currency(context), 0)
     return [
         {"amount": amount, "currency": currency, "source_types": {"card": amount}}
         for currency, amount in totals.items()

@@ -57,12 +57,14 @@ def new_charge(
     shared = method[kind].keys() & load_table("objects")[part].keys()
     details = template(part) | {name: method[kind][name] for name in shared}
     if kind == "card":
-        has_zip = method["billing_details"]["address"]["postal_code"]
+        address = method["billing_details"]["address"]
         details |= {
             "amount_authorized": amount,
             "checks": {
-                "address_line1_check": None,
-                "address_postal_code_check": simulated.zip_check if has_zip else None,
+                "address_line1_check": simulated.line1_check if address["line1"] else None,
+                "address_postal_code_check": (
+                    simulated.zip_check if address["postal_code"] else None
+                ),
                 "cvc_check": simulated.cvc_check,
             },
             "network": simulated.brand,

@@ -16,23 +16,32 @@ def check_currency(currency: str, param: str) -> None:
 
 def format_amount(amount: int, currency: str) -> str:
     """The amount (minor units) as Stripe's messages write it: `$0.50`, or `50 jpy`."""
-    if currency in split_words(load_table("currencies")["zero_decimal"]):
+    decimals = _decimals(currency)
+    if decimals == 0:
         return f"{amount} {currency}"
-    decimal = f"{amount / 100:,.2f}"
+    decimal = f"{amount / 10**decimals:,.{decimals}f}"
     return f"${decimal}" if currency == "usd" else f"{decimal} {currency}"
+
+
+def _decimals(currency: str) -> int:
+    """How many decimals an amount in minor units has: 0, 2 or 3."""
+    table = load_table("currencies")
+    if currency in split_words(table["zero_decimal"]):
+        return 0
+    return 3 if currency in split_words(table["three_decimal"]) else 2
 
 
 def exchange_rate(currency: str, other: str) -> float:
     """How many units of `other` one unit of a currency is."""
     rates = load_table("currencies")["euros_for_one"]
-    return round(float(rates.get(currency, 1) / rates.get(other, 1)), 8)
+    return round(float(rates[currency] / rates[other]), 8)
 
 
 def convert(amount: int, currency: str, other: str) -> int:
     """The amount (minor units of `currency`) in minor units of `other`."""
-    zero_decimal = split_words(load_table("currencies")["zero_decimal"])
-    units = amount if currency in zero_decimal else amount / 100
-    return round(units * exchange_rate(currency, other) * (1 if other in zero_decimal else 100))
+    units = amount / 10 ** _decimals(currency)
+    converted: int = round(units * exchange_rate(currency, other) * 10 ** _decimals(other))
+    return converted
 
 
 def _limit(limits: dict[str, int], currency: str, default: int) -> int:

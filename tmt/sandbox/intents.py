@@ -154,8 +154,16 @@ def _check_status(
 
 
 def _copy_fields(intent: Json, params: Json) -> None:
-    if len(params.get("statement_descriptor_suffix") or "") > 22:
-        raise api_error("descriptor_suffix")
+    for name in ("statement_descriptor", "statement_descriptor_suffix"):
+        descriptor = params.get(name)
+        if descriptor is None:
+            continue
+        if len(descriptor) > 22:
+            raise api_error("descriptor_length", name)
+        if set(descriptor) & set("<>\\'\"*"):
+            raise api_error("descriptor_characters", name)
+        if not any(map(str.isalpha, descriptor)):
+            raise api_error("descriptor_letters", name)
     intent |= field_changes(intent, params)
 
 
@@ -165,6 +173,9 @@ def _apply_params(
     """Put the parameters of create, update or confirm on the intent, its payment method too."""
     if params.get("customer"):
         context.fetch("customer", params["customer"], "customer")
+    for kind in ("mandate", "payment_method_configuration"):
+        if params.get(kind):
+            context.fetch(kind, params[kind], kind)
     _copy_fields(intent, params)
     if intent["object"] == "payment_intent":
         check_amount(intent["amount"], intent["currency"])
@@ -260,7 +271,8 @@ def _choose_method_types(context: RequestContext, intent: Json, params: Json, is
 
 
 def _possible_method_types(intent: Json) -> list[str]:
-    """The kinds of payment method for the intent's currency, capture method and purpose."""
+    """The kinds of payment method for the intent's amount, currency, capture method and purpose."""
+    amount = intent.get("amount", 0)
     currency, is_setup = intent.get("currency"), intent["object"] == "setup_intent"
     is_manual = intent.get("capture_method") == "manual"
     no_redirects = (intent["automatic_payment_methods"] or {}).get("allow_redirects") == "never"
@@ -268,6 +280,7 @@ def _possible_method_types(intent: Json) -> list[str]:
         kind
         for kind, row in load_table("simulated_methods")["kinds"].items()
         if (not currency or currency in split_words(row.get("currencies", currency)))
+        and (is_setup or row.get("least", 0) <= amount <= row.get("most", amount))
         and (row.get("capture") or not is_manual)
         and (row.get("setup") or not is_setup)
         and not (kind == "ideal" and no_redirects)

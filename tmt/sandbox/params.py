@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
+
+from babel import Locale
 
 from tmt.sandbox.currencies import check_currency
 from tmt.sandbox.errors import api_error
@@ -13,6 +16,8 @@ from tmt.sandbox.objects import Json, load_table, split_words, template
 
 _NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 _EMAIL = re.compile(r"[^@\s<>,;:]+@[^@\s<>,;:]+\.[^@\s<>,;:.]{2,}")
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/?#]\S*")
+_DOMAIN = re.compile(r"(?!-)([a-z0-9-]{1,63}\.)*[a-z0-9-]{1,63}", re.IGNORECASE)
 _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
 
 
@@ -29,6 +34,10 @@ class Parameter:
     enum: tuple[str, ...] = ()
     items: Parameter | None = None
     fields: Mapping[str, Parameter] | None = None
+
+
+class _Position(str):
+    """The key of an element that was sent as `name[]`: nothing but an array has those."""
 
 
 STRING, INTEGER = Parameter("string"), Parameter("integer")
@@ -74,10 +83,10 @@ def nest(pairs: Iterable[tuple[str, str]]) -> Json:
         node = tree
         *path, last = [match[1], *_BRACKETS.findall(match[2])]
         for key in path:
-            node = node.setdefault(key or str(len(node)), {})
+            node = node.setdefault(key or _Position(len(node)), {})
             if not isinstance(node, dict):
                 raise api_error("conflicting", name)
-        last = last or str(len(node))
+        last = last or _Position(len(node))
         if last in node:
             raise api_error("repeated", name)
         node[last] = value
@@ -152,8 +161,37 @@ def _parse_email(raw: Any, name: str) -> str:
 
 
 def _check_hash(raw: Any, name: str, kind: str = "object") -> Json:
-    if not isinstance(raw, dict) or (kind == "array" and not all(map(str.isdigit, raw))):
+    is_array = isinstance(raw, dict) and all(key.isdigit() for key in raw)
+    has_positions = isinstance(raw, dict) and any(isinstance(key, _Position) for key in raw)
+    if not isinstance(raw, dict) or (not is_array if kind == "array" else has_positions):
         raise api_error("invalid_value", name, kind=kind, value=raw)
+    return raw
+
+
+def _parse_url(raw: Any, name: str) -> str:
+    if not isinstance(raw, str) or len(raw) > 5000 or not _URL.fullmatch(raw):
+        raise api_error("not_a_url", name)
+    return raw
+
+
+def _parse_domain(raw: Any, name: str) -> str:
+    if not isinstance(raw, str) or len(raw) > 253 or not _DOMAIN.fullmatch(raw):
+        raise api_error("invalid_value", name, kind="domain name", value=str(raw)[:80])
+    return raw
+
+
+@cache
+def _countries() -> frozenset[str]:
+    """ISO's codes of countries and territories, and Kosovo's."""
+    not_countries = {"EU", "EZ", "QO", "UN", "XA", "XB", "ZZ"}
+    names = map(str, Locale("en").territories)
+    codes = {code for code in names if len(code) == 2 and code.isalpha()}
+    return frozenset(codes - not_countries)
+
+
+def _parse_country(raw: Any, name: str) -> str:
+    if not isinstance(raw, str) or raw.upper() not in _countries():
+        raise api_error("country_code_invalid", name, value=str(raw)[:80])
     return raw
 
 
@@ -183,7 +221,10 @@ _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "integer": _parse_integer,
     "number": _parse_number,
     "boolean": _parse_boolean,
+    "country": _parse_country,
+    "domain": _parse_domain,
     "email": _parse_email,
+    "url": _parse_url,
     "hash": _check_hash,
     "range": _parse_range,
     "currency": _parse_currency,

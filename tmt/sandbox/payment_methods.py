@@ -83,6 +83,16 @@ def detach(context: RequestContext, params: Json, id: str) -> Json:
     method = context.fetch("payment_method", id)
     if not method["customer"]:
         raise api_error("method_detached")
+    customer = context.fetch("customer", method["customer"])
+    settings = customer["invoice_settings"]
+    if settings["default_payment_method"] == id:
+        changes = {"invoice_settings": settings | {"default_payment_method": None}}
+        context.update(customer, changes, "customer.updated")
+    return release(context, method)
+
+
+def release(context: RequestContext, method: Json) -> Json:
+    """The payment method without its customer; nobody can use it any more."""
     return context.update(method, {"customer": None, "_used": True}, "payment_method.detached")
 
 
@@ -149,7 +159,7 @@ def from_data(context: RequestContext, data: Json, param: str) -> Json:
     if token := card.get("token"):
         if context.store.get(token, "token"):
             return _from_card_token(context, token, billing_details)
-        simulated_card = find_by_token(token) or find_by_token(token.replace("tok_", "pm_card_"))
+        simulated_card = card_of_token(token)
         if simulated_card is None:
             raise api_error("resource_missing", f"{kind_param}[token]", label="token", id=token)
         return _new_card(context, simulated_card, _TOKEN_EXPIRY, billing_details)
@@ -160,6 +170,12 @@ def from_data(context: RequestContext, data: Json, param: str) -> Json:
         raise api_error("raw_card")
     expiry = card["exp_month"], card["exp_year"] % 100 + 2000
     return _new_card(context, find_by_card(card), expiry, billing_details)
+
+
+def card_of_token(token: str) -> SimulatedMethod | None:
+    """The test card of `tok_visa` or `pm_card_visa`."""
+    simulated = find_by_token(token) or find_by_token(token.replace("tok_", "pm_card_"))
+    return simulated if simulated and simulated.kind == "card" else None
 
 
 def _from_card_token(context: RequestContext, id: str, billing_details: Json) -> Json:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from tmt.sandbox import balance, reviews
 from tmt.sandbox.currencies import format_amount
 from tmt.sandbox.errors import api_error
-from tmt.sandbox.objects import DAY, Json, new, template, without_internals
+from tmt.sandbox.objects import DAY, Json, load_table, new, template, without_internals
 from tmt.sandbox.params import field_changes
 from tmt.sandbox.registry import route, timer_action
 from tmt.sandbox.request_context import RequestContext
@@ -91,6 +91,9 @@ def _refundable_charge(context: RequestContext, params: Json) -> Json:
     charge = context.fetch("charge", id, "charge")
     if not charge["captured"] or not charge["paid"]:
         raise api_error("charge_not_refundable", id=charge["id"])
+    kind = simulated_method(charge).kind
+    if not load_table("simulated_methods")["kinds"][kind].get("refunds", True):
+        raise api_error("kind_not_refundable", kind=kind)
     return charge
 
 

@@ -22,6 +22,8 @@ _UNDELIVERED = "EXISTS (SELECT 1 FROM deliveries WHERE event = objects.id AND de
 _TYPE = "json_extract(body, '$.type') GLOB ?"
 # Filters by a field that is not shown.
 _INTERNAL_FIELDS = {"payout": "_payout"}
+# Filters by an object, which has to be there, if only as a deleted one.
+_BY_OBJECT = ("charge", "customer", "payment_intent", "payment_method", "payout")
 Where = list[tuple[str, list[Any]]]
 
 
@@ -160,6 +162,8 @@ def list_objects(context: RequestContext, params: Json, kind: str, url: str | No
             context.fetch(kind, value, name)
             where.append((_CURSORS[name], [value]))
         elif name != "limit" and value is not None:
+            if name in _BY_OBJECT and context.store.get(value, name) is None:
+                context.fetch(name, value, name)
             where += _filter_conditions(kind, name, value)
     backwards = "ending_before" in params
     rows = context.store.select(kind, where, "ASC" if backwards else "DESC", limit + 1)

@@ -27,7 +27,14 @@ _CARD = {
     }.items()
 }
 _FIELDS = {
-    "charge": {**_COMMON, **_PAYMENT, **_CARD, "disputed": "text", "refunded": "text"},
+    "charge": {
+        **_COMMON,
+        **_PAYMENT,
+        **_CARD,
+        "billing_details.address.postal_code": "text",
+        "disputed": "text",
+        "refunded": "text",
+    },
     "customer": {**_COMMON, "email": "text", "name": "text", "phone": "text"},
     "payment_intent": {**_COMMON, **_PAYMENT},
 }
@@ -104,7 +111,9 @@ def _clause(kind: str, clause: re.Match[str]) -> tuple[str, list[Any]]:
         allowed = allowed and re.fullmatch(r"[0-9]{1,15}", value) is not None
     if operator == "~":
         allowed = allowed and len(value) >= _LEAST_SUBSTRING
-    if type == "text" and quoted is None and bare not in ("null", "true", "false"):
+    # Numbers need no quotes, wherever they are.
+    is_plain = bare in ("null", "true", "false") or (bare or "").isdecimal()
+    if type == "text" and quoted is None and not is_plain:
         allowed = False
     if not allowed:
         raise api_error("search_operator", field=field, operator=operator)

@@ -37,6 +37,7 @@ class SimulatedMethod:
     country: str = "US"
     cvc_check: str = "pass"
     zip_check: str = "pass"
+    line1_check: str = "pass"
     # Radar's level: normal, elevated or highest, which blocks the payment.
     risk: str = "normal"
     # What follows the payment: the reason of a dispute, "inquiry", "fraud_warning" or nothing.

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
-from tmt.checkout.models import Order
+from tmt.checkout.models import Order, OrderKey
 from tmt.core.database import table_of
 from tmt.core.ids import new_ticket_code
 from tmt.tickets.models import Ticket, TicketStatus
@@ -67,6 +67,7 @@ def void(session: Session, order_id: int, numbers: Sequence[int] | None) -> dict
     tickets = session.scalars(query).all()
     for ticket in tickets:
         ticket.status = TicketStatus.VOID
+    _change_buyers_share(session, order_id, -len(tickets))
     return dict(Counter(ticket.ticket_type_id for ticket in tickets))
 
 
@@ -87,6 +88,13 @@ def make_valid(session: Session, order_id: int, numbers: Sequence[int]) -> None:
         .where(Ticket.order_id == order_id, Ticket.number.in_(numbers))
         .values(status=TicketStatus.VALID)
     )
+    _change_buyers_share(session, order_id, len(numbers))
+
+
+def _change_buyers_share(session: Session, order_id: int, tickets: int) -> None:
+    """Lets what its buyer has of the event, for limits, follow the order's tickets."""
+    count = OrderKey.tickets + tickets
+    session.execute(update(OrderKey).where(OrderKey.order_id == order_id).values(tickets=count))
 
 
 def _change_status(
