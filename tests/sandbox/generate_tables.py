@@ -7,6 +7,7 @@ line here: its methods are those that `@route` registers, its objects those of d
 from __future__ import annotations
 
 import builtins
+import decimal
 import sys
 import types
 import typing
@@ -61,16 +62,76 @@ SIMULATED = set(load_table("simulated_methods")["kinds"])
 # Options of the kinds that are not simulated are accepted, and nothing depends on them.
 OPTIONS = "payment_method_options"
 # Refused as unknown because nothing is done with them, so that nobody comes to rely on them:
-# legacy sources, bank transfers and tax; cloning a payment method; accounts as customers.
+# bank transfers and Stripe Tax; cloning a payment method; accounts as customers; amounts that
+# buyers choose, and prices of several units; of invoices also discounts, shipping, and numbers of
+# one's own.
+UNUSED_OF_INVOICES = (
+    "account_tax_ids automatic_tax customer_account default_source discounts issuer number"
+    " shipping_cost"
+)
+UNUSED_OF_SUBSCRIPTIONS = (
+    "add_invoice_items application_fee_percent automatic_tax billing_schedules billing_thresholds"
+    " customer_account default_source discounts pending_invoice_item_interval trial_from_plan"
+)
+UNUSED_OF_ITEMS = "billing_thresholds current_trial discounts off_session plan price_data"
 NOT_SIMULATED = {
-    "POST /v1/customers": "cash_balance next_invoice_sequence source tax tax_id_data validate",
-    "POST /v1/customers/<id>": (
-        "cash_balance default_source next_invoice_sequence source tax validate"
-    ),
+    "POST /v1/customers": "cash_balance tax validate",
+    "POST /v1/customers/<id>": "cash_balance tax validate",
+    "POST /v1/customers/<id>/sources": "validate",
+    "POST /v1/customers/<id>/sources/<source>": "account_holder_name account_holder_type owner",
+    "POST /v1/plans": "transform_usage",
+    "POST /v1/prices": "custom_unit_amount transform_quantity",
+    "POST /v1/promotion_codes": "customer_account",
+    "POST /v1/promotion_codes/<id>": "restrictions",
     "POST /v1/payment_methods": "customer payment_method",
     "POST /v1/payment_methods/<id>/attach": "customer_account",
     "POST /v1/tokens": "account bank_account customer cvc_update person pii",
+    "POST /v1/invoiceitems": (
+        "customer_account discounts price_data quantity_decimal subscription tax_behavior tax_code"
+    ),
+    "POST /v1/invoiceitems/<id>": (
+        "discounts invoicing_rules price_data quantity_decimal tax_behavior tax_code"
+    ),
+    "POST /v1/invoices": UNUSED_OF_INVOICES + " from_invoice subscription",
+    "POST /v1/invoices/<id>": UNUSED_OF_INVOICES,
+    "POST /v1/invoices/<id>/pay": "mandate source",
+    "POST /v1/invoices/create_preview": (
+        "automatic_tax customer_account customer_details discounts invoice_items issuer"
+        " preview_mode schedule schedule_details"
+    ),
+    "GET /v1/invoices": "customer_account",
+    "POST /v1/subscription_items": UNUSED_OF_ITEMS,
+    "POST /v1/subscription_items/<id>": UNUSED_OF_ITEMS,
+    "DELETE /v1/subscription_items/<id>": "clear_usage",
+    "GET /v1/credit_notes": "customer_account",
+    "GET /v1/credit_notes/preview": "shipping_cost",
+    "POST /v1/credit_notes": "shipping_cost",
+    "POST /v1/subscriptions": UNUSED_OF_SUBSCRIPTIONS
+    + (" backdate_start_date billing_cycle_anchor billing_cycle_anchor_config currency"),
+    "POST /v1/subscriptions/<id>": UNUSED_OF_SUBSCRIPTIONS + (" off_session"),
+    "DELETE /v1/subscriptions/<id>": "invoice_now prorate",
+    "POST /v1/subscriptions/<id>/resume": "billing_cycle_anchor proration_behavior proration_date",
+    "GET /v1/subscriptions": (
+        "automatic_tax current_period_end current_period_start customer_account"
+    ),
+    "GET /v1/invoiceitems": "customer_account",
 }
+# The same, wherever they are: prices in other currencies.
+NOT_SIMULATED_ANYWHERE = {"currency_options"}
+# Not only what the SDK's types say: Stripe unsets the default price, too.
+CLEARABLE = {("POST /v1/products/<id>", "default_price")}
+# What requests of older versions have, and where they end; and what begins with a version.
+COUPONS_OF_CUSTOMERS: dict[str, Row | str] = {
+    name: {"type": "string", "clearable": True, "until": "2025-03-31.basil"}
+    for name in ("coupon", "promotion_code")
+}
+OLDER: dict[str, dict[str, Row | str]] = {
+    "POST /v1/customers": COUPONS_OF_CUSTOMERS,
+    "POST /v1/customers/<id>": COUPONS_OF_CUSTOMERS,
+    "POST /v1/promotion_codes": {"coupon": {"type": "string", "until": "2025-09-30.clover"}},
+}
+METHOD_TYPES = {"type": "array", "items": {"enum": "allowed_methods"}, "until": "2026-09-30"}
+SINCE = {("POST /v1/promotion_codes", "promotion"): "2025-09-30.clover"}
 # Forms send the fields that their users leave empty, and Stripe takes them for unset.
 FORMS = {"address", "evidence"}
 # Required because its alternative is not simulated.
@@ -78,6 +139,9 @@ REQUIRED = {
     "POST /v1/payment_methods": "type",
     "POST /v1/payment_methods/<id>/attach": "customer",
     "POST /v1/tokens": "card",
+    "POST /v1/invoiceitems": "customer",
+    "POST /v1/invoices": "customer",
+    "POST /v1/subscriptions": "customer",
 }
 # Methods of the browser alone, and the method of the SDK that takes the same parameters.
 OF_BROWSERS = {"POST /v1/confirmation_tokens": "POST /v1/test_helpers/confirmation_tokens"}
@@ -106,11 +170,21 @@ CARD = {
 }
 # Not parameters of a method but of the SDK's request.
 REQUEST_OPTIONS = {*stripe.RequestOptions.__annotations__, "expand"}
+# A part of another object, which is created and not an action on it.
+CREATED_INSIDE = {
+    f"POST /v1/customers/<id>/{name}" for name in ("balance_transactions", "sources", "tax_ids")
+}
 # Names in URLs that are not the plural of the SDK's.
-SPELLINGS = {"invoiceitems": "invoice_item"}
+SPELLINGS = {"invoiceitems": "invoice_item", "lines": "line_item", "sources": "payment_source"}
 # Where Stripe sends null; other optional fields are absent. The SDK's types do not tell the two.
 PRESENCE: dict[str, dict[str, str]] = yaml.safe_load(PRESENCE_FILE.read_text())
-SIMPLE = {str: "string", int: "integer", bool: "boolean", float: "number"}
+SIMPLE = {
+    str: "string",
+    int: "integer",
+    bool: "boolean",
+    float: "number",
+    decimal.Decimal: "decimal",
+}
 
 
 class Names(dict[str, Any]):
@@ -177,10 +251,14 @@ def parameter_type(members: list[Any], module: types.ModuleType, rule: str, name
     values = [value for member in members if is_enum(member) for value in typing.get_args(member)]
     enum = [value for value in values if value and len(values) <= LONGEST_ENUM]
     row: Row = {"clearable": "" in values}
+    if {*values} == TAX_ID_TYPES:
+        return {**row, "enum": "tax_id_types"}
     for member in members:
         if typing_extensions.is_typeddict(member):
             if "gte" in member.__annotations__:
                 return {**row, "type": "range"}
+            # It may be the id of an object that there is, or the data of a new one.
+            row |= {"type": "string"} if str in members else {}
             return {**row, "fields": parameters(member, rule, name)}
         if typing.get_origin(member) is list:
             elements = [*alternatives(typing.get_args(member)[0], module)]
@@ -211,13 +289,21 @@ def parameters(cls: Any, rule: str, inside: str = "") -> dict[str, Row | str]:
             if inside != OPTIONS:
                 continue
             row = {"type": "hash", "clearable": True}
-        row["clearable"] = row["clearable"] or inside in FORMS
+        if name in NOT_SIMULATED_ANYWHERE:
+            continue
+        row["clearable"] = row["clearable"] or inside in FORMS or (rule, name) in CLEARABLE
         if not inside and name == REQUIRED.get(rule):
             row["required"] = True
+        if not inside and (rule, name) in SINCE:
+            row["since"] = SINCE[rule, name]
         rows[name] = without_defaults(row)
     if inside == "payment_method_data":
         rows["card"] = CARD
-    return rows if inside else rows | SENT_BY_BROWSERS.get(rule, {})
+    if inside:
+        return rows
+    if "allowed_payment_method_types" in rows:
+        rows["payment_method_types"] = METHOD_TYPES
+    return rows | OLDER.get(rule, {}) | SENT_BY_BROWSERS.get(rule, {})
 
 
 def parameters_class(rule: str) -> Any:
@@ -228,11 +314,13 @@ def parameters_class(rule: str) -> Any:
     while isinstance(getattr(package, segments[0], None), types.ModuleType):
         package = getattr(package, segments.pop(0))
     words = [segment for segment in segments if not segment.startswith("<")]
-    if words[-1] == "search":
+    if words[-1] in ("search", "preview"):
         actions = [words.pop()]
     elif segments[-1].startswith("<"):
         actions = {"GET": ["retrieve"], "POST": ["update"], "DELETE": ["delete", "cancel"]}[verb]
-    elif verb == "POST" and len(words) > 1:
+    elif verb == "DELETE":
+        actions = [f"delete_{words.pop()}"]
+    elif verb == "POST" and len(words) > 1 and rule not in CREATED_INSIDE:
         # `POST /v1/invoices/<id>/pay` is InvoicePay, `…/finalize` InvoiceFinalizeInvoice.
         action = words.pop()
         actions = [action, f"{action}_{words[-1].removesuffix('s')}"]
@@ -244,15 +332,19 @@ def parameters_class(rule: str) -> Any:
     return next(getattr(package, name) for name in names if hasattr(package, name))
 
 
-def literals(hint: Any) -> set[str]:
-    """All values that an annotation lists."""
-    values: set[str] = set()
-    for member in alternatives(hint, stripe.params._webhook_endpoint_create_params):
-        if is_enum(member):
-            values |= {*typing.get_args(member)}
-        elif typing.get_args(member):
-            values |= literals(typing.get_args(member)[0])
+def literals(cls: Any, name: str) -> set[str]:
+    """All values that the annotation of a parameter lists."""
+    hints, values = [cls.__annotations__[name]], set()
+    while hints:
+        for member in alternatives(hints.pop(), sys.modules[cls.__module__]):
+            if is_enum(member):
+                values |= {*typing.get_args(member)}
+            else:
+                hints += typing.get_args(member)[:1]
     return values
+
+
+TAX_ID_TYPES = literals(stripe.params.TaxIdCreateParams, "type")
 
 
 def fields(path: str) -> dict[str, Row | str]:
@@ -332,13 +424,13 @@ def generate() -> dict[str, str]:
         ),
     }
     explanations["enums"] = "# The longer lists of values that parameters may have.\n"
-    created = {
-        **stripe.params.PaymentIntentCreateParams.__annotations__,
-        **stripe.params.WebhookEndpointCreateParams.__annotations__,
-    }
+    created = (stripe.params.PaymentIntentCreateParams, stripe.params.WebhookEndpointCreateParams)
     tables["enums"] = {
-        name: sorted(literals(created[parameter])) for parameter, name in NAMED_ENUMS.items()
-    }
+        name: sorted(literals(cls, parameter))
+        for parameter, name in NAMED_ENUMS.items()
+        for cls in created
+        if parameter in cls.__annotations__
+    } | {"tax_id_types": sorted(TAX_ID_TYPES)}
     texts = {}
     for name, table in tables.items():
         parts = [

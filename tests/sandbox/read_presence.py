@@ -20,6 +20,8 @@ _BLOCK = re.compile(r"\s*(?:export )?(?:declare )?(interface|namespace) (\w+)[^{
 # The type of a map begins in the line of its field and ends in another.
 _FIELD = re.compile(r"\s*'?(\w+)'?(\?)?: (.*;|\{)$")
 _DEPTH = 6
+# Names of types that are not those of their kinds.
+_SPELLINGS = {"invoiceitem": "InvoiceItem", "line_item": "InvoiceLineItem"}
 _FOLDERS = ("", "Radar", "TestHelpers")
 Interfaces = dict[str, dict[str, tuple[bool, str]]]
 
@@ -82,7 +84,9 @@ def presence(interfaces: Interfaces, kinds: list[str], simulated: set[str]) -> d
 
 
 def _camel(kind: str) -> str:
-    return ".".join(part.title().replace("_", "") for part in kind.split("."))
+    return _SPELLINGS.get(kind) or ".".join(
+        part.title().replace("_", "") for part in kind.split(".")
+    )
 
 
 if __name__ == "__main__":

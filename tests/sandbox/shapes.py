@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import typing
+from decimal import Decimal
 from typing import Any
 
 import stripe
@@ -16,6 +17,7 @@ from .generate_tables import KINDS, PRESENCE, SIMULATED, hints
 
 # The read types list no other kinds of payment method than the simulated ones.
 NOT_OFFERED = KINDS - SIMULATED
+LIST_FIELDS = {"object", "url", "has_more", "data"}
 
 
 def problems(value: Any, hint: Any, path: str) -> list[str]:
@@ -31,12 +33,15 @@ def problems(value: Any, hint: Any, path: str) -> list[str]:
         if not isinstance(value, list):
             return [f"{path}: {value!r} is no list"]
         return [p for item in value for p in problems(item, arguments[0], path)]
-    kind = origin or hint
+    kind = str if hint is Decimal else origin or hint
     if kind in (str, int, bool, float, type(None)):
         return [] if type(value) is kind else [f"{path}: {value!r} is no {kind.__name__}"]
     if not isinstance(value, dict):
         return [f"{path}: {value!r} is no object"]
     named = value.get("object")
+    if named == "list":
+        wrong = [f"{path}.{name}" for name in LIST_FIELDS.symmetric_difference(value)]
+        return wrong + [p for item in value.get("data", []) for p in wrong_fields(item)]
     return object_problems(value, kind, named if isinstance(named, str) else path)
 
 

@@ -15,6 +15,7 @@ from .conftest import BEARER, Pay, error_of
 from .driver import Driver
 from .shapes import wrong_fields
 from .test_debits import debit, pay_with_ideal
+from .test_invoices import draft
 
 # The URL of each list, by the kind of object.
 LISTS = {
@@ -71,10 +72,19 @@ def full_account(v1: Any, pay: Pay, driver: Driver) -> Any:
     for token in ("visa", "pendingRefund", "refundFail"):
         v1.refunds.create({"payment_intent": pay(f"pm_card_{token}").id, "amount": 500})
     customer = v1.customers.create({"address": {"city": "Madrid"}, "name": "Ana"})
+    yearly = {"currency": "eur", "unit_amount": 6000, "recurring": {"interval": "year"}}
+    v1.products.create({"name": "Friend", "default_price_data": yearly})
+    promotion = {"type": "coupon", "coupon": v1.coupons.create({"percent_off": 20}).id}
+    v1.promotion_codes.create({"promotion": promotion})
+    v1.customers.tax_ids.create(customer.id, {"type": "eu_vat", "value": "ESB12345678"})
+    v1.customers.payment_sources.create(customer.id, {"source": "tok_visa"})
+    v1.tax_rates.create({"display_name": "IVA", "inclusive": True, "percentage": 10})
     setup = {"customer": customer.id, "payment_method": "pm_card_visa", "confirm": True}
     v1.setup_intents.create({**setup, "return_url": "https://a.b/"})
     error_of(v1.setup_intents.create, {**setup, "payment_method": "pm_card_chargeDeclined"})
     v1.setup_intents.create({"usage": "on_session"})
+    open_invoice = v1.invoices.finalize_invoice(draft(v1, customer).id)
+    v1.credit_notes.create({"invoice": open_invoice.id, "amount": 100})
     v1.test_helpers.test_clocks.create({"frozen_time": 1800000000})
     v1.payment_method_domains.create({"domain_name": "shop.example"})
     driver.advance(days=6)

@@ -27,7 +27,15 @@ TRIGGERS = """payment_intent.created payment_intent.succeeded payment_intent.pay
     payment_method.attached payment_method.detached payment_method.updated setup_intent.created
     setup_intent.succeeded setup_intent.canceled setup_intent.requires_action
     setup_intent.setup_failed test_helpers.test_clock.created test_helpers.test_clock.advancing
-    test_helpers.test_clock.ready test_helpers.test_clock.deleted""".split()
+    test_helpers.test_clock.ready test_helpers.test_clock.deleted product.created product.updated
+    product.deleted price.created price.updated plan.created plan.updated plan.deleted
+    coupon.created coupon.updated coupon.deleted promotion_code.created promotion_code.updated
+    customer.discount.created customer.discount.updated customer.discount.deleted
+    customer.source.created customer.source.updated tax_rate.created tax_rate.updated
+    invoiceitem.created invoiceitem.deleted invoice.created invoice.updated invoice.deleted
+    invoice.finalized invoice.paid invoice.payment_succeeded invoice.payment_failed
+    invoice.payment_action_required invoice.sent invoice.voided invoice.marked_uncollectible
+    credit_note.created credit_note.updated credit_note.voided""".split()
 
 
 @pytest.fixture(scope="session")
@@ -86,6 +94,6 @@ def test_the_command_line_sends_an_event_again(
 def test_a_trigger_can_fail(
     stripe_cli: Path, box: Sandbox, root: str, receiver: Receiver, tmp_path: Path
 ) -> None:
-    answer = trigger(stripe_cli, root, tmp_path, "price.created")
+    answer = trigger(stripe_cli, root, tmp_path, "issuing_cardholder.created")
     assert "Unrecognized request URL" in answer.stdout + answer.stderr
     assert receiver.events == []

@@ -17,6 +17,7 @@ from flask import Flask, Response, request
 
 from tmt.sandbox import payouts, webhooks
 from tmt.sandbox.api import Api
+from tmt.sandbox.billing_pages import invoice_pages
 from tmt.sandbox.console import Console
 from tmt.sandbox.faults import Faults
 from tmt.sandbox.objects import new
@@ -98,6 +99,7 @@ class Sandbox:
         api = Api(self._store, self.faults, keys, any_key, self._delivery.flush)
         app.register_blueprint(api.blueprint())
         app.register_blueprint(pages(self._store))
+        app.register_blueprint(invoice_pages(self._store))
         console = Console(self._store, self.faults, self.advance, self.secret_key, self._local_only)
         app.register_blueprint(console.blueprint())
         if self._local_only:

@@ -20,16 +20,25 @@ from flask import Blueprint, Response, g, request
 # Imported for their methods and timers, which register themselves.
 from tmt.sandbox import (
     balance,  # noqa: F401
+    billing_subscriptions,  # noqa: F401
     clocks,
     confirmation,  # noqa: F401
+    credit_notes,  # noqa: F401
+    customer_balance,  # noqa: F401
+    customer_sources,  # noqa: F401
     customers,  # noqa: F401
+    discounts,  # noqa: F401
     intents,  # noqa: F401
     payment_methods,  # noqa: F401
     payouts,  # noqa: F401
+    plans,  # noqa: F401
+    products,  # noqa: F401
     refunds_disputes,  # noqa: F401
     resources,
     reviews,  # noqa: F401
     search,  # noqa: F401
+    subscription_items,  # noqa: F401
+    taxes,  # noqa: F401
     tokens,  # noqa: F401
     webhooks,  # noqa: F401
 )
@@ -66,8 +75,6 @@ _CONNECT_PARAMS = (
     "transfer_data",
 )
 _CONNECT_HEADERS = ("Stripe-Account", "Stripe-Context")
-# The first version without `payment_method_types`.
-_FIRST_WITHOUT_TYPES = "2026-09-30"
 _PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Stripe-Version, Client-Secret",
     "Access-Control-Allow-Methods": "GET, POST",
@@ -219,10 +226,8 @@ def _handle(
         pairs = parse_qsl(raw.decode(), keep_blank_values=True, strict_parsing=bool(raw))
     except ValueError:
         raise api_error("not_form_encoded") from None
-    accepted = {**parameters, "expand": STRINGS}
-    if context.version < _FIRST_WITHOUT_TYPES and "allowed_payment_method_types" in parameters:
-        accepted["payment_method_types"] = parameters["allowed_payment_method_types"]
-    params = parse(nest(pairs), accepted)
+    accepted = {name: p for name, p in parameters.items() if p.exists_in(context.version)}
+    params = parse(nest(pairs), {**accepted, "expand": STRINGS})
     for name in _CONNECT_PARAMS:
         # What is cleared or false asks for nothing; a fee of 0 is one all the same.
         value = params.get(name)

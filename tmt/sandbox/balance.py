@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tmt.sandbox.currencies import convert, exchange_rate
 from tmt.sandbox.objects import DAY, Json, load_table, new, template
 from tmt.sandbox.registry import route, timer_action
@@ -77,17 +79,28 @@ def can_refund(context: RequestContext, amount: int, currency: str) -> bool:
 
 def totals(context: RequestContext, available: bool) -> list[Json]:
     """The sums of the transactions by currency: of those that are available, or of the others."""
-    condition = AVAILABLE if available else f"NOT {AVAILABLE}"
-    transactions = context.store.select("balance_transaction", [(condition, [context.now])], "ASC")
-    totals: dict[str, int] = {}
-    for transaction in transactions:
-        currency = transaction["currency"]
-        totals[currency] = totals.get(currency, 0) + transaction["net"]
+    # Balance transactions alone have `available_on`.
+    condition = AVAILABLE if available else AVAILABLE.replace("<=", ">")
+    sql = (
+        "SELECT json_extract(body, '$.currency') AS currency,"  # noqa: S608 - no client's
+        f" SUM(json_extract(body, '$.net')) AS amount FROM objects WHERE {condition}"
+        " GROUP BY json_extract(body, '$.currency') ORDER BY MIN(seq)"
+    )
+    rows = context.store.rows(sql, (context.now,))
+    totals = {row["currency"]: row["amount"] for row in rows}
     totals.setdefault(account_currency(context), 0)
     return [
         {"amount": amount, "currency": currency, "source_types": {"card": amount}}
         for currency, amount in totals.items()
     ]
+
+
+def not_paid_out(context: RequestContext, currency: str) -> list[Json]:
+    """The transactions of a currency whose money can be used and is in no payout."""
+    # Without the kind, SQLite takes the index of payouts.
+    sql = f"SELECT body FROM objects WHERE json_extract(body, '$._payout') IS NULL AND {AVAILABLE}"  # noqa: S608
+    rows = [json.loads(row["body"]) for row in context.store.rows(sql, (context.now,))]
+    return [transaction for transaction in rows if transaction["currency"] == currency]
 
 
 @route("GET /v1/balance")

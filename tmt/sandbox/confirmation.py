@@ -142,7 +142,8 @@ class Confirmation:
     def _require_action(self, params: Json) -> Json:
         """The buyer has to authenticate: in place, on a page of the bank's, or it is declined."""
         context, intent, code = self.context, self.intent, "authentication_required"
-        if intent["_off_session"]:
+        # Of an invoice, the buyer is asked for it later; any other payment is over.
+        if intent["_off_session"] and not intent.get("_invoice"):
             declining = replace(self.simulated, code=code, decline_code=code)
             return replace(self, simulated=declining)._finish(None)
         if params.get("error_on_requires_action"):

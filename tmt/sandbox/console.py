@@ -11,6 +11,7 @@ from flask import Blueprint, abort, jsonify, make_response, redirect, render_tem
 from werkzeug.wrappers import Response
 
 from tmt.sandbox import balance, refunds_disputes, webhooks
+from tmt.sandbox.billing_settings import ENDINGS, BillingSettings
 from tmt.sandbox.currencies import format_amount
 from tmt.sandbox.errors import ApiError
 from tmt.sandbox.faults import Faults
@@ -78,6 +79,8 @@ class Console:
         post("/endpoints/<id>")(self._change_endpoint)
         get("/clock")(self._clock)
         post("/clock")(self._advance_clock)
+        get("/billing")(self._billing)
+        post("/billing")(self._change_billing)
         get("/faults")(self._list_faults)
         post("/faults")(self._arm_fault)
         post("/faults/clear")(self._clear_faults)
@@ -158,6 +161,16 @@ class Console:
     def _advance_clock(self) -> Response:
         self._advance(parse_duration(str(_request_data().get("advance", ""))))
         return self._clock() if _wants_json() else self._redirect("clock")
+
+    def _billing(self) -> Response:
+        settings = BillingSettings.load(self._store)
+        if _wants_json():
+            return jsonify(settings.as_json())
+        return _page("billing", settings=settings, endings=ENDINGS)
+
+    def _change_billing(self) -> Response:
+        BillingSettings.load(self._store).changed(_request_data()).save(self._store)
+        return self._billing() if _wants_json() else self._redirect("billing")
 
     def _list_faults(self) -> Response:
         return jsonify(self._faults.armed()) if _wants_json() else _page("faults")

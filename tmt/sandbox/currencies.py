@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from tmt.sandbox.errors import api_error
 from tmt.sandbox.objects import load_table, split_words
 
@@ -14,12 +16,14 @@ def check_currency(currency: str, param: str) -> None:
         raise api_error("invalid_currency", param, currency=currency, listed=listed)
 
 
-def format_amount(amount: int, currency: str) -> str:
+def format_amount(amount: int | Decimal, currency: str) -> str:
     """The amount (minor units) as Stripe's messages write it: `$0.50`, or `50 jpy`."""
     decimals = _decimals(currency)
     if decimals == 0:
         return f"{amount} {currency}"
-    decimal = f"{amount / 10**decimals:,.{decimals}f}"
+    # Of a price that is no whole number of minor units, every digit.
+    shown = f".{decimals}f" if amount == int(amount) else "f"
+    decimal = f"{Decimal(amount).scaleb(-decimals):,{shown}}"
     return f"${decimal}" if currency == "usd" else f"{decimal} {currency}"
 
 
@@ -50,10 +54,15 @@ def _limit(limits: dict[str, int], currency: str, default: int) -> int:
     return next(fitting, default)
 
 
+def minimum_amount(currency: str) -> int:
+    """The least amount (minor units) that can be charged."""
+    return _limit(load_table("currencies")["minimum"], currency, 1)
+
+
 def check_amount(amount: int, currency: str) -> None:
     """Raises ApiError (400) for an amount (minor units) that cannot be charged."""
     table = load_table("currencies")
-    minimum = _limit(table["minimum"], currency, 1)
+    minimum = minimum_amount(currency)
     maximum = _limit(table["maximum"], currency, table["default_maximum"])
     if amount < 1:
         raise api_error("too_low", "amount")

@@ -71,18 +71,18 @@ def pages(store: Store) -> Blueprint:
     @views.get("/elements/payment")
     def payment_element() -> Response:
         methods = load_table("simulated_methods")
-        return _page("element.html", methods=methods, countries=_countries())
+        return render_page("element.html", methods=methods, countries=_countries())
 
     @views.get("/elements/<any(card, cardNumber, cardExpiry, cardCvc, iban):kind>")
     def line_element(kind: str) -> Response:
         abroad = [card.number for card in all_cards() if card.country not in _WITH_POSTAL_CHECK]
-        return _page("line.html", kind=kind, abroad=abroad)
+        return render_page("line.html", kind=kind, abroad=abroad)
 
     @views.get("/elements/<any(address, linkAuthentication):kind>")
     def contact_element(kind: str) -> Response:
-        texts = load_table("texts")[_language()]
+        texts = load_table("texts")[chosen_language()]
         state_names = dict.fromkeys(("CA", "ES"), texts["province"])
-        return _page(
+        return render_page(
             "contact.html",
             is_address=kind == "address",
             title=texts["address" if kind == "address" else "email"],
@@ -93,13 +93,13 @@ def pages(store: Store) -> Blueprint:
 
     @views.get("/elements/expressCheckout")
     def express_checkout_element() -> Response:
-        return _page("express.html")
+        return render_page("express.html")
 
     @views.get("/elements/wallet")
     def wallet() -> Response:
         amount, currency = request.args.get("amount", type=int), request.args.get("currency", "")
         formatted = format_amount(amount, currency.lower()[:3]) if amount else None
-        return _page("wallet.html", amount=formatted)
+        return render_page("wallet.html", amount=formatted)
 
     return views
 
@@ -107,22 +107,22 @@ def pages(store: Store) -> Blueprint:
 def _add_challenge_views(views: Blueprint, store: Store) -> None:
     @views.get("/three-ds-2-challenge/<id>/<secret>")
     def frame_challenge(id: str, secret: str) -> Response:
-        return _page("challenge_frame.html", id=id, secret=secret)
+        return render_page("challenge_frame.html", id=id, secret=secret)
 
     @views.get("/3ds/<id>/<secret>")
     def show_challenge(id: str, secret: str) -> Response:
         try:
-            intent = fetch_challenged_intent(_context(store), id, secret)
+            intent = fetch_challenged_intent(page_context(store), id, secret)
         except ApiError:
-            return _page("challenge.html", 404, open=False)
+            return render_page("challenge.html", 404, open=False)
         amount = None
         if "amount" in intent:
             amount = format_amount(intent["amount"], intent["currency"])
-        return _page("challenge.html", open=True, amount=amount)
+        return render_page("challenge.html", open=True, amount=amount)
 
     @views.post("/3ds/<id>/<secret>")
     def answer_challenge(id: str, secret: str) -> WerkzeugResponse:
-        context = _context(store)
+        context = page_context(store)
         try:
             with store.transaction():
                 intent = fetch_challenged_intent(context, id, secret)
@@ -130,7 +130,7 @@ def _add_challenge_views(views: Blueprint, store: Store) -> None:
                 passed = request.form.get("outcome") == "complete"
                 Confirmation.of(context, intent).answer_challenge(passed)
         except ApiError:
-            return _page("challenge.html", 404, open=False)
+            return render_page("challenge.html", 404, open=False)
         if return_url:
             return redirect(_complete_return_url(return_url, intent), 303)
         response = Response(status=204)
@@ -142,26 +142,26 @@ def _add_voucher_views(views: Blueprint, store: Store) -> None:
     @views.get("/vouchers/<id>/<secret>")
     def show_voucher(id: str, secret: str) -> Response:
         try:
-            intent = fetch_voucher(_context(store), id, secret)
+            intent = fetch_voucher(page_context(store), id, secret)
         except ApiError:
-            return _page("voucher.html", voucher=None)
+            return render_page("voucher.html", voucher=None)
         voucher = intent["_voucher"]
         details = (intent["next_action"] or {}).get("oxxo_display_details", {})
         expires = datetime.fromtimestamp(details.get("expires_after", 0), UTC)
-        return _page(
+        return render_page(
             "voucher.html",
             voucher=voucher,
             amount=format_amount(intent["amount"], intent["currency"]),
-            expires=format_datetime(expires, "long", locale=_language()),
+            expires=format_datetime(expires, "long", locale=chosen_language()),
         )
 
     @views.post("/vouchers/<id>/<secret>")
     def act_on_voucher(id: str, secret: str) -> WerkzeugResponse:
         act = pay_voucher if request.form.get("outcome") == "pay" else expire_voucher
         with suppress(ApiError), store.transaction():
-            act(_context(store), id, secret)
+            act(page_context(store), id, secret)
         return redirect(
-            url_for("pages.show_voucher", id=id, secret=secret, locale=_language()), 303
+            url_for("pages.show_voucher", id=id, secret=secret, locale=chosen_language()), 303
         )
 
 
@@ -175,7 +175,7 @@ def _script() -> str:
 
 def _countries() -> list[tuple[str, str]]:
     """Codes and names of the countries, in the order of the reader's language."""
-    territories = Locale(_language()).territories.items()
+    territories = Locale(chosen_language()).territories.items()
     offered = [row for row in territories if row[0].isalpha() and row[0] not in _NOT_OFFERED]
     return sorted(offered, key=lambda row: unicodedata.normalize("NFKD", row[1]))
 
@@ -204,14 +204,16 @@ def _static_headers(response: Response) -> Response:
     return response
 
 
-def _language() -> str:
+def chosen_language() -> str:
+    """The language of the request's `locale`, else the browser's, else English."""
     texts = load_table("texts")
     language = request.args.get("locale") or request.accept_languages.best_match(texts) or "en"
     return language if language in texts else "en"
 
 
-def _page(template: str, status: int = 200, **values: object) -> Response:
-    language = _language()
+def render_page(template: str, status: int = 200, **values: object) -> Response:
+    """A page in the language of its reader, with the headers of this package's pages."""
+    language = chosen_language()
     html = render_template(template, lang=language, t=load_table("texts")[language], **values)
     response = make_response(html, status)
     response.headers["Content-Security-Policy"] = _POLICY
@@ -220,7 +222,8 @@ def _page(template: str, status: int = 200, **values: object) -> Response:
     return response
 
 
-def _context(store: Store) -> RequestContext:
+def page_context(store: Store) -> RequestContext:
+    """The context of a page that a buyer's browser asks for."""
     root = request.host_url.rstrip("/") + request.script_root
     return RequestContext(store, int(store.now()), root, f"req_{token(14)}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
@@ -25,7 +26,8 @@ _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
 class Parameter:
     """What a parameter may be; an empty string clears one that is `clearable`.
 
-    The elements of an array are `items`. Of a hash without `fields`, nothing is read.
+    The elements of an array are `items`. Of a hash without `fields`, nothing is read; one whose
+    type is string may be an id instead. Versions from `since` on and before `until` have it.
     """
 
     type: str
@@ -34,6 +36,12 @@ class Parameter:
     enum: tuple[str, ...] = ()
     items: Parameter | None = None
     fields: Mapping[str, Parameter] | None = None
+    since: str = ""
+    until: str = ""
+
+    def exists_in(self, version: str) -> bool:
+        """Whether this version of the API has the parameter."""
+        return self.since <= version and (not self.until or version < self.until)
 
 
 class _Position(str):
@@ -65,6 +73,8 @@ def _parse_parameter(row: Json | str) -> Parameter:
         enum=_parse_enum(row.get("enum", ())),
         items=_parse_parameter(row["items"]) if "items" in row else None,
         fields=_parse_fields(row["fields"]) if "fields" in row else None,
+        since=row.get("since", ""),
+        until=row.get("until", ""),
     )
 
 
@@ -125,7 +135,7 @@ def _parse_value(raw: Any, parameter: Parameter, name: str) -> Any:
         element = parameter.items or STRING
         in_order = sorted(items, key=int)
         return [_parse_value(items[key], element, f"{name}[{key}]") for key in in_order]
-    if parameter.fields is not None:
+    if parameter.fields is not None and not (parameter.type == "string" and isinstance(raw, str)):
         return parse(_check_hash(raw, name), parameter.fields, name)
     return _PARSERS[parameter.type](raw, name)
 
@@ -146,6 +156,12 @@ def _parse_number(raw: Any, name: str) -> float:
     if not isinstance(raw, str) or not re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]{1,12})?", raw):
         raise api_error("invalid_value", name, kind="decimal", value=raw)
     return float(raw)
+
+
+def _parse_decimal(raw: Any, name: str) -> str:
+    if not isinstance(raw, str) or not re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]{1,12})?", raw):
+        raise api_error("invalid_value", name, kind="decimal", value=raw)
+    return f"{Decimal(raw).normalize():f}"
 
 
 def _parse_boolean(raw: Any, name: str) -> bool:
@@ -220,6 +236,7 @@ _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "string": _parse_string,
     "integer": _parse_integer,
     "number": _parse_number,
+    "decimal": _parse_decimal,
     "boolean": _parse_boolean,
     "country": _parse_country,
     "domain": _parse_domain,

@@ -59,14 +59,19 @@ def attach(context: RequestContext, params: Json, id: str) -> Json:
     """Save a payment method for a customer; the bank may decline that (402)."""
     method = from_id(context, id)
     customer = context.fetch("customer", params["customer"], "customer")
-    simulated = simulated_method(method)
     if method["customer"]:
         raise api_error("method_attached")
+    check_savable(method)
+    return save_for_customer(context, method, customer["id"])
+
+
+def check_savable(method: Json) -> None:
+    """Raises ApiError (400) for a kind that is used once, and (402) if the bank declines."""
+    simulated = simulated_method(method)
     if simulated.redirect:
         raise api_error("kind_not_savable", type=method["type"])
     if not simulated.attachable:
         raise card_error(simulated.code, simulated.decline_code)
-    return save_for_customer(context, method, customer["id"])
 
 
 def save_for_customer(context: RequestContext, method: Json, customer: str) -> Json:
@@ -83,17 +88,30 @@ def detach(context: RequestContext, params: Json, id: str) -> Json:
     method = context.fetch("payment_method", id)
     if not method["customer"]:
         raise api_error("method_detached")
-    customer = context.fetch("customer", method["customer"])
-    settings = customer["invoice_settings"]
-    if settings["default_payment_method"] == id:
-        changes = {"invoice_settings": settings | {"default_payment_method": None}}
-        context.update(customer, changes, "customer.updated")
+    _forget_default(context, method)
     return release(context, method)
 
 
 def release(context: RequestContext, method: Json) -> Json:
     """The payment method without its customer; nobody can use it any more."""
     return context.update(method, {"customer": None, "_used": True}, "payment_method.detached")
+
+
+def _forget_default(context: RequestContext, method: Json) -> None:
+    """Nothing is paid any longer with a method by default; of sources, another takes its place."""
+    customer = context.store.get(method["customer"], "customer") or {}
+    if not customer or customer.get("deleted"):
+        return
+    changes: Json = {}
+    settings = customer["invoice_settings"]
+    if settings["default_payment_method"] == method["id"]:
+        changes["invoice_settings"] = settings | {"default_payment_method": None}
+    if customer["default_source"] == method["id"]:
+        cards = context.store.select("payment_method", customer=customer["id"], _source=True)
+        others = [card["id"] for card in cards if card["id"] != method["id"]]
+        changes["default_source"] = others[0] if others else None
+    if changes:
+        context.update(customer, changes, "customer.updated")
 
 
 def from_params(context: RequestContext, params: Json, customer: str | None) -> Json | None:
@@ -240,6 +258,13 @@ def _complete_billing_details(details: Json) -> Json:
     """Billing details with all their fields."""
     address = complete_address(details.get("address") or {})
     return {**template("payment_method.billing_details"), **details, "address": address}
+
+
+def number(data: Json, name: str) -> int:
+    """A part of a card that the API takes as text. Raises ApiError (400) for no number."""
+    if not data[name].isdecimal():
+        raise api_error("parameter_invalid_integer", f"card[{name}]", value=data[name])
+    return int(data[name])
 
 
 def _fingerprint(number: str) -> str:

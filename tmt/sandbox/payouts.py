@@ -37,11 +37,7 @@ def close_day(context: RequestContext, _: str) -> None:
     for total in balance.totals(context, True):
         if total["amount"] > 0:
             payout = _new_payout(context, total["amount"], total["currency"])
-            not_paid_out = f"json_extract(body, '$._payout') IS NULL AND {balance.AVAILABLE}"
-            included = context.store.select(
-                "balance_transaction", [(not_paid_out, [context.now])], currency=total["currency"]
-            )
-            for transaction in included:
+            for transaction in balance.not_paid_out(context, total["currency"]):
                 context.save(transaction | {"_payout": payout["id"]})
             _send(context, payout)
 

@@ -17,7 +17,7 @@ from tmt.sandbox.objects import (
     split_words,
     without_internals,
 )
-from tmt.sandbox.registry import TIMER_ACTIONS
+from tmt.sandbox.registry import LISTENERS, TIMER_ACTIONS
 from tmt.sandbox.store import Store
 
 EVENT_RETENTION_SECONDS = 30 * DAY
@@ -88,8 +88,22 @@ class RequestContext:
         self.store.put(body)
         return body
 
-    def emit(self, event_type: str, body: Json, previous: Json | None = None) -> None:
-        """Record an event about the object as it is now, for each subscribed endpoint."""
+    def emit(self, event_type: str, body: Json, previous: Json | None = None) -> Json:
+        """Record an event about the object as it is now, and have its listeners act on it.
+
+        Returns the event.
+        """
+        event = self._record(event_type, body, previous)
+        self.notify(event_type, body)
+        return event
+
+    def notify(self, event_type: str, body: Json) -> None:
+        """Call the listeners of a type of event, or of a fact that Stripe has no event for."""
+        for listener in LISTENERS.get(event_type, ()):
+            listener(self, body)
+
+    def _record(self, event_type: str, body: Json, previous: Json | None = None) -> Json:
+        """Store an event, to be sent to each subscribed endpoint; returns it."""
         data: Json = {"object": without_internals(body)}
         if previous is not None:
             data["previous_attributes"] = previous
@@ -111,12 +125,15 @@ class RequestContext:
         for endpoint in subscribers:
             sql = "INSERT INTO deliveries (event, endpoint, due) VALUES (?, ?, 0)"
             self.store.queue(sql, (event["id"], endpoint))
+        return event
 
     def save_and_emit(self, body: Json, *event_types: str) -> Json:
-        """Store the object and record events about it; returns it."""
+        """Store the object and record events about it, then call their listeners; returns it."""
         self.save(body)
         for event_type in event_types:
-            self.emit(event_type, body)
+            self._record(event_type, body)
+        for event_type in event_types:
+            self.notify(event_type, body)
         return body
 
     def update(self, body: Json, changes: Json, *event_types: str) -> Json:
@@ -126,7 +143,9 @@ class RequestContext:
         body |= changes
         self.save(body)
         for event_type in event_types:
-            self.emit(event_type, body, previous)
+            self._record(event_type, body, previous)
+        for event_type in event_types:
+            self.notify(event_type, body)
         return body
 
     def schedule(self, seconds: float, action: str, id: str, argument: str = "") -> None:

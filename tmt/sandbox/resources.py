@@ -8,7 +8,7 @@ from typing import Any
 from tmt.sandbox.errors import api_error
 from tmt.sandbox.objects import Json, load_table, new
 from tmt.sandbox.params import field_changes
-from tmt.sandbox.registry import route
+from tmt.sandbox.registry import FIELDS_ON_REQUEST, field_on_request, route
 from tmt.sandbox.request_context import EVENT_RETENTION_SECONDS, RequestContext
 
 _DEPTH = 4
@@ -20,27 +20,47 @@ _CURSORS = {
 }
 _UNDELIVERED = "EXISTS (SELECT 1 FROM deliveries WHERE event = objects.id AND delivered = 0)"
 _TYPE = "json_extract(body, '$.type') GLOB ?"
-# Filters by a field that is not shown.
-_INTERNAL_FIELDS = {"payout": "_payout"}
 # Filters by an object, which has to be there, if only as a deleted one.
-_BY_OBJECT = ("charge", "customer", "payment_intent", "payment_method", "payout")
+_BY_OBJECT = (
+    *("charge", "coupon", "customer", "invoice", "payment_intent", "payment_method", "payout"),
+    *("price", "product", "subscription"),
+)
+# Filters by a field of another name, and by one whose case does not matter.
+_FILTERED_FIELDS = {
+    ("balance_transaction", "payout"): "_payout",
+    ("promotion_code", "coupon"): "promotion.coupon",
+    ("price", "lookup_keys"): "lookup_key",
+    ("product", "ids"): "id",
+}
+_CASELESS = {("promotion_code", "code")}
 Where = list[tuple[str, list[Any]]]
 
 
 @route("GET /v1/balance_transactions/<id>", kind="balance_transaction")
 @route("GET /v1/charges/<id>", kind="charge")
+@route("GET /v1/coupons/<id>", kind="coupon")
+@route("GET /v1/credit_notes/<id>", kind="credit_note")
 @route("GET /v1/customers/<id>", kind="customer")
 @route("GET /v1/disputes/<id>", kind="dispute")
 @route("GET /v1/events/<id>", kind="event")
+@route("GET /v1/invoice_payments/<id>", kind="invoice_payment")
+@route("GET /v1/invoiceitems/<id>", kind="invoiceitem")
+@route("GET /v1/invoices/<id>", kind="invoice")
 @route("GET /v1/mandates/<id>", kind="mandate")
 @route("GET /v1/payment_intents/<id>", kind="payment_intent", publishable=True)
 @route("GET /v1/payment_method_configurations/<id>", kind="payment_method_configuration")
 @route("GET /v1/payment_method_domains/<id>", kind="payment_method_domain")
 @route("GET /v1/payouts/<id>", kind="payout")
+@route("GET /v1/prices/<id>", kind="price")
+@route("GET /v1/products/<id>", kind="product")
+@route("GET /v1/promotion_codes/<id>", kind="promotion_code")
 @route("GET /v1/radar/early_fraud_warnings/<id>", kind="radar.early_fraud_warning")
 @route("GET /v1/refunds/<id>", kind="refund")
 @route("GET /v1/reviews/<id>", kind="review")
 @route("GET /v1/setup_intents/<id>", kind="setup_intent", publishable=True)
+@route("GET /v1/subscriptions/<id>", kind="subscription")
+@route("GET /v1/tax_ids/<id>", kind="tax_id")
+@route("GET /v1/tax_rates/<id>", kind="tax_rate")
 @route("GET /v1/test_helpers/test_clocks/<id>", kind="test_helpers.test_clock")
 @route("GET /v1/webhook_endpoints/<id>", kind="webhook_endpoint")
 def retrieve(context: RequestContext, params: Json, id: str, kind: str) -> Json:
@@ -100,6 +120,8 @@ def validate_domain(context: RequestContext, params: Json, id: str) -> Json:
 
 @route("POST /v1/payouts/<id>", kind="payout", event_types=["payout.updated"])
 @route("POST /v1/charges/<id>", kind="charge", event_types=["charge.updated"])
+@route("POST /v1/coupons/<id>", kind="coupon", event_types=["coupon.updated"])
+@route("POST /v1/tax_rates/<id>", kind="tax_rate", event_types=["tax_rate.updated"])
 @route(
     "POST /v1/refunds/<id>", kind="refund", event_types=["refund.updated", "charge.refund.updated"]
 )
@@ -111,6 +133,7 @@ def update(
     return context.update(body, field_changes(body, params), *event_types) if params else body
 
 
+@route("DELETE /v1/coupons/<id>", kind="coupon", event_types=["coupon.deleted"])
 @route(
     "DELETE /v1/test_helpers/test_clocks/<id>",
     kind="test_helpers.test_clock",
@@ -130,6 +153,8 @@ def delete(
 
 @route("GET /v1/balance_transactions", kind="balance_transaction")
 @route("GET /v1/charges", kind="charge")
+@route("GET /v1/coupons", kind="coupon")
+@route("GET /v1/credit_notes", kind="credit_note")
 @route("GET /v1/customers", kind="customer")
 @route("GET /v1/disputes", kind="dispute")
 @route("GET /v1/events", kind="event")
@@ -138,10 +163,14 @@ def delete(
 @route("GET /v1/payment_method_domains", kind="payment_method_domain")
 @route("GET /v1/payment_methods", kind="payment_method")
 @route("GET /v1/payouts", kind="payout")
+@route("GET /v1/prices", kind="price")
+@route("GET /v1/products", kind="product")
+@route("GET /v1/promotion_codes", kind="promotion_code")
 @route("GET /v1/radar/early_fraud_warnings", kind="radar.early_fraud_warning")
 @route("GET /v1/refunds", kind="refund")
 @route("GET /v1/reviews", kind="review")
 @route("GET /v1/setup_intents", kind="setup_intent")
+@route("GET /v1/tax_rates", kind="tax_rate")
 @route("GET /v1/test_helpers/test_clocks", kind="test_helpers.test_clock")
 @route("GET /v1/webhook_endpoints", kind="webhook_endpoint")
 def list_objects(context: RequestContext, params: Json, kind: str, url: str | None = None) -> Json:
@@ -177,15 +206,29 @@ def list_objects(context: RequestContext, params: Json, kind: str, url: str | No
 
 
 def _filter_conditions(kind: str, name: str, value: Any) -> Where:
-    field = f"json_extract(body, '$.{_INTERNAL_FIELDS.get(name, name)}')"
+    field = f"json_extract(body, '$.{_FILTERED_FIELDS.get((kind, name), name)}')"
     if isinstance(value, dict):
-        return [(f"{field} {_COMPARISONS[name]} ?", [limit]) for name, limit in value.items()]
+        if value.keys() <= _COMPARISONS.keys():
+            return [(f"{field} {_COMPARISONS[name]} ?", [limit]) for name, limit in value.items()]
+        parts = [_filter_conditions(kind, f"{name}.{part}", value[part]) for part in value]
+        return [condition for part in parts for condition in part]
     if name == "delivery_success":
         return [(f"NOT {_UNDELIVERED}" if value else _UNDELIVERED, [])]
     if kind == "event":
         types = value if isinstance(value, list) else [value]
         return [("(" + " OR ".join([_TYPE] * len(types)) + ")", types)]
+    if isinstance(value, list):
+        return [(f"{field} IN ({', '.join('?' * len(value))})", value)]
+    if (kind, name) in _CASELESS:
+        return [(f"LOWER({field}) = LOWER(?)", [value])]
     return [(f"{field} = ?", [value])]
+
+
+@field_on_request("charge.refunds")
+def refunds_of(context: RequestContext, charge: Json) -> Json:
+    """The refunds of a charge."""
+    url = f"/v1/charges/{charge['id']}/refunds"
+    return list_objects(context, {"charge": charge["id"]}, "refund", url)
 
 
 def render(context: RequestContext, body: Json, paths: list[str]) -> Json:
@@ -213,21 +256,22 @@ def _expand(context: RequestContext, node: Any, part: str, names: list[str], pat
     `part` is the node's kind of object or, as in data/objects.yaml, the part of one that it is.
     """
     name, rest = names[0], names[1:]
-    if isinstance(node, dict) and node.get("object") in _PAGES and name == "data":
+    if isinstance(node, dict) and node.get("object") in _PAGES and name == "data" and rest:
         for item in node["data"]:
             _expand(context, item, item["object"], rest, path)
         return
     field = load_table("objects").get(part, {}).get(name, "")
-    is_expandable = "expandable" in field or (part, name) == ("charge", "refunds")
-    is_on_the_way = rest and isinstance(node.get(name), dict) and "object" not in node[name]
+    on_request = FIELDS_ON_REQUEST.get(f"{part}.{name}")
+    is_expandable = on_request or ("expandable" in field and name in node)
+    is_on_the_way = rest and isinstance(node.get(name), dict)
     is_hidden = context.publishable and name != "payment_method"
-    if is_hidden or name not in node or not (is_on_the_way or is_expandable):
+    if is_hidden or not (is_on_the_way or is_expandable):
         raise api_error("not_expandable", "expand", path=path)
-    if name == "refunds":
-        url = f"/v1/charges/{node['id']}/refunds"
-        node[name] = list_objects(context, {"charge": node["id"]}, "refund", url)
+    if on_request:
+        value = on_request(context, node)
+        node |= {} if value is None else {name: value}
     elif isinstance(node[name], str) and (body := context.store.get(node[name])):
         node[name] = _visible(context, body)
-    if rest and isinstance(node[name], dict):
+    if rest and isinstance(node.get(name), dict):
         inner = node[name].get("object", f"{part}.{name}")
         _expand(context, node[name], inner, rest, path)

@@ -1,4 +1,4 @@
-"""`/search` of customers, charges and PaymentIntents, with Stripe's query language.
+"""`/search` of customers, payments, prices and products, with Stripe's query language.
 
 https://docs.stripe.com/search. What was written a moment ago is found at once, unlike at Stripe.
 """
@@ -13,7 +13,7 @@ from tmt.sandbox.objects import Json
 from tmt.sandbox.registry import route
 from tmt.sandbox.request_context import RequestContext
 
-# The fields of each kind that can be searched; a number is compared, a text is matched.
+# The fields of each kind that can be searched; a number is compared, others are matched.
 _COMMON = {"created": "number", "metadata": "text"}
 _PAYMENT = {"amount": "number", "currency": "text", "customer": "text", "status": "text"}
 _CARD = {
@@ -32,11 +32,20 @@ _FIELDS = {
         **_PAYMENT,
         **_CARD,
         "billing_details.address.postal_code": "text",
-        "disputed": "text",
-        "refunded": "text",
+        "disputed": "boolean",
+        "refunded": "boolean",
     },
     "customer": {**_COMMON, "email": "text", "name": "text", "phone": "text"},
     "payment_intent": {**_COMMON, **_PAYMENT},
+    "price": {
+        "active": "boolean",
+        "metadata": "text",
+        **dict.fromkeys(("currency", "lookup_key", "product", "type"), "text"),
+    },
+    "product": {
+        **dict.fromkeys(("active", "shippable"), "boolean"),
+        **dict.fromkeys(("description", "metadata", "name", "url"), "text"),
+    },
 }
 _QUOTED = r"""(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")"""
 _CLAUSE = re.compile(
@@ -50,6 +59,8 @@ _MOST_CLAUSES = 10
 @route("GET /v1/charges/search", kind="charge")
 @route("GET /v1/customers/search", kind="customer")
 @route("GET /v1/payment_intents/search", kind="payment_intent")
+@route("GET /v1/prices/search", kind="price")
+@route("GET /v1/products/search", kind="product")
 def search(context: RequestContext, params: Json, kind: str) -> Json:
     """The objects that a query finds, newest first, page by page."""
     limit, page = params.get("limit", 10), params.get("page", "0")
@@ -113,7 +124,9 @@ def _clause(kind: str, clause: re.Match[str]) -> tuple[str, list[Any]]:
         allowed = allowed and len(value) >= _LEAST_SUBSTRING
     # Numbers need no quotes, wherever they are.
     is_plain = bare in ("null", "true", "false") or (bare or "").isdecimal()
-    if type == "text" and quoted is None and not is_plain:
+    if type != "number" and quoted is None and not is_plain:
+        allowed = False
+    if type == "boolean" and bare != "null" and value not in ("true", "false"):
         allowed = False
     if not allowed:
         raise api_error("search_operator", field=field, operator=operator)
@@ -124,7 +137,7 @@ def _clause(kind: str, clause: re.Match[str]) -> tuple[str, list[Any]]:
     elif type == "number":
         sign = "=" if operator == ":" else operator
         sql, compared = f"{extracted} {sign} ?", [int(value)]
-    elif field in ("disputed", "refunded"):
+    elif type == "boolean":
         sql, compared = f"{extracted} = ?", [value == "true"]
     elif operator == "~":
         sql = f"INSTR(LOWER({extracted}), LOWER(?)) > 0"
@@ -136,7 +149,8 @@ def _clause(kind: str, clause: re.Match[str]) -> tuple[str, list[Any]]:
 
 
 def _operators(type: str) -> tuple[str, ...]:
-    return (":", ">", "<", ">=", "<=") if type == "number" else (":", "~")
+    by_type = {"number": (":", ">", "<", ">=", "<="), "boolean": (":",)}
+    return by_type.get(type, (":", "~"))
 
 
 def _text(single: str | None, double: str | None) -> str | None:

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from tmt.sandbox import payment_methods
+from tmt.sandbox.customer_sources import CARD_ADDRESS, card_of
 from tmt.sandbox.errors import api_error
 from tmt.sandbox.objects import Json, new, template
 from tmt.sandbox.registry import route
 from tmt.sandbox.request_context import RequestContext
 
 _CONFIRMATION_TOKEN_SECONDS = 12 * 3600
-_ADDRESS = {
-    "line1": "address_line1",
-    "line2": "address_line2",
-    "city": "address_city",
-    "state": "address_state",
-    "postal_code": "address_zip",
-    "country": "address_country",
-}
 # What a ConfirmationToken says of the payment unless the request that confirms it says otherwise.
 _PAYMENT_FIELDS = ("return_url", "setup_future_usage", "shipping", "use_stripe_sdk", "mandate_data")
 _PREVIEWED = ("allow_redisplay", "billing_details", "customer", "customer_account", "type")
@@ -27,40 +20,20 @@ def create_token(context: RequestContext, params: Json) -> Json:
     """A token for a card, good for one payment method or one payment."""
     # Of a token, alone of all, Stripe's types say that these two are strings.
     card = params["card"] | {
-        name: _number(params["card"], name) for name in ("exp_month", "exp_year")
+        name: payment_methods.number(params["card"], name) for name in ("exp_month", "exp_year")
     }
-    address = {name: card[field] for name, field in _ADDRESS.items() if field in card}
+    address = {name: card[field] for name, field in CARD_ADDRESS.items() if field in card}
     owner = {"address": address, **({"name": card["name"]} if "name" in card else {})}
     method = payment_methods.from_data(
         context, {"type": "card", "card": card, "billing_details": owner}, ""
     )
-    return _save_token(context, method, card)
+    return _save_token(context, method, "cvc" in card)
 
 
-def _save_token(context: RequestContext, method: Json, card: Json) -> Json:
-    """A token for the card of a payment method, of which the buyer typed these fields."""
-    details = method["card"]
-    shown = "brand country exp_month exp_year fingerprint funding last4 regulated_status".split()
-    checks = {
-        "address_line1_check": "unchecked" if "address_line1" in card else None,
-        "address_zip_check": "unchecked" if "address_zip" in card else None,
-        "cvc_check": "unchecked" if "cvc" in card else None,
-    }
-    old_card = new(
-        "card",
-        context.now,
-        **{field: card.get(field) for field in ("name", *_ADDRESS.values())},
-        **checks,
-        **{name: details[name] for name in shown},
-    )
-    body = new("token", context.now, card=old_card, _method=method)
-    return context.save(body)
-
-
-def _number(card: Json, name: str) -> int:
-    if not card[name].isdecimal():
-        raise api_error("parameter_invalid_integer", f"card[{name}]", value=card[name])
-    return int(card[name])
+def _save_token(context: RequestContext, method: Json, has_cvc: bool) -> Json:
+    shown = card_of(context, method)
+    shown["cvc_check"] = "unchecked" if has_cvc else None
+    return context.save(new("token", context.now, card=shown, _method=method))
 
 
 @route("GET /v1/tokens/<id>")
@@ -69,7 +42,7 @@ def retrieve_token(context: RequestContext, params: Json, id: str) -> Json:
     test_token = payment_methods.card_of_token(id)
     if test_token is None:
         return context.fetch("token", id)
-    return _save_token(context, payment_methods.from_id(context, test_token.key), {"cvc": "123"})
+    return _save_token(context, payment_methods.from_id(context, test_token.key), has_cvc=True)
 
 
 @route("POST /v1/confirmation_tokens", publishable=True)

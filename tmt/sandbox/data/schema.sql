@@ -5,6 +5,16 @@ CREATE TABLE IF NOT EXISTS objects (
 CREATE INDEX IF NOT EXISTS objects_kind ON objects (kind, seq);
 CREATE INDEX IF NOT EXISTS objects_payment_intent
     ON objects (json_extract(body, '$.payment_intent'));
+CREATE INDEX IF NOT EXISTS objects_settling
+    ON objects (json_extract(body, '$.status'), json_extract(body, '$.available_on'))
+    WHERE json_extract(body, '$.available_on') IS NOT NULL;
+CREATE INDEX IF NOT EXISTS objects_payout
+    ON objects (json_extract(body, '$._payout'), json_extract(body, '$.available_on'))
+    WHERE json_extract(body, '$.available_on') IS NOT NULL;
+CREATE INDEX IF NOT EXISTS objects_balance
+    ON objects (json_extract(body, '$.available_on'), json_extract(body, '$.currency'),
+        json_extract(body, '$.net'), seq)
+    WHERE json_extract(body, '$.available_on') IS NOT NULL;
 CREATE TABLE IF NOT EXISTS deliveries (
     event TEXT NOT NULL REFERENCES objects (id) ON DELETE CASCADE,
     endpoint TEXT NOT NULL REFERENCES objects (id) ON DELETE CASCADE,
