@@ -24,11 +24,12 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from tmt import cli, web
 from tmt.api import views as api
+from tmt.billing.benefits import benefits_for
 from tmt.billing.memberships import move_memberships
 from tmt.billing.plans import send_plan
 from tmt.catalog.views import catalog
+from tmt.checkout import views as checkout
 from tmt.checkout.orders import move_orders
-from tmt.checkout.views import checkout
 from tmt.config import InvalidSettings, Settings
 from tmt.core import log, metrics, outbox
 from tmt.core.clock import Clock
@@ -150,8 +151,9 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
 
     app = Flask("tmt", root_path=str(ROOT), static_folder="static", template_folder="templates")
     web.init_app(app, web.AppState(shop, page_gateway, transport, limits))
-    for blueprint in (catalog, checkout, payments, tickets, account, webhook, health.health):
+    for blueprint in (catalog, payments, tickets, account, webhook, health.health):
         app.register_blueprint(blueprint)
+    checkout.init_app(app, benefits_for)
     customers.init_app(app, _move_owned)
     api.init_app(app)
     cli.init_app(app, shop)

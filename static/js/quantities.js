@@ -76,6 +76,23 @@ function say(input, words) {
   if (line && line.textContent !== words) line.textContent = words;
 }
 
+/**
+ * What a member pays is worked out by the server alone; until it has answered, nothing is shown.
+ * @param {HTMLFormElement} form @param {HTMLInputElement[]} inputs
+ * @param {(total: number) => void} show
+ */
+function memberTotal(form, inputs, show) {
+  const query = new URLSearchParams(inputs.map((input) => [input.name, String(quantityOf(input))]));
+  const asked = (form.dataset.totalAsked = query.toString());
+  fetch(`${form.dataset.totalUrl}?${asked}`)
+    .then((answer) => (answer.ok ? answer.json() : Promise.reject(answer.status)))
+    .then(({ total }) => {
+      // An earlier question may be answered later.
+      if (form.dataset.totalAsked === asked) show(total);
+    })
+    .catch(() => {});
+}
+
 /** @param {HTMLFormElement} form @param {HTMLOutputElement} output */
 function start(form, output) {
   /** @type {NodeListOf<HTMLInputElement>} */

@@ -108,5 +108,5 @@ def open_memberships(
     )
     if lock:
         query = query.with_for_update(of=Membership).execution_options(populate_existing=True)
-    found = session.scalars(query).all()
-    return [each for each in found if access_of(each, grace, now).is_open]
+    rows = session.scalars(query).all()
+    return [each for each in rows if access_of(each, grace, now).is_open]

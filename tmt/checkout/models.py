@@ -137,6 +137,12 @@ class OrderLine(Base):
     def total(self) -> int:
         return self.unit_price * self.quantity
 
+    @property
+    def list_total(self) -> int:
+        """What it would cost at the list price."""
+        price = self.unit_price if self.list_price is None else self.list_price
+        return price * self.quantity
+
 
 class OrderTransition(Base):
     """The order's history: every change of status, with what triggered it."""
