@@ -272,7 +272,12 @@ def test_the_samples_for_a_proxy_do_what_they_say(
             assert buyer.get("/metrics").status_code == 404
             assert "Strict-Transport-Security" in buyer.get("/?q=secret-words").headers
             shop.web.stop()
-            for path in (f"/orders/{token}", f"/orders%2F{token}/confirm/secret-words"):
+            for path in (
+                f"/orders/{token}",
+                f"/orders%2F{token}/confirm/secret-words",
+                f"/sign-in/{token}",
+                f"/account%2Femail%2f{token}",
+            ):
                 assert (
                     buyer.get(f"{path}?payment_intent_client_secret=secret-words").status_code
                     == 502

@@ -7,9 +7,10 @@ const form = document.querySelector("form[data-draft]");
 /** @param {HTMLFormElement} of */
 function fields(of) {
   return Array.from(of.elements).filter(
-    /** @returns {field is HTMLInputElement | HTMLTextAreaElement} */
+    /** @returns {field is HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement} */
     (field) =>
       field instanceof HTMLTextAreaElement ||
+      field instanceof HTMLSelectElement ||
       (field instanceof HTMLInputElement && field.type !== "hidden"),
   );
 }

@@ -123,6 +123,8 @@ def test_the_token_in_an_orders_address_is_removed(lines):
     for path in (
         f"/orders/{token}/confirm/{token}",
         f"next=%2Forders%2F{token}%2Fconfirm%2F{token}",
+        f"/sign-in/{token} next=%2Fsign-in%2F{token}",
+        f"/account/email/{token} next=%2faccount%2femail%2f{token}",
     ):
         assert "AAA" not in log.redact_text(path)
     urls = log.redact_text(

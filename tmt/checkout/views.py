@@ -149,10 +149,10 @@ def _more_extensions(left: int) -> str:
 def find() -> ResponseReturnValue:
     """Responds alike to every address: only the mail says whether there are orders."""
     form = EmailForm()
-    if request.method == "GET":
-        return render_template("orders/find.html", form=form)
-    if not form.validate():
-        return render_template("orders/find.html", form=form), 422
+    is_sent = request.method == "POST"
+    if not is_sent or not form.validate():
+        page = render_template("orders/find.html", form=form, customer=signed_in_customer())
+        return page, 422 if is_sent else 200
     shop, email = web.shop(), form.email.data
     web.limit_client(shop.settings.finds_per_address, "finds-address")
     web.limits().hit(shop.settings.finds_per_address, "finds-email", email_key(email))

@@ -144,10 +144,10 @@ def company() -> ResponseReturnValue:
         with shop.db.reading() as reading:
             row = find_company(reading, customer.id)
         form = CompanyForm(obj=row, company=row.name) if row else CompanyForm()
-        return _company_page(form)
+        return _company_page(customer, form)
     form = CompanyForm()
     if not form.validate():
-        return _company_page(form), 422
+        return _company_page(customer, form), 422
     change_company(shop, customer.id, None if form.is_empty else form.details)
     flash(_("Your changes are saved."), "good")
     return redirect(url_for("customers.company"), 303)
@@ -228,8 +228,11 @@ def _settings_page(customer: Customer, details: DetailsForm, email_form: EmailFo
     )
 
 
-def _company_page(form: CompanyForm) -> str:
-    return render_template("account/company.html", form=form, countries=country_names())
+def _company_page(customer: Customer, form: CompanyForm) -> str:
+    countries = country_names()
+    return render_template(
+        "account/company.html", customer=customer, form=form, countries=countries
+    )
 
 
 def _link_ended() -> ResponseReturnValue:
