@@ -136,6 +136,17 @@ function start(form, output) {
     if (holders instanceof HTMLElement) holders.hidden = places === 0;
     if (submit instanceof HTMLElement) setEnabled(submit, places > 0);
     if (nothing) nothing.hidden = places > 0;
+    if (form.dataset.totalUrl && places > 0) {
+      output.value = "…";
+      memberTotal(form, inputs, (lower) => show(lower, places));
+    } else {
+      delete form.dataset.totalAsked;
+      show(total, places);
+    }
+  }
+
+  /** What it costs, and what that means. @param {number} total @param {number} places */
+  function show(total, places) {
     const isFree = total === 0 && places > 0;
     /** @type {NodeListOf<HTMLElement>} */
     const lines = form.querySelectorAll("[data-for-nothing]");

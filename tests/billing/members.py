@@ -55,7 +55,7 @@ def add_member(
     }
 
     def unit(session: Session) -> int:
-        customer_id = customer_for(session, front.shop, email, "Ana Ejemplo", "es")
+        customer_id = customer_for(session, front.shop, email, "Ana Ejemplo", "en")
         price = session.scalars(select(PlanPrice).where(PlanPrice.plan_id == plan_id)).one()
         row = Membership(customer_id=customer_id, plan_price_id=price.id, **values | changed)
         row.family, row.account = price.plan.family, price.account
