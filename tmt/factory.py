@@ -25,8 +25,10 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from tmt import cli, web
 from tmt.api import views as api
 from tmt.billing.benefits import benefits_for
+from tmt.billing.joining import send_end
 from tmt.billing.memberships import move_memberships
 from tmt.billing.plans import send_plan
+from tmt.billing.webhook_handlers import HANDLERS
 from tmt.catalog.views import catalog
 from tmt.checkout import views as checkout
 from tmt.checkout.orders import move_orders
@@ -59,7 +61,7 @@ from tmt.operations import health
 from tmt.operations.own_database import learn_account, own_database, start_notes
 from tmt.operations.privacy import purge
 from tmt.operations.reconcile import reconcile
-from tmt.payments import alerts, card_testing, event_changes, mails, refusals, webhook_handlers
+from tmt.payments import alerts, card_testing, event_changes, mails, refusals
 from tmt.payments.confirm_email import send_confirm_email
 from tmt.payments.declines import send_payment_declined
 from tmt.payments.expiry import end_overdue_holds, has_overdue_holds
@@ -228,6 +230,7 @@ def _jobs(shop: Shop, gateway: Gateway, transport: Transport, limits: Limits) ->
             "event_change": partial(event_changes.queue_orders, shop),
             "event_order": partial(event_changes.cancel_order, shop, run_gateway),
             "plan": partial(send_plan, shop, run_gateway),
+            "end_membership": partial(send_end, shop, run_gateway),
         }
 
     def outbox_job(lane: str, handlers: Callable[[Run], dict[str, outbox.Handler]]) -> Job:
@@ -241,7 +244,7 @@ def _jobs(shop: Shop, gateway: Gateway, transport: Transport, limits: Limits) ->
         return Job(work, is_due=is_due, needs_party=True)
 
     def inbox_drain(run: Run) -> Drain[inbox.InboxRow]:
-        return inbox.drain(shop, gateway.for_run(run), webhook_handlers.HANDLERS, on_parked)
+        return inbox.drain(shop, gateway.for_run(run), HANDLERS, on_parked)
 
     return {
         # First, as the others handle what it finds.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from tmt.billing.models import Invoice, Membership
+from tmt.billing.models import Invoice, Membership, StripeCustomer
 
 
 def memberships_of(session: Session, customer_id: int) -> Sequence[Membership]:
@@ -33,4 +33,6 @@ def move_memberships(session: Session, from_id: int, to_id: int) -> None:
         each.customer_id = to_id
     for invoice in session.scalars(select(Invoice).where(Invoice.customer_id == from_id)):
         invoice.customer_id = to_id
+    # Its subscriptions are found by their own ids.
+    session.execute(delete(StripeCustomer).where(StripeCustomer.customer_id == from_id))
     session.flush()

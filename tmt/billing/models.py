@@ -41,6 +41,18 @@ class PlanPrice(IdempotentCall, Base):
     plan: Mapped[Plan] = relationship()
 
 
+class StripeCustomer(IdempotentCall, Base):
+    """A customer at Stripe, for one mode and account; no id until Stripe has answered."""
+
+    __tablename__ = "stripe_customers"
+    __table_args__ = (Index("uq_stripe_customers", "customer_id", "account", unique=True),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"))
+    account: Mapped[str] = mapped_column(String(80))
+    stripe_id: Mapped[str | None] = mapped_column(String(255), unique=True)
+
+
 class Membership(IdempotentCall, Base):
     """A customer's subscription to a plan, which is found by the id stored here.
 

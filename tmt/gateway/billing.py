@@ -1,4 +1,4 @@
-"""Stripe's billing as the shop uses it: products and their prices."""
+"""Stripe's billing as the shop uses it: products, prices, customers, subscriptions, invoices."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Any, Protocol, TypeVar
 
 from tmt.gateway import parsing
 from tmt.gateway.account import Caller
-from tmt.gateway.errors import StripeNotFound
-from tmt.gateway.types import StripePrice
+from tmt.gateway.errors import InvalidRequest, StripeNotFound
+from tmt.gateway.types import StripeInvoice, StripePrice, StripeSubscription
 
 T = TypeVar("T")
+
+_LATEST = ["latest_invoice.confirmation_secret", "latest_invoice.payments"]
 
 
 class Lister(Protocol):
@@ -22,7 +24,7 @@ class Lister(Protocol):
 
 
 class Billing:
-    """Products and prices of one Stripe account. Every call raises `GatewayError`."""
+    """The billing of one Stripe account. Every call raises `GatewayError`."""
 
     def __init__(self, client: Any, call: Caller, every: Lister) -> None:
         self._client, self._call, self._every = client.v1, call, every
@@ -39,8 +41,14 @@ class Billing:
         params = {"id": product, "name": name, "metadata": dict(metadata)}
         try:
             self._call("products.retrieve", lambda: products.retrieve(product), parsing.object_id)
+            return
         except StripeNotFound:
+            pass
+        try:
             self._call("products.create", lambda: products.create(params), parsing.object_id)
+        except InvalidRequest as error:
+            if error.code != "resource_already_exists":
+                raise
 
     def rename_product(self, product: str, name: str) -> None:
         """Gives the product this name, which invoices show from then on."""
@@ -71,3 +79,73 @@ class Billing:
         }
         create, options = self._client.prices.create, {"idempotency_key": key}
         return self._call("prices.create", lambda: create(params, options), parsing.price)
+
+    def create_customer(
+        self, email: str, name: str, locale: str, *, metadata: Mapping[str, str], key: str
+    ) -> str:
+        """The id of a new customer, to whom Stripe writes in this language."""
+        params: dict[str, Any] = {"email": email, "name": name, "metadata": dict(metadata)}
+        params["preferred_locales"] = [locale]
+        create, options = self._client.customers.create, {"idempotency_key": key}
+        return self._call("customers.create", lambda: create(params, options), parsing.object_id)
+
+    def find_customer(self, email: str, metadata: Mapping[str, str]) -> str | None:
+        """The id of the customer of this address with these metadata, if there is one."""
+        listing, wanted = self._client.customers.list, metadata.items()
+        every = self._every("customers.list", listing, {"email": email}, parsing.to_json)
+        return next((c["id"] for c in every if wanted <= (c["metadata"] or {}).items()), None)
+
+    def create_subscription(
+        self, customer: str, price: str, *, metadata: Mapping[str, str], key: str
+    ) -> StripeSubscription:
+        """A subscription that begins when its first invoice is paid, with that to pay in place.
+
+        The payment method is stored on it, for its renewals.
+        """
+        params = {
+            "customer": customer,
+            "items": [{"price": price}],
+            "payment_behavior": "default_incomplete",
+            "payment_settings": {"save_default_payment_method": "on_subscription"},
+            "metadata": dict(metadata),
+            "expand": _LATEST,
+        }
+        create, options = self._client.subscriptions.create, {"idempotency_key": key}
+        return self._call(
+            "subscriptions.create", lambda: create(params, options), parsing.subscription
+        )
+
+    def find_subscription(
+        self, customer: str, metadata: Mapping[str, str]
+    ) -> StripeSubscription | None:
+        """The customer's subscription with these metadata, ended ones too, if there is one."""
+        params = {"customer": customer, "status": "all"}
+        listing, wanted = self._client.subscriptions.list, metadata.items()
+        every = self._every("subscriptions.list", listing, params, parsing.subscription)
+        return next((each for each in every if wanted <= each.metadata.items()), None)
+
+    def retrieve_subscription(self, subscription: str) -> StripeSubscription:
+        """The subscription as it is now, with its latest invoice; raises `StripeNotFound`."""
+        retrieve, params = self._client.subscriptions.retrieve, {"expand": _LATEST}
+        return self._call(
+            "subscriptions.retrieve", lambda: retrieve(subscription, params), parsing.subscription
+        )
+
+    def end_with_period(self, subscription: str, *, ends: bool) -> None:
+        """Cancels it to end with its period, or takes that back; again does no harm."""
+        update = self._client.subscriptions.update
+        params: dict[str, Any] = {"cancel_at_period_end": ends}
+        if not ends:
+            # Stripe's portal sets this instead.
+            params["cancel_at"] = ""
+        self._call("subscriptions.update", lambda: update(subscription, params), parsing.object_id)
+
+    def cancel_subscription(self, subscription: str) -> None:
+        """Ends it at once; nothing is refunded."""
+        cancel = self._client.subscriptions.cancel
+        self._call("subscriptions.cancel", lambda: cancel(subscription), parsing.object_id)
+
+    def retrieve_invoice(self, invoice: str) -> StripeInvoice:
+        """The invoice as it is now; raises `StripeNotFound`."""
+        retrieve, params = self._client.invoices.retrieve, {"expand": ["payments"]}
+        return self._call("invoices.retrieve", lambda: retrieve(invoice, params), parsing.invoice)

@@ -403,3 +403,52 @@ class StripePrice:
     amount: int | None
     currency: str
     interval: str | None
+
+
+@dataclass(frozen=True)
+class StripeInvoice:
+    """An invoice; amounts in minor units, times in Unix seconds.
+
+    `period_end` is the end of the last period of its lines. `subscription_metadata` is a copy that
+    Stripe took when it made the invoice. `client_secret` is there only where it was asked for.
+    """
+
+    id: str
+    customer: str
+    subscription: str | None
+    status: InvoiceStatus
+    number: str | None
+    billing_reason: str | None
+    collection_method: str
+    currency: str
+    total: int
+    amount_due: int
+    amount_paid: int
+    amount_remaining: int
+    attempt_count: int
+    created: int
+    period_end: int | None
+    due_date: int | None
+    next_payment_attempt: int | None
+    finalized_at: int | None
+    paid_at: int | None
+    payment_intent: str | None
+    client_secret: str | None = field(default=None, repr=False)
+    subscription_metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StripeSubscription:
+    """A subscription; times in Unix seconds. `price` is the first item's."""
+
+    id: str
+    customer: str
+    status: SubscriptionStatus
+    price: str | None
+    period_start: int | None
+    period_end: int | None
+    cancel_at_period_end: bool
+    cancel_at: int | None
+    ended_at: int | None
+    metadata: Mapping[str, str]
+    latest_invoice: StripeInvoice | None

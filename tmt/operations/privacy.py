@@ -21,7 +21,7 @@ from sqlalchemy import ColumnElement, delete, exists, func, inspect, or_, select
 from sqlalchemy.orm import Session
 
 from tmt.api.idempotency_keys import purge_expired_keys
-from tmt.billing.models import Invoice, Membership
+from tmt.billing.models import Invoice, Membership, StripeCustomer
 from tmt.catalog.models import Event
 from tmt.checkout.buyer_limits import purge_order_keys
 from tmt.checkout.models import Order, OrderLine, OrderStatus, OrderTransition
@@ -50,6 +50,7 @@ _SECRETS = {
     Payment: {"idempotency_key", "params_hash"},
     Refund: {"idempotency_key", "params_hash"},
     Membership: {"idempotency_key", "params_hash"},
+    StripeCustomer: {"idempotency_key", "params_hash"},
     OutboxRow: {"key"},
     CustomerSession: {"token_hash"},
     CustomerLink: {"token_hash"},
@@ -287,6 +288,7 @@ def _export_customer(session: Session, customer: Customer) -> dict[str, Any]:
         "sessions": CustomerSession,
         "links": CustomerLink,
         "email_changes": EmailChange,
+        "stripe_customers": StripeCustomer,
         "memberships": Membership,
         "invoices": Invoice,
     }

@@ -66,6 +66,17 @@ def upgrade() -> None:
     op.create_index("ix_plan_prices_plan", "plan_prices", ["plan_id", "account"])
     op.create_index("ix_plan_prices_price_id", "plan_prices", ["price_id"])
     op.create_table(
+        "stripe_customers",
+        sa.Column("id", sa.Integer(), primary_key=True),
+        sa.Column("customer_id", sa.Integer(), sa.ForeignKey("customers.id"), nullable=False),
+        sa.Column("account", sa.String(80), nullable=False),
+        sa.Column("stripe_id", sa.String(255), nullable=True, unique=True),
+        *_idempotent_call(),
+    )
+    op.create_index(
+        "uq_stripe_customers", "stripe_customers", ["customer_id", "account"], unique=True
+    )
+    op.create_table(
         "memberships",
         sa.Column("id", sa.Integer(), primary_key=True),
         sa.Column("customer_id", sa.Integer(), sa.ForeignKey("customers.id"), nullable=False),
@@ -136,5 +147,5 @@ def downgrade() -> None:
     op.drop_index("ix_order_lines_membership_id", "order_lines")
     for column in ("period_start", "membership_id", "reason", "list_price"):
         op.execute(f"ALTER TABLE order_lines DROP COLUMN {column}")
-    for table in ("invoices", "memberships", "plan_prices", "plans"):
+    for table in ("invoices", "memberships", "stripe_customers", "plan_prices", "plans"):
         op.drop_table(table)
