@@ -24,6 +24,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from tmt import cli, web
 from tmt.api import views as api
+from tmt.billing import views as billing
 from tmt.billing.benefits import benefits_for
 from tmt.billing.joining import send_end
 from tmt.billing.memberships import move_memberships
@@ -156,6 +157,7 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     for blueprint in (catalog, payments, tickets, account, webhook, health.health):
         app.register_blueprint(blueprint)
     checkout.init_app(app, benefits_for)
+    billing.init_app(app)
     customers.init_app(app, _move_owned)
     api.init_app(app)
     cli.init_app(app, shop)

@@ -69,6 +69,12 @@ def all_plans(session: Session) -> Sequence[Plan]:
     return session.scalars(select(Plan).order_by(Plan.position, Plan.id)).all()
 
 
+def published_plans(session: Session) -> Sequence[Plan]:
+    """The plans that can be joined, in their order."""
+    query = select(Plan).where(Plan.status == PlanStatus.PUBLISHED)
+    return session.scalars(query.order_by(Plan.position, Plan.id)).all()
+
+
 def plan_data(plan: Plan) -> PlanData:
     """The plan as a file would have it; what is in the database is not checked again."""
     return PlanData.model_construct(**{name: getattr(plan, name) for name in _FIELDS})
