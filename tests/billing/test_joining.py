@@ -40,7 +40,7 @@ def plan_of(front, slug="amigos", **changed):
 
 def customer_of(front, email="ana@example.com"):
     return front.shop.db.transaction(
-        lambda session: customer_for(session, front.shop, email, "Ana", "es")
+        lambda session: customer_for(session, front.shop, email, "Ana", "en")
     )
 
 

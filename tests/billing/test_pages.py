@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from tests.billing.members import add_member, add_plan
-from tests.billing.test_joining import now_of, pay, plan_of, subscriptions
+from tests.billing.test_joining import customer_of, now_of, pay, plan_of, subscriptions
 from tests.customers.flows import mailed_links, signed_in, submit, use
 from tmt.billing.memberships import memberships_of
 from tmt.billing.models import Membership
@@ -56,9 +56,8 @@ def test_a_stranger_becomes_a_member(shopfront):
 def test_canceling_and_taking_it_back(shopfront):
     front = shopfront
     plan_of(front)
-    front.buyer().reserve(1)
+    customer_of(front)
     buyer = signed_in(front)
-    buyer.session.headers["Accept-Language"] = "en"
     submit(buyer, "/plans", "/plans/amigos/join")
     membership = membership_of(front)
     pay(front, membership)
@@ -73,9 +72,9 @@ def test_canceling_and_taking_it_back(shopfront):
 def test_a_membership_is_its_customers_alone(shopfront):
     front = shopfront
     other = add_member(front, add_plan(front), "eva@example.com")
-    front.buyer().reserve(1)
+    customer_of(front)
     buyer, stranger = signed_in(front), front.buyer()
-    assert "You are not a member yet" in buyer.get(f"{PAGE}?lang=en").text
+    assert "You are not a member yet" in buyer.get(f"{PAGE}").text
     for path in ("pay", "return"):
         assert buyer.get(f"{PAGE}/{other}/{path}").status_code == 404
         assert stranger.get(f"{PAGE}/{other}/{path}", allow_redirects=False).status_code == 303
@@ -100,4 +99,4 @@ def test_each_state_says_what_happens_next(shopfront, status, paid, text):
     through = None if paid is None else now + timedelta(days=paid)
     status = SubscriptionStatus(status)
     add_member(front, add_plan(front), status=status, paid_through=through)
-    assert text in signed_in(front).get(f"{PAGE}?lang=en").text
+    assert text in signed_in(front).get(f"{PAGE}").text
