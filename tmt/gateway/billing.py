@@ -27,17 +27,17 @@ class Billing:
     """The billing of one Stripe account. Every call raises `GatewayError`."""
 
     def __init__(self, client: Any, call: Caller, every: Lister) -> None:
-        self._client, self._call, self._every = client.v1, call, every
+        self._v1, self._call, self._all = client.v1, call, every
 
     def find_price(self, lookup_key: str) -> StripePrice | None:
         """The active price that has this key now, if there is one."""
         params = {"lookup_keys": [lookup_key], "active": True, "expand": ["data.product"]}
-        prices = self._every("prices.list", self._client.prices.list, params, parsing.price)
+        prices = self._all("prices.list", self._v1.prices.list, params, parsing.price)
         return next(prices, None)
 
     def ensure_product(self, product: str, name: str, metadata: Mapping[str, str]) -> None:
         """Creates the product with this id, unless there is one."""
-        products = self._client.products
+        products = self._v1.products
         params = {"id": product, "name": name, "metadata": dict(metadata)}
         try:
             self._call("products.retrieve", lambda: products.retrieve(product), parsing.object_id)
@@ -52,7 +52,7 @@ class Billing:
 
     def rename_product(self, product: str, name: str) -> None:
         """Gives the product this name, which invoices show from then on."""
-        update = self._client.products.update
+        update = self._v1.products.update
         self._call("products.update", lambda: update(product, {"name": name}), parsing.object_id)
 
     def create_price(
@@ -77,7 +77,7 @@ class Billing:
             "metadata": dict(metadata),
             "expand": ["product"],
         }
-        create, options = self._client.prices.create, {"idempotency_key": key}
+        create, options = self._v1.prices.create, {"idempotency_key": key}
         return self._call("prices.create", lambda: create(params, options), parsing.price)
 
     def create_customer(
@@ -86,13 +86,13 @@ class Billing:
         """The id of a new customer, to whom Stripe writes in this language."""
         params: dict[str, Any] = {"email": email, "name": name, "metadata": dict(metadata)}
         params["preferred_locales"] = [locale]
-        create, options = self._client.customers.create, {"idempotency_key": key}
+        create, options = self._v1.customers.create, {"idempotency_key": key}
         return self._call("customers.create", lambda: create(params, options), parsing.object_id)
 
     def find_customer(self, email: str, metadata: Mapping[str, str]) -> str | None:
         """The id of the customer of this address with these metadata, if there is one."""
-        listing, wanted = self._client.customers.list, metadata.items()
-        every = self._every("customers.list", listing, {"email": email}, parsing.to_json)
+        listing, wanted = self._v1.customers.list, metadata.items()
+        every = self._all("customers.list", listing, {"email": email}, parsing.to_json)
         return next((c["id"] for c in every if wanted <= (c["metadata"] or {}).items()), None)
 
     def create_subscription(
@@ -110,7 +110,7 @@ class Billing:
             "metadata": dict(metadata),
             "expand": _LATEST,
         }
-        create, options = self._client.subscriptions.create, {"idempotency_key": key}
+        create, options = self._v1.subscriptions.create, {"idempotency_key": key}
         return self._call(
             "subscriptions.create", lambda: create(params, options), parsing.subscription
         )
@@ -120,20 +120,20 @@ class Billing:
     ) -> StripeSubscription | None:
         """The customer's subscription with these metadata, ended ones too, if there is one."""
         params = {"customer": customer, "status": "all"}
-        listing, wanted = self._client.subscriptions.list, metadata.items()
-        every = self._every("subscriptions.list", listing, params, parsing.subscription)
+        listing, wanted = self._v1.subscriptions.list, metadata.items()
+        every = self._all("subscriptions.list", listing, params, parsing.subscription)
         return next((each for each in every if wanted <= each.metadata.items()), None)
 
     def retrieve_subscription(self, subscription: str) -> StripeSubscription:
         """The subscription as it is now, with its latest invoice; raises `StripeNotFound`."""
-        retrieve, params = self._client.subscriptions.retrieve, {"expand": _LATEST}
+        retrieve, params = self._v1.subscriptions.retrieve, {"expand": _LATEST}
         return self._call(
             "subscriptions.retrieve", lambda: retrieve(subscription, params), parsing.subscription
         )
 
     def end_with_period(self, subscription: str, *, ends: bool) -> None:
         """Cancels it to end with its period, or takes that back; again does no harm."""
-        update = self._client.subscriptions.update
+        update = self._v1.subscriptions.update
         params: dict[str, Any] = {"cancel_at_period_end": ends}
         if not ends:
             # Stripe's portal sets this instead.
@@ -142,10 +142,10 @@ class Billing:
 
     def cancel_subscription(self, subscription: str) -> None:
         """Ends it at once; nothing is refunded."""
-        cancel = self._client.subscriptions.cancel
+        cancel = self._v1.subscriptions.cancel
         self._call("subscriptions.cancel", lambda: cancel(subscription), parsing.object_id)
 
     def retrieve_invoice(self, invoice: str) -> StripeInvoice:
         """The invoice as it is now; raises `StripeNotFound`."""
-        retrieve, params = self._client.invoices.retrieve, {"expand": ["payments"]}
+        retrieve, params = self._v1.invoices.retrieve, {"expand": ["payments"]}
         return self._call("invoices.retrieve", lambda: retrieve(invoice, params), parsing.invoice)
