@@ -19,6 +19,7 @@ from tmt.customers.models import Customer
 from tmt.gateway.stripe_api import Gateway
 from tmt.gateway.types import ENDED_SUBSCRIPTIONS, StripeSubscription, SubscriptionStatus
 from tmt.payments.idempotency import create_idempotently, new_call
+from tmt.payments.ownership import SHOP, get_identity
 from tmt.shop import Shop
 
 log = structlog.get_logger(__name__)
@@ -75,7 +76,8 @@ def start(shop: Shop, gateway: Gateway, membership_id: int) -> StripeSubscriptio
     subscription_id = membership.subscription_id
     if subscription_id is None:
         customer = _ensure_customer(shop, gateway, membership.customer_id)
-        metadata, price = {MEMBERSHIP: str(membership.id)}, str(membership.plan_price.price_id)
+        metadata = _metadata(shop, MEMBERSHIP, membership.id)
+        price = str(membership.plan_price.price_id)
         created = create_idempotently(
             shop,
             membership,
@@ -159,7 +161,7 @@ def _ensure_customer(shop: Shop, gateway: Gateway, customer_id: int) -> str:
     row, customer = shop.db.transaction(unit)
     if row.stripe_id:
         return row.stripe_id
-    metadata = {CUSTOMER: str(customer_id)}
+    metadata = _metadata(shop, CUSTOMER, customer_id)
     params = _params(customer)
     stripe_id = create_idempotently(
         shop,
@@ -178,3 +180,9 @@ def _ensure_customer(shop: Shop, gateway: Gateway, customer_id: int) -> str:
 
 def _params(customer: Customer) -> dict[str, str]:
     return {"email": customer.email, "name": customer.name, "locale": customer.locale}
+
+
+def _metadata(shop: Shop, name: str, row_id: int) -> dict[str, str]:
+    """What names the row at Stripe; other shops may use the same account."""
+    with shop.db.reading() as session:
+        return {SHOP: get_identity(session).shop_id, name: str(row_id)}

@@ -7,7 +7,7 @@ page and the jobs all end here, in any order and any number of times.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 
@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from tmt.billing.models import Invoice, Membership, PlanPrice, StripeCustomer
+from tmt.billing.models import Invoice, Membership, PlanPrice
 from tmt.core import outbox
 from tmt.core.clock import from_unix
 from tmt.core.database import account_of
@@ -26,6 +26,7 @@ from tmt.gateway.types import (
     StripeInvoice,
     StripeSubscription,
 )
+from tmt.payments.ownership import SHOP, get_identity
 from tmt.shop import Shop
 
 log = structlog.get_logger(__name__)
@@ -115,25 +116,31 @@ def _version(session: Session, subscription_id: str) -> int | None:
 def _lock(session: Session, subscription: StripeSubscription) -> Membership | None:
     """The subscription's membership, locked; None if it is not the shop's.
 
-    One whose id is not stored yet is found by what we wrote into its metadata, and only if it is
-    of the same customer at Stripe.
+    One whose id is not stored yet is found by what the shop wrote into its metadata.
     """
     by_id = select(Membership).where(Membership.subscription_id == subscription.id)
     if membership := session.scalar(by_id.with_for_update()):
         return membership
-    number = subscription.metadata.get(MEMBERSHIP, "")
-    if not number.isdecimal() or len(number) > 9:
+    membership = _named(session, subscription.metadata)
+    if membership is None:
         return None
-    membership = session.get(Membership, int(number), with_for_update=True)
-    if membership is None or membership.account != account_of(session):
-        return None
+    session.refresh(membership, with_for_update=True)
     if membership.subscription_id is not None:
         # Another transaction may have stored it since it was looked for.
         return membership if membership.subscription_id == subscription.id else None
-    owner = select(StripeCustomer.customer_id).where(
-        StripeCustomer.stripe_id == subscription.customer
-    )
-    return membership if session.scalar(owner) == membership.customer_id else None
+    return membership
+
+
+def _named(session: Session, metadata: Mapping[str, str]) -> Membership | None:
+    """The membership that metadata of this shop's name, for the account in use."""
+    number = metadata.get(MEMBERSHIP, "")
+    if not number.isdecimal() or len(number) > 9:
+        return None
+    if metadata.get(SHOP) != get_identity(session).shop_id:
+        return None
+    membership = session.get(Membership, int(number))
+    is_own = membership is not None and membership.account == account_of(session)
+    return membership if is_own else None
 
 
 def _apply(
@@ -209,15 +216,8 @@ def _apply_invoice(
 
 def _is_expected(session: Session, invoice: StripeInvoice) -> bool:
     """Whether the invoice is of a membership whose subscription is about to be stored."""
-    number = invoice.subscription_metadata.get(MEMBERSHIP, "")
-    if not number.isdecimal() or len(number) > 9:
-        return False
-    membership = session.get(Membership, int(number))
-    return (
-        membership is not None
-        and membership.subscription_id is None
-        and membership.account == account_of(session)
-    )
+    membership = _named(session, invoice.subscription_metadata)
+    return membership is not None and membership.subscription_id is None
 
 
 def _moment(seconds: int | None) -> datetime | None:

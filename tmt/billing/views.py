@@ -29,7 +29,12 @@ from tmt.customers.models import Customer
 from tmt.customers.sign_in import LINK_LIFE, request_link
 from tmt.customers.views import signed_in_customer, to_sign_in
 from tmt.gateway.errors import GatewayError
-from tmt.gateway.types import InvoiceStatus, StripeSubscription, SubscriptionStatus
+from tmt.gateway.types import (
+    ENDED_SUBSCRIPTIONS,
+    InvoiceStatus,
+    StripeSubscription,
+    SubscriptionStatus,
+)
 from tmt.shop import Shop
 
 billing = Blueprint("billing", __name__)
@@ -88,7 +93,9 @@ def plans() -> ResponseReturnValue:
     with shop.db.reading() as session:
         rows = published_plans(session)
         own = memberships_of(session, customer.id) if customer else ()
-    families = {each.family for each in own if not each.status.is_over}
+    # Who has not paid yet can join again, also another plan of the family.
+    free = (*ENDED_SUBSCRIPTIONS, SubscriptionStatus.NEW, SubscriptionStatus.INCOMPLETE)
+    families = {each.family for each in own if each.status not in free}
     return render_template(
         "billing/plans.html",
         plans=rows,

@@ -88,8 +88,8 @@ def total(slug: str) -> ResponseReturnValue:
     benefits, prices, quantities = own_benefits(shop, event), {}, {}
     for each in event.ticket_types:
         prices[each.id] = each.price
-        wanted = request.args.get(f"quantity-{each.id}", 0, type=int)
-        quantities[each.id] = min(max(wanted, 0), event.max_per_order)
+        count = request.args.get(f"quantity-{each.id}", 0, type=int)
+        quantities[each.id] = min(max(count, 0), event.max_per_order)
     lines = pricing.price_lines(prices, quantities, benefits.grants, event.currency)
     amount = sum(line.total for line in lines)
     answer = make_response({"total": amount})

@@ -91,9 +91,9 @@ class Billing:
 
     def find_customer(self, email: str, metadata: Mapping[str, str]) -> str | None:
         """The id of the customer of this address with these metadata, if there is one."""
-        listing, wanted = self._v1.customers.list, metadata.items()
+        listing, marks = self._v1.customers.list, metadata.items()
         every = self._all("customers.list", listing, {"email": email}, parsing.to_json)
-        return next((c["id"] for c in every if wanted <= (c["metadata"] or {}).items()), None)
+        return next((c["id"] for c in every if marks <= (c["metadata"] or {}).items()), None)
 
     def create_subscription(
         self, customer: str, price: str, *, metadata: Mapping[str, str], key: str
@@ -120,9 +120,9 @@ class Billing:
     ) -> StripeSubscription | None:
         """The customer's subscription with these metadata, ended ones too, if there is one."""
         params = {"customer": customer, "status": "all"}
-        listing, wanted = self._v1.subscriptions.list, metadata.items()
+        listing, marks = self._v1.subscriptions.list, metadata.items()
         every = self._all("subscriptions.list", listing, params, parsing.subscription)
-        return next((each for each in every if wanted <= each.metadata.items()), None)
+        return next((each for each in every if marks <= each.metadata.items()), None)
 
     def retrieve_subscription(self, subscription: str) -> StripeSubscription:
         """The subscription as it is now, with its latest invoice; raises `StripeNotFound`."""
