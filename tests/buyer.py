@@ -10,7 +10,9 @@ from typing import Any
 
 import requests
 
-HIDDEN = re.compile(r'name="(checkout_token|csrf_token|shown_price-\d+)"\s+value="([^"]*)"')
+HIDDEN = re.compile(
+    r'name="(checkout_token|csrf_token|shown_benefits|shown_price-\d+)"\s+value="([^"]*)"'
+)
 _QUANTITY = re.compile(r'name="(quantity-\d+)"')
 _DATA = re.compile(r'data-(client-secret|return-url)="([^"]*)"')
 _ORDER = re.compile(r"/orders/([\w-]{22})")

@@ -19,8 +19,8 @@ from prometheus_client import REGISTRY
 
 import tmt.config
 from tmt import cli
+from tmt.billing.webhook_handlers import HANDLERS
 from tmt.config import Settings
-from tmt.payments.webhook_handlers import HANDLERS
 
 ROOT = Path(__file__).parent.parent
 DOCS = [

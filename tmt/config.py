@@ -86,6 +86,7 @@ class Settings(BaseSettings):
     spanish: Literal["es", "es_419"] = Field("es", alias="TMT_SPANISH")
     hold_minutes: int = Field(15, alias="TMT_HOLD_MINUTES", ge=1, le=240)
     hold_extensions: int = Field(10, alias="TMT_HOLD_EXTENSIONS", ge=0, le=20)
+    grace_days: int = Field(7, alias="TMT_GRACE_DAYS", ge=0, le=90)
     block_disputed: bool = Field(True, alias="TMT_BLOCK_DISPUTED")
     organiser_email: str = Field("", alias="TMT_ORGANISER_EMAIL")
     few_left: int = Field(10, alias="TMT_FEW_LEFT", ge=0)

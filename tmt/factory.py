@@ -19,13 +19,20 @@ from typing import TYPE_CHECKING, Any
 import click
 import structlog
 from flask import Flask
+from sqlalchemy.orm import Session
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from tmt import cli, web
 from tmt.api import views as api
+from tmt.billing import views as billing
+from tmt.billing.benefits import benefits_for
+from tmt.billing.joining import send_end
+from tmt.billing.memberships import move_memberships
+from tmt.billing.plans import send_plan
+from tmt.billing.webhook_handlers import HANDLERS
 from tmt.catalog.views import catalog
+from tmt.checkout import views as checkout
 from tmt.checkout.orders import move_orders
-from tmt.checkout.views import checkout
 from tmt.config import InvalidSettings, Settings
 from tmt.core import log, metrics, outbox
 from tmt.core.clock import Clock
@@ -55,7 +62,7 @@ from tmt.operations import health
 from tmt.operations.own_database import learn_account, own_database, start_notes
 from tmt.operations.privacy import purge
 from tmt.operations.reconcile import reconcile
-from tmt.payments import alerts, card_testing, event_changes, mails, refusals, webhook_handlers
+from tmt.payments import alerts, card_testing, event_changes, mails, refusals
 from tmt.payments.confirm_email import send_confirm_email
 from tmt.payments.declines import send_payment_declined
 from tmt.payments.expiry import end_overdue_holds, has_overdue_holds
@@ -147,9 +154,11 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
 
     app = Flask("tmt", root_path=str(ROOT), static_folder="static", template_folder="templates")
     web.init_app(app, web.AppState(shop, page_gateway, transport, limits))
-    for blueprint in (catalog, checkout, payments, tickets, account, webhook, health.health):
+    for blueprint in (catalog, payments, tickets, account, webhook, health.health):
         app.register_blueprint(blueprint)
-    customers.init_app(app, move_orders)
+    checkout.init_app(app, benefits_for)
+    billing.init_app(app)
+    customers.init_app(app, _move_owned)
     api.init_app(app)
     cli.init_app(app, shop)
     if sandbox:
@@ -161,6 +170,12 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
         sandbox_api = _listen(sandbox, settings) if sandbox else ""
         cli.begin_serving(app, shop, command.address, own.note, sandbox_api)
     return app
+
+
+def _move_owned(session: Session, from_id: int, to_id: int) -> None:
+    """Makes what one customer has another's, who is the same person."""
+    move_orders(session, from_id, to_id)
+    move_memberships(session, from_id, to_id)
 
 
 def _begin_log(settings: Settings, *, is_interactive: bool) -> None:
@@ -216,6 +231,8 @@ def _jobs(shop: Shop, gateway: Gateway, transport: Transport, limits: Limits) ->
             "refund": partial(send_refund, shop, run_gateway),
             "event_change": partial(event_changes.queue_orders, shop),
             "event_order": partial(event_changes.cancel_order, shop, run_gateway),
+            "plan": partial(send_plan, shop, run_gateway),
+            "end_membership": partial(send_end, shop, run_gateway),
         }
 
     def outbox_job(lane: str, handlers: Callable[[Run], dict[str, outbox.Handler]]) -> Job:
@@ -229,7 +246,7 @@ def _jobs(shop: Shop, gateway: Gateway, transport: Transport, limits: Limits) ->
         return Job(work, is_due=is_due, needs_party=True)
 
     def inbox_drain(run: Run) -> Drain[inbox.InboxRow]:
-        return inbox.drain(shop, gateway.for_run(run), webhook_handlers.HANDLERS, on_parked)
+        return inbox.drain(shop, gateway.for_run(run), HANDLERS, on_parked)
 
     return {
         # First, as the others handle what it finds.

@@ -76,6 +76,23 @@ function say(input, words) {
   if (line && line.textContent !== words) line.textContent = words;
 }
 
+/**
+ * What a member pays is worked out by the server alone; until it has answered, nothing is shown.
+ * @param {HTMLFormElement} form @param {HTMLInputElement[]} inputs
+ * @param {(total: number) => void} show
+ */
+function memberTotal(form, inputs, show) {
+  const query = new URLSearchParams(inputs.map((input) => [input.name, String(quantityOf(input))]));
+  const asked = (form.dataset.totalAsked = query.toString());
+  fetch(`${form.dataset.totalUrl}?${asked}`)
+    .then((answer) => (answer.ok ? answer.json() : Promise.reject(answer.status)))
+    .then(({ total }) => {
+      // An earlier question may be answered later.
+      if (form.dataset.totalAsked === asked) show(total);
+    })
+    .catch(() => {});
+}
+
 /** @param {HTMLFormElement} form @param {HTMLOutputElement} output */
 function start(form, output) {
   /** @type {NodeListOf<HTMLInputElement>} */
@@ -119,6 +136,17 @@ function start(form, output) {
     if (holders instanceof HTMLElement) holders.hidden = places === 0;
     if (submit instanceof HTMLElement) setEnabled(submit, places > 0);
     if (nothing) nothing.hidden = places > 0;
+    if (form.dataset.totalUrl && places > 0) {
+      output.value = "…";
+      memberTotal(form, inputs, (lower) => show(lower, places));
+    } else {
+      delete form.dataset.totalAsked;
+      show(total, places);
+    }
+  }
+
+  /** What it costs, and what that means. @param {number} total @param {number} places */
+  function show(total, places) {
     const isFree = total === 0 && places > 0;
     /** @type {NodeListOf<HTMLElement>} */
     const lines = form.querySelectorAll("[data-for-nothing]");

@@ -16,6 +16,7 @@ from tests.benchmarks.bench_env import DATABASES, SLUG, BenchEnv
 from tests.benchmarks.load import Turns
 from tests.benchmarks.order import open_shop, two_types
 from tests.benchmarks.table import Row, rate_row
+from tmt.billing.webhook_handlers import HANDLERS
 from tmt.checkout.models import Order, OrderStatus
 from tmt.core.jobs import Job
 from tmt.core.outbox import OutboxRow
@@ -23,7 +24,6 @@ from tmt.gateway import inbox
 from tmt.gateway.stripe_api import Gateway
 from tmt.gateway.types import API_VERSION, PaymentIntentStatus, StripeEvent
 from tmt.payments.models import Payment
-from tmt.payments.webhook_handlers import HANDLERS
 from tmt.shop import Shop
 from tmt.tickets.models import Ticket
 

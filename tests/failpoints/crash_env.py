@@ -143,7 +143,7 @@ class CrashEnv(Shopfront):
         events = self.stripe.v1.events.list({"limit": 100}).data
         new = [event for event in reversed(events) if event.id not in self.delivered]
         for event in new:
-            answer = self.deliver(json.dumps(event.to_dict()))
+            answer = self.deliver(json.dumps(event.to_dict(for_json=True)))
             assert answer.status_code == 200, answer.text
             self.delivered.add(event.id)
         return bool(new)

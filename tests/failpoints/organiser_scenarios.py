@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from tests.failpoints import member_scenarios  # noqa: F401 - adds its own
 from tests.failpoints.corrupt import corrupt
 from tests.failpoints.crash_env import CrashEnv
 from tests.failpoints.scenarios import SCENARIOS, bought, count, intent_of, paid, scenario

@@ -19,7 +19,6 @@ from tests.failpoints.crash_env import CrashEnv
 from tests.payments.flows import take_voucher
 from tests.sandbox.driver import Driver
 from tests.sandbox_store import change_at_stripe
-from tests.shopfront import ShopfrontBuyer
 from tests.stripe_answers import StripeAnswers
 from tmt.checkout.models import Order
 from tmt.customers.models import Customer
@@ -255,7 +254,7 @@ def for_nothing_once_confirmed(env: CrashEnv) -> None:
 def signed_in(env: CrashEnv) -> None:
     """A customer signs in and out, and changes name and address."""
     env.buyer().reserve(1)
-    buyer = _signed_in(env, "ana@example.com")
+    buyer = customers.signed_in_again(env, "ana@example.com")
     settings, email = "/account/settings", "/account/email"
     customers.submit(buyer, settings, settings, name="Ana Dos", language="es")
     customers.submit(buyer, settings, "/account/company")
@@ -266,21 +265,11 @@ def signed_in(env: CrashEnv) -> None:
     env.ready()
     for _to, link in customers.links_in_mails(env)[-2:]:
         customers.use(buyer, link)
-    buyer = _signed_in(env, "new@example.com")
+    buyer = customers.signed_in_again(env, "new@example.com")
     customers.submit(buyer, settings, "/account/sign-out-everywhere")
     addresses = ("new@example.com", "newest@example.com")
     is_changed = partial(count, env, Customer.email == addresses[1])
     env.flask("customer", "change-email", "--yes", *addresses, unless=is_changed)
-
-
-def _signed_in(env: CrashEnv, email: str) -> ShopfrontBuyer:
-    """Who gets no session, as its answer was lost, asks for another link."""
-    buyer = env.buyer()
-    while not customers.is_signed_in(buyer):
-        customers.ask_for_link(buyer, email)
-        env.run_jobs()
-        customers.use(buyer, customers.links_in_mails(env)[-1][1])
-    return buyer
 
 
 @scenario

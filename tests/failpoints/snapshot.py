@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from tests.customers.flows import links_in_mails
 from tests.failpoints.crash_env import CrashEnv
+from tmt.billing.models import Invoice, Membership
 from tmt.checkout.models import Order
 from tmt.core.outbox import OutboxRow
 from tmt.customers.models import Customer
@@ -37,12 +38,16 @@ def snapshot(env: CrashEnv) -> dict[str, Any]:
             "refunds": rows(Refund.amount, Refund.status, Refund.reason),
             "disputes": rows(Dispute.amount, Dispute.status),
             "alerts": rows(OperatorAlert.kind),
+            "memberships": rows(Membership.status, Membership.cancel_at_period_end),
+            "invoices": rows(Invoice.status, Invoice.amount_paid),
             "outbox": sent,
             "events": rows(InboxRow.type, InboxRow.done_at.is_not(None)),
         }
     intents = env.stripe.v1.payment_intents.list({"limit": 100}).data
     refunds = env.stripe.v1.refunds.list({"limit": 100}).data
+    subscriptions = env.stripe.v1.subscriptions.list({"status": "all", "limit": 100}).data
     there = {
+        "stripe's subscriptions": Counter(each.status for each in subscriptions),
         "stripe's payment_intents": Counter((i.status, i.amount_received) for i in intents),
         "stripe's refunds": Counter((r.status, r.amount) for r in refunds),
         "mails": len(env.mails()) - answers,

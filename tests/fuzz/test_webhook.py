@@ -13,9 +13,9 @@ from tests.fuzz.raw_client import RawClient, unchanged
 from tests.fuzz.strategies import HEADERS, IDS, JSON, NUMBERS, TEXTS, bodies, nearly
 from tests.gateway.stripe_events import stored
 from tests.shopfront import SIGNING_SECRET, rendered_event
+from tmt.billing.webhook_handlers import HANDLERS
 from tmt.core.errors import DomainError
 from tmt.gateway.types import API_VERSION
-from tmt.payments.webhook_handlers import HANDLERS
 
 pytestmark = pytest.mark.databases("postgresql")
 

@@ -17,11 +17,11 @@ from tests.gateway.stripe_events import run_sql
 from tests.servers import free_port
 from tests.shopfront import Shopfront
 from tests.stripe_proxy import wait_for_event
+from tmt.billing.webhook_handlers import HANDLERS
 from tmt.core import outbox
 from tmt.gateway.types import API_VERSION
 from tmt.operations import shop_checks
 from tmt.operations.doctor import green
-from tmt.payments.webhook_handlers import HANDLERS
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 LINE = re.compile(r"^(green|yellow|red) +(\S+(?: key)?)  +(.*)$")

@@ -13,8 +13,8 @@ from click.testing import Result
 
 from tests.servers import serve
 from tests.shopfront import Shopfront
+from tmt.billing.webhook_handlers import HANDLERS
 from tmt.gateway.types import API_VERSION
-from tmt.payments.webhook_handlers import HANDLERS
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 SECRET = re.compile(r"^ +(whsec_\w+)$", re.MULTILINE)

@@ -31,7 +31,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from tmt.catalog.local_time import parse_local
-from tmt.catalog.models import EventStatus
+from tmt.catalog.models import EventStatus, PlanInterval, PlanStatus
 from tmt.catalog.yaml_lines import Place, Scalar, read_yaml
 from tmt.core.i18n import LOCALES
 from tmt.core.money import (
@@ -229,6 +229,56 @@ def _price(value: Any, info: ValidationInfo) -> int:
     return minor
 
 
+def _amount_off(value: Any, info: ValidationInfo) -> int:
+    try:
+        minor = parse_amount(_written(value), info.data.get("currency") or "kwd")
+    except InvalidAmount as error:
+        raise ValueError(str(error)) from None
+    return _not_free(minor)
+
+
+def _not_free(minor: int) -> int:
+    if not minor:
+        raise ValueError("must be more than 0")
+    return minor
+
+
+def _names(value: Any) -> dict[str, str]:
+    """A text for each language, at least one."""
+    if not isinstance(value, dict) or not value or not set(value) <= set(LOCALES):
+        raise ValueError(f"must be a name for each language: {', '.join(LOCALES)}")
+    check: Any = _text(120).func
+    try:
+        return {locale: check(value[locale]) for locale in LOCALES if locale in value}
+    except ValueError as error:
+        raise ValueError(f"each name {error}") from None
+
+
+def _check_benefits(included: int, info: ValidationInfo) -> int:
+    """Whether the benefits of a plan go together; of a donation, that it has none with a price."""
+    own = info.data
+    if not {"donation", "member_percent_off", "member_amount_off", "member_places"} <= own.keys():
+        # One of them is wrong in itself, which is said of it.
+        return included
+    prices = [name for name in ("member_percent_off", "member_amount_off") if own.get(name)]
+    places = own.get("member_places")
+    paid = [*prices]
+    paid += [name for name, n in (("member_places", places), ("included_places", included)) if n]
+    problem = None
+    if own.get("donation") and paid:
+        problem = paid[0], "must be left out: a donation comes without tickets and lower prices"
+    elif len(prices) > 1:
+        problem = prices[1], f"must be left out, as {prices[0]} is there"
+    elif prices and not places:
+        text = f"is missing: for how many tickets of an event {prices[0]} counts"
+        problem = "member_places", text
+    elif places and not prices:
+        problem = "member_places", "needs member_percent_off or member_amount_off"
+    if problem:
+        raise PydanticCustomError("benefits", problem[1], {"field": problem[0]})
+    return included
+
+
 def _moment(value: Any, info: ValidationInfo) -> datetime:
     context = _context(info)
     return parse_local(_written(value), context.zone, context.now)
@@ -331,24 +381,71 @@ class EventData(_Row):
         return rows
 
 
+class PlanData(_Row):
+    """A plan of a file: amounts in minor units, currency in lower case."""
+
+    slug: Annotated[str, _text(80), AfterValidator(_slug), AfterValidator(_unique)]
+    family: Annotated[str, _text(80), AfterValidator(_slug)]
+    names: Annotated[dict[str, str], PlainValidator(_names)]
+    status: Annotated[str, _one_of(tuple(PlanStatus))]
+    currency: Annotated[str, PlainValidator(_currency)]
+    price: Annotated[int, PlainValidator(_price), AfterValidator(_not_free)]
+    interval: Annotated[str, _one_of(tuple(PlanInterval))]
+    donation: Annotated[bool, PlainValidator(_yes_or_no)] = False
+    presale_days: Annotated[int, _whole_number(0, 365)] = 0
+    member_percent_off: Annotated[int, _whole_number(1, 100)] | None = None
+    member_amount_off: Annotated[int, PlainValidator(_amount_off)] | None = None
+    member_places: Annotated[int, _whole_number(0, 50)] = 0
+    # The last one, checked also when it is left out: it looks at the others.
+    included_places: Annotated[
+        int, _whole_number(0, 1000), AfterValidator(_check_benefits), Field(validate_default=True)
+    ] = 0
+
+    @field_validator("price", mode="before")
+    @classmethod
+    def _begin_price(cls, value: Any, info: ValidationInfo) -> Any:
+        """It is checked in the plan's own currency."""
+        _context(info).event = info.data
+        return value
+
+
 class Catalogue(_Row):
-    """A whole file."""
+    """A whole file: events, plans or both."""
 
     events: list[EventData]
+    plans: list[PlanData] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _begin(cls, root: Any) -> Any:
+        """Only a file with plans need not have events."""
+        has_plans = isinstance(root, dict) and "plans" in root
+        return {"events": []} | root if has_plans else root
+
+    @field_validator("plans", mode="before")
+    @classmethod
+    def _begin_plans(cls, rows: Any, info: ValidationInfo) -> Any:
+        _context(info).used["slug"] = set()
+        return rows
 
 
 def parse_catalogue(text: str, source: str, now: datetime | None = None) -> list[EventData]:
-    """The events of a catalogue file, checked; `source` names the file in errors.
+    """The events of a catalogue file; see `read_catalogue`."""
+    return read_catalogue(text, source, now).events
+
+
+def read_catalogue(text: str, source: str, now: datetime | None = None) -> Catalogue:
+    """What a catalogue file says, checked; `source` names the file in errors.
 
     Relative times count from `now`, the present moment if left out. Raises `CatalogueError` with
     every error of the file, each as `source:line: field: what is wrong`.
     """
     document = read_yaml(text)
-    events: list[EventData] = []
+    catalogue = Catalogue(events=[])
     if document.lines:
         try:
             context = ParseContext(now or datetime.now(UTC))
-            events = Catalogue.model_validate(document.root, context=context).events
+            catalogue = Catalogue.model_validate(document.root, context=context)
         except ValidationError as invalid:
             for error in invalid.errors(include_url=False):
                 place, message = _explain(error)
@@ -361,7 +458,7 @@ def parse_catalogue(text: str, source: str, now: datetime | None = None) -> list
             path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place)
             lines.append(": ".join(filter(None, (f"{source}:{line}", path[1:], message))))
         raise CatalogueError(lines)
-    return events
+    return catalogue
 
 
 def _explain(error: ErrorDetails) -> tuple[Place, str]:
@@ -373,12 +470,13 @@ def _explain(error: ErrorDetails) -> tuple[Place, str]:
         case "missing":
             return place, "is missing"
         case "extra_forbidden":
-            model = (Catalogue, EventData, TicketTypeData)[len(place) // 2]
+            row = PlanData if place[0] == "plans" else EventData
+            model = (Catalogue, row, TicketTypeData)[len(place) // 2]
             return place, f"unknown field; known here: {', '.join(model.model_fields)}"
         case "list_type":
             return place, "must be a list, each item beginning with '- '"
         case "model_type":
-            row = "must be fields with values, such as 'name: ...'"
-            return place, row if place else "must begin with 'events:'"
+            fields = "must be fields with values, such as 'name: ...'"
+            return place, fields if place else "must begin with 'events:' or 'plans:'"
         case _:
             return (*place[:-1], context.get("field", place[-1])), error["msg"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from decimal import Decimal
 from itertools import chain, count
@@ -24,11 +24,13 @@ from tmt.catalog.changes import Appointment, cancellation, kind_of_change, recor
 from tmt.catalog.file_format import (
     CatalogueError,
     EventData,
+    PlanData,
     TicketTypeData,
     parse_catalogue,
 )
 from tmt.catalog.local_time import format_local
 from tmt.catalog.models import ChangeKind, Event, EventStatus, TicketType, folded
+from tmt.catalog.plans import Counts, all_plans, import_plans, plan_data, plan_row
 from tmt.core.database import Database
 from tmt.core.money import to_major
 
@@ -59,6 +61,7 @@ class ImportResult:
     updated: int
     unchanged: int = 0
     changes: tuple[PlannedChange, ...] = ()
+    plans: Counts = field(default_factory=Counts)
 
 
 def import_catalogue(
@@ -66,11 +69,12 @@ def import_catalogue(
     events: Sequence[EventData],
     now: datetime,
     *,
+    planned: Sequence[PlanData] = (),
     dry_run: bool = False,
     with_mail: bool = True,
     expected: tuple[PlannedChange, ...] | None = None,
 ) -> ImportResult:
-    """Creates the events that are not there and updates those that are, found by their slug.
+    """Creates the events and plans that are not there and updates those that are, by their slug.
 
     One transaction. Ticket types are matched by key, else by name. A change that buyers must hear
     of (`changes.py`) is recorded, and the jobs do what follows from it. With `dry_run` everything
@@ -80,6 +84,7 @@ def import_catalogue(
 
     def unit(session: Session) -> ImportResult:
         result = _import(session, events, now, with_mail=with_mail)
+        result = replace(result, plans=import_plans(session, planned, now))
         if expected is not None and result.changes != expected:
             raise CatalogueError(["the shop has changed since you were asked: import it again"])
         if dry_run:
@@ -91,7 +96,7 @@ def import_catalogue(
     except _DryRun as ended:
         return ended.result
     except IntegrityError as error:
-        message = "an event of this file was created by somebody else just now: import it again"
+        message = "something in this file was created by somebody else just now: import it again"
         raise CatalogueError([message]) from error
 
 
@@ -103,13 +108,16 @@ class _DryRun(Exception):
 
 
 def export_catalogue(session: Session) -> str:
-    """All events, drafts and past ones too, as a file that imports to the same; soonest first."""
+    """All events and plans, drafts too, as a file that imports to the same; soonest first."""
     query = select(Event).order_by(Event.starts_at, Event.slug)
     events = session.scalars(query.options(selectinload(Event.ticket_types))).all()
     # Written one by one for the blank line between them.
     options = {"Dumper": _Dumper, "allow_unicode": True, "width": 1_000_000, "sort_keys": False}
     items = [yaml.dump([_row(_event_data(event))], **options) for event in events]
-    return "events:\n" + "\n".join(items) if items else "events: []\n"
+    text = "events:\n" + "\n".join(items) if items else "events: []\n"
+    if rows := [plan_row(plan_data(plan)) for plan in all_plans(session)]:
+        text += "\nplans:\n" + "\n".join(yaml.dump([row], **options) for row in rows)
+    return text
 
 
 def seed_demo(db: Database, now: datetime) -> int:

@@ -187,9 +187,14 @@ def is_upcoming(event: Event, now: datetime) -> bool:
     return event.status == EventStatus.PUBLISHED and event.ends_at > now
 
 
-def offers(event: Event, now: datetime, *, few: int) -> list[Offer]:
-    """The event's ticket types in their order, each with what can be bought of it now."""
-    return [_offer(event, ticket_type, now, few) for ticket_type in event.ticket_types]
+def offers(
+    event: Event, now: datetime, *, few: int, presale: timedelta = timedelta()
+) -> list[Offer]:
+    """The event's ticket types in their order, each with what can be bought of it now.
+
+    For who may buy earlier, sales start so much earlier.
+    """
+    return [_offer(event, ticket_type, now, few, presale) for ticket_type in event.ticket_types]
 
 
 def event_state(event: Event, offers: Sequence[Offer], now: datetime) -> SaleState:
@@ -221,10 +226,13 @@ def _card(event: Event, now: datetime, few: int) -> EventCard:
     )
 
 
-def _offer(event: Event, ticket_type: TicketType, now: datetime, few: int) -> Offer:
+def _offer(
+    event: Event, ticket_type: TicketType, now: datetime, few: int, presale: timedelta
+) -> Offer:
     limits = [left for left in (ticket_type.left, event.left) if left is not None]
     left = min(limits, default=None)
     starts = ticket_type.sale_starts_at or event.sale_starts_at
+    starts = starts and starts - presale
     ends = ticket_type.sale_ends_at or event.sale_ends_at or event.ends_at
     if now >= ends:
         state = SaleState.CLOSED

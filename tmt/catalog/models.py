@@ -181,3 +181,63 @@ class EventChange(Base):
     orders: Mapped[int] = mapped_column(default=0)
     last_order: Mapped[int] = mapped_column(default=0)
     queued_at: Mapped[datetime | None]
+
+
+class PlanStatus(StrEnum):
+    """Nobody can join a draft; those who are members of it stay so."""
+
+    DRAFT = "draft"
+    PUBLISHED = "published"
+
+
+class PlanInterval(StrEnum):
+    """How often a plan is paid for, spelt as Stripe spells it."""
+
+    MONTH = "month"
+    YEAR = "year"
+
+
+class Plan(Base):
+    """What a member pays for, at `price` (minor units) for each interval, and what it comes with.
+
+    Nobody can have two plans of one family. `price` is that of new members: each member's own is
+    in `PlanPrice` (`tmt/billing/models.py`). What a plan comes with: its ticket types are on sale
+    `presale_days` earlier; `member_places` tickets of an event cost less, by a percentage or by an
+    amount in the plan's currency; `included_places` tickets in each paid period cost nothing.
+    `version` counts the changes that Stripe has to be informed of.
+    """
+
+    __tablename__ = "plans"
+    __table_args__ = (
+        CheckConstraint("price > 0", name="plan_price_positive"),
+        CheckConstraint(
+            "member_percent_off IS NULL OR member_amount_off IS NULL", name="plan_one_member_price"
+        ),
+        CheckConstraint(
+            "NOT donation OR (included_places = 0 AND member_places = 0)",
+            name="plan_donation_without_benefits",
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    slug: Mapped[str] = mapped_column(String(80), unique=True)
+    family: Mapped[str] = mapped_column(String(80))
+    # By locale.
+    names: Mapped[dict[str, str]] = mapped_column(JSON)
+    price: Mapped[Amount]
+    currency: Mapped[str] = mapped_column(String(3))
+    interval: Mapped[str] = mapped_column(String(5))
+    status: Mapped[str] = mapped_column(String(12))
+    donation: Mapped[bool] = mapped_column(default=False)
+    presale_days: Mapped[int] = mapped_column(default=0)
+    member_percent_off: Mapped[int | None]
+    member_amount_off: Mapped[Amount | None]
+    member_places: Mapped[int] = mapped_column(default=0)
+    included_places: Mapped[int] = mapped_column(default=0)
+    position: Mapped[int] = mapped_column(default=0)
+    version: Mapped[int] = mapped_column(default=1)
+    updated_at: Mapped[datetime]
+
+    def name_in(self, locale: str) -> str:
+        """Its name in this language, or in the one that it has."""
+        return self.names.get(locale) or next(iter(self.names.values()))

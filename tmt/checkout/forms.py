@@ -27,8 +27,9 @@ _MAX_HOLDERS = 100
 class CheckoutRequest:
     """What a buyer wants to reserve: tickets per ticket type id, and who the buyer is.
 
-    `shown_prices` are the unit prices (minor units) that the page showed, -1 for none; `holders`
-    are the names to print on the tickets, at most as many as tickets.
+    `shown_prices` are the unit prices (minor units) that the page showed, -1 for none, and
+    `shown_benefits` is the key of the benefits by which some were lower; `holders` are the names to
+    print on the tickets, at most as many as tickets.
     """
 
     checkout_token: str
@@ -37,6 +38,7 @@ class CheckoutRequest:
     holders: Mapping[int, Sequence[str]]
     name: str
     email: str
+    shown_benefits: str = ""
 
 
 class QuantityField(IntegerField):
@@ -80,6 +82,7 @@ class CheckoutForm(NameForm, EmailForm):
     """The form on an event's page; `checkout_form` adds the fields of each offer."""
 
     checkout_token = HiddenField()
+    shown_benefits = HiddenField()
     offers: Sequence[Offer] = ()
     max_per_order = 0
 
@@ -129,6 +132,7 @@ class CheckoutForm(NameForm, EmailForm):
             },
             name=self.name.data,
             email=self.email.data,
+            shown_benefits=self.shown_benefits.data or "",
         )
 
     def _quantity_fields(self) -> list[QuantityField]:

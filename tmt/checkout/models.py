@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -78,7 +79,10 @@ class Order(Base):
     @property
     def quantities(self) -> dict[int, int]:
         """The number of tickets by ticket type id, as `stock.py` takes it."""
-        return {line.ticket_type_id: line.quantity for line in self.lines}
+        tickets: Counter[int] = Counter()
+        for line in self.lines:
+            tickets[line.ticket_type_id] += line.quantity
+        return dict(tickets)
 
 
 class OrderKey(Base):
@@ -97,8 +101,21 @@ class OrderKey(Base):
     created_at: Mapped[datetime]
 
 
+class PriceReason(StrEnum):
+    """Why a ticket costs less than its list price."""
+
+    # At the member price of a plan, for some places of each event.
+    MEMBER_PRICE = "member_price"
+    # One of the places that a plan includes in each period.
+    INCLUDED = "included"
+
+
 class OrderLine(Base):
-    """Tickets of one type, with name and unit price (minor units) frozen at checkout."""
+    """Tickets of one type at one price, with name and prices (minor units) frozen at checkout.
+
+    A line below its list price has the reason, and the membership and its period that count the
+    line's tickets as used for as long as the order is open or paid.
+    """
 
     __tablename__ = "order_lines"
     __table_args__ = (CheckConstraint("quantity > 0", name="quantity_positive"),)
@@ -108,12 +125,23 @@ class OrderLine(Base):
     ticket_type_id: Mapped[int] = mapped_column(ForeignKey("ticket_types.id"))
     name: Mapped[str] = mapped_column(String(120))
     unit_price: Mapped[Amount]
+    # None of orders of a version without member prices.
+    list_price: Mapped[Amount | None]
+    reason: Mapped[PriceReason | None] = mapped_column(EnumText(PriceReason, 20))
+    membership_id: Mapped[int | None] = mapped_column(ForeignKey("memberships.id"), index=True)
+    period_start: Mapped[datetime | None]
     quantity: Mapped[int]
     holders: Mapped[list[Any]] = mapped_column(JSON)
 
     @property
     def total(self) -> int:
         return self.unit_price * self.quantity
+
+    @property
+    def list_total(self) -> int:
+        """What it would cost at the list price."""
+        price = self.unit_price if self.list_price is None else self.list_price
+        return price * self.quantity
 
 
 class OrderTransition(Base):

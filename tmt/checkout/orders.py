@@ -13,6 +13,7 @@ from tmt.catalog import listing, stock
 from tmt.catalog.models import Event
 from tmt.checkout.forms import CheckoutRequest
 from tmt.checkout.models import Order, OrderLine, OrderStatus
+from tmt.checkout.pricing import Benefits, BenefitsOf, price_lines
 from tmt.checkout.states import lock_order
 from tmt.config import Settings
 from tmt.core import outbox
@@ -48,17 +49,22 @@ def place_order(
     request: CheckoutRequest,
     locale: str,
     customer: Customer | None = None,
+    benefits_of: BenefitsOf | None = None,
 ) -> Order:
     """Reserves the tickets and writes the order, in the caller's transaction.
 
     It is the order of `customer`, or else of the one with its e-mail address, who may be new.
-    Prices come from the database; they must equal those that the buyer saw. The checkout token is
+    Prices come from the database, and for a customer who is signed in from what `benefits_of` says,
+    whose memberships are locked; they must equal those that the buyer saw. The checkout token is
     unique: a second order of the same token raises `IntegrityError`. Raises `NotFound`,
     `NotOnSale`, `PriceChanged`, `money.AmountOutOfRange` or `stock.SoldOut`.
     """
     event = listing.find_event(session, slug)
-    order = _new_order(shop, event, request, locale)
     owner = customer and lock_customer(session, customer.id)
+    benefits = Benefits()
+    if owner and benefits_of:
+        benefits = benefits_of(session, shop, owner, event, True)
+    order = _new_order(shop, event, request, locale, benefits)
     order.customer_id = owner or customer_for(session, shop, order.email, order.name, locale)
     stock.hold(session, event.id, request.quantities)
     session.add(order)
@@ -215,9 +221,11 @@ def return_url(settings: Settings, order: Order) -> str:
 _WITH_LINES_AND_EVENT = (selectinload(Order.lines), joinedload(Order.event))
 
 
-def _new_order(shop: Shop, event: Event, request: CheckoutRequest, locale: str) -> Order:
+def _new_order(
+    shop: Shop, event: Event, request: CheckoutRequest, locale: str, benefits: Benefits
+) -> Order:
     now = shop.clock.now()
-    lines = _lines(event, request, shop)
+    lines = _lines(event, request, shop, benefits)
     total = sum(line.total for line in lines)
     check_chargeable(total, event.currency)
     return Order(
@@ -240,14 +248,16 @@ def _new_order(shop: Shop, event: Event, request: CheckoutRequest, locale: str) 
     )
 
 
-def _lines(event: Event, request: CheckoutRequest, shop: Shop) -> list[OrderLine]:
+def _lines(
+    event: Event, request: CheckoutRequest, shop: Shop, benefits: Benefits
+) -> list[OrderLine]:
     """The order's lines at the prices of the database, checked against the event as it is now."""
     now, few = shop.clock.now(), shop.settings.few_left
-    current = {offer.id: offer for offer in listing.offers(event, now, few=few)}
+    offers = listing.offers(event, now, few=few, presale=benefits.presale)
+    current = {offer.id: offer for offer in offers}
     count = sum(request.quantities.values())
     if not 1 <= count <= event.max_per_order:
         raise NotOnSale(f"{count} tickets in one order of {event.slug}")
-    lines = []
     for type_id, quantity in sorted(request.quantities.items()):
         offer = current.get(type_id)
         if offer is None or quantity < 1:
@@ -258,14 +268,25 @@ def _lines(event: Event, request: CheckoutRequest, shop: Shop) -> list[OrderLine
             raise NotOnSale(f"ticket type {type_id} of {event.slug} is {offer.state}")
         if request.shown_prices.get(type_id) != offer.price:
             raise PriceChanged(f"ticket type {type_id} of {event.slug}")
-        holders = list(request.holders.get(type_id, ()))
+    if request.shown_benefits != benefits.key:
+        raise PriceChanged(f"the benefits of who buys for {event.slug}")
+    prices = {offer.id: offer.price for offer in offers}
+    holders = {type_id: list(names) for type_id, names in request.holders.items()}
+    lines = []
+    for line in price_lines(prices, request.quantities, benefits.grants, event.currency):
+        names = holders.get(line.ticket_type_id, [])
+        holders[line.ticket_type_id] = names[line.quantity :]
         lines.append(
             OrderLine(
-                ticket_type_id=type_id,
-                name=offer.name,
-                unit_price=offer.price,
-                quantity=quantity,
-                holders=holders,
+                ticket_type_id=line.ticket_type_id,
+                name=current[line.ticket_type_id].name,
+                unit_price=line.unit_price,
+                list_price=line.list_price,
+                reason=line.reason,
+                membership_id=line.grant.membership_id if line.grant else None,
+                period_start=line.grant.period_start if line.grant else None,
+                quantity=line.quantity,
+                holders=names[: line.quantity],
             )
         )
     return lines

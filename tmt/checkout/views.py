@@ -5,17 +5,29 @@ from __future__ import annotations
 from datetime import datetime
 from typing import cast
 
-from flask import Blueprint, flash, redirect, render_template, request, session, url_for
+from flask import (
+    Blueprint,
+    Flask,
+    current_app,
+    flash,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
 from tmt import web
 from tmt.catalog import changes, listing
 from tmt.catalog.models import Event
-from tmt.checkout import holds, orders
+from tmt.checkout import holds, orders, pricing
 from tmt.checkout.buyer_limits import is_from
 from tmt.checkout.forms import CheckoutForm, checkout_form
 from tmt.checkout.models import Order
+from tmt.checkout.pricing import Benefits, BenefitsOf
 from tmt.core import outbox
 from tmt.core.email_address import email_key
 from tmt.core.i18n import current_locale, ngettext
@@ -28,8 +40,30 @@ from tmt.shop import Shop
 
 checkout = Blueprint("checkout", __name__)
 
+_EXTENSION = "tmt.checkout"
+
 # A session holds the checkouts of this many events, as its cookie must stay small.
 _MAX_CHECKOUTS = 8
+
+
+def init_app(app: Flask, benefits_of: BenefitsOf) -> None:
+    """Adds the pages; `benefits_of` says what the memberships of a customer give for an event."""
+    app.extensions[_EXTENSION] = benefits_of
+    app.register_blueprint(checkout)
+
+
+def benefits_of() -> BenefitsOf:
+    """What the application was set up with."""
+    return cast(BenefitsOf, current_app.extensions[_EXTENSION])
+
+
+def own_benefits(shop: Shop, event: Event) -> Benefits:
+    """What who is signed in in this browser has for the event now."""
+    customer = signed_in_customer()
+    if customer is None:
+        return Benefits()
+    with shop.db.reading() as reading:
+        return benefits_of()(reading, shop, customer.id, event, False)
 
 
 @checkout.get("/events/<slug>")
@@ -43,6 +77,24 @@ def event(slug: str) -> ResponseReturnValue:
         session["checkouts"] = {s: t for s, t in session["checkouts"].items() if s != slug}
         open_order = None
     return _render_event(shop, event, None, open_order)
+
+
+@checkout.get("/events/<slug>/total")
+def total(slug: str) -> ResponseReturnValue:
+    """What an order for these quantities would cost who is signed in, for the running total."""
+    shop = web.shop()
+    with shop.db.reading() as reading:
+        event = listing.find_event(reading, slug)
+    benefits, prices, quantities = own_benefits(shop, event), {}, {}
+    for each in event.ticket_types:
+        prices[each.id] = each.price
+        count = request.args.get(f"quantity-{each.id}", 0, type=int)
+        quantities[each.id] = min(max(count, 0), event.max_per_order)
+    lines = pricing.price_lines(prices, quantities, benefits.grants, event.currency)
+    amount = sum(line.total for line in lines)
+    answer = make_response({"total": amount})
+    answer.headers["Cache-Control"] = "private, no-store"
+    return answer
 
 
 @checkout.post("/orders/<token>/extend")
@@ -145,7 +197,8 @@ def _render_event(
 ) -> ResponseReturnValue:
     web.suggest_locale(event.language)
     now: datetime = shop.clock.now()
-    offers = listing.offers(event, now, few=shop.settings.few_left)
+    benefits = own_benefits(shop, event)
+    offers = listing.offers(event, now, few=shop.settings.few_left, presale=benefits.presale)
     with shop.db.reading() as reading:
         news = changes.news_of(reading, event)
     return render_template(
@@ -153,6 +206,8 @@ def _render_event(
         event=event,
         state=listing.event_state(event, offers, now),
         offers=offers,
+        benefits=benefits,
+        lower_prices={offer.id: _lower_prices(offer, benefits, event) for offer in offers},
         form=form or checkout_form(offers, event.max_at_once, customer=signed_in_customer()),
         open_order=open_order,
         # One for each page: a cookie, which others may have planted, holds none that is unused.
@@ -163,3 +218,12 @@ def _render_event(
         moved_from=news.moved_from,
         message=news.message,
     )
+
+
+def _lower_prices(
+    offer: listing.Offer, benefits: Benefits, event: Event
+) -> list[pricing.PricedLine]:
+    """At which lower prices who is signed in gets how many of these tickets."""
+    prices, most = {offer.id: offer.price}, {offer.id: offer.max}
+    lines = pricing.price_lines(prices, most, benefits.grants, event.currency)
+    return [line for line in lines if line.grant]

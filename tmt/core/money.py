@@ -119,6 +119,12 @@ def to_major(amount: int, currency: str) -> Decimal:
     return Decimal(amount).scaleb(-exponent(currency))
 
 
+def less_percent(amount: int, percent: int, currency: str) -> int:
+    """The amount less so many percent, rounded half up to what can be charged in the currency."""
+    step = 100 if currency in WHOLE_UNITS_ONLY else 10 if currency in THREE_DECIMAL else 1
+    return (amount * (100 - percent) + 50 * step) // (100 * step) * step
+
+
 def parse_amount(text: str, currency: str) -> int:
     """Minor units of an amount as people type it in major units: 45.00, 45 or 4500 yen.
 

@@ -38,6 +38,7 @@ class OutboxRow(queued_rows.QueuedRow, Base):
 
 
 _INSERT = InsertIfAbsent(OutboxRow, "key")
+_STRIPE_KINDS = ("refund", "event_change", "event_order", "plan", "end_membership")
 
 
 def put(
@@ -76,10 +77,10 @@ def due_at(session: Session, key: str) -> datetime | None:
 def lanes() -> dict[str, ColumnElement[bool]]:
     """The jobs that run the outbox, each with its rows, so that none waits behind another's party.
 
-    Refunds and what a canceled event does to its orders wait for Stripe; alerts do not wait behind
-    a crowd's mails; all other kinds are mails.
+    Refunds, plans, memberships and what a canceled event does to its orders wait for Stripe; alerts
+    do not wait behind a crowd's mails; all other kinds are mails.
     """
-    refunds = OutboxRow.kind.in_(("refund", "event_change", "event_order"))
+    refunds = OutboxRow.kind.in_(_STRIPE_KINDS)
     alerts = OutboxRow.kind == "operator_alert"
     return {"refunds": refunds, "alerts": alerts, "mails": not_(or_(refunds, alerts))}
 

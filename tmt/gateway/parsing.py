@@ -15,13 +15,18 @@ from tmt.gateway.errors import InvalidEvent
 from tmt.gateway.types import (
     CONNECTED_ACCOUNT,
     DisputeStatus,
+    InvoiceStatus,
     NextAction,
     PaymentIntent,
     PaymentIntentStatus,
     RefundStatus,
     StripeDispute,
     StripeEvent,
+    StripeInvoice,
+    StripePrice,
     StripeRefund,
+    StripeSubscription,
+    SubscriptionStatus,
 )
 
 T = TypeVar("T")
@@ -125,6 +130,87 @@ def dispute(source: Any) -> StripeDispute:
         is_charge_refundable=_required(source, "is_charge_refundable", bool),
         payment_intent=_id(source, "payment_intent"),
     )
+
+
+def price(source: Any) -> StripePrice:
+    """The SDK's Price."""
+    recurring = getattr(source, "recurring", None)
+    product = _id(source, "product")
+    if product is None:
+        raise _Unreadable("'product' is missing")
+    return StripePrice(
+        id=_required(source, "id", str),
+        product=product,
+        product_name=getattr(getattr(source, "product", None), "name", None),
+        amount=getattr(source, "unit_amount", None),
+        currency=_required(source, "currency", str),
+        interval=_required(recurring, "interval", str) if recurring else None,
+    )
+
+
+def invoice(source: Any) -> StripeInvoice:
+    """The SDK's Invoice."""
+    parent = getattr(getattr(source, "parent", None), "subscription_details", None)
+    moments = getattr(source, "status_transitions", None)
+    ends = [line.period.end for line in source.lines.data]
+    payments = getattr(getattr(source, "payments", None), "data", ())
+    intents = [getattr(each.payment, "payment_intent", None) for each in payments]
+    secret = getattr(source, "confirmation_secret", None)
+    customer = _id(source, "customer")
+    if customer is None:
+        raise _Unreadable("'customer' is missing")
+    return StripeInvoice(
+        id=_required(source, "id", str),
+        customer=customer,
+        subscription=_id(parent, "subscription") if parent else None,
+        status=InvoiceStatus(_required(source, "status", str)),
+        number=getattr(source, "number", None),
+        billing_reason=getattr(source, "billing_reason", None),
+        collection_method=_required(source, "collection_method", str),
+        currency=_required(source, "currency", str),
+        total=_required(source, "total", int),
+        amount_due=_required(source, "amount_due", int),
+        amount_paid=_required(source, "amount_paid", int),
+        amount_remaining=_required(source, "amount_remaining", int),
+        attempt_count=_required(source, "attempt_count", int),
+        created=_required(source, "created", int),
+        due_date=getattr(source, "due_date", None),
+        next_payment_attempt=getattr(source, "next_payment_attempt", None),
+        period_end=max(ends, default=None),
+        finalized_at=getattr(moments, "finalized_at", None),
+        paid_at=getattr(moments, "paid_at", None),
+        payment_intent=next((getattr(each, "id", each) for each in intents if each), None),
+        client_secret=getattr(secret, "client_secret", None),
+        subscription_metadata=_metadata(parent) if parent else {},
+    )
+
+
+def subscription(source: Any) -> StripeSubscription:
+    """The SDK's Subscription, with its latest invoice if that was expanded."""
+    # "items" is a method of the SDK's objects.
+    items = source["items"].data
+    latest = getattr(source, "latest_invoice", None)
+    customer = _id(source, "customer")
+    if customer is None:
+        raise _Unreadable("'customer' is missing")
+    return StripeSubscription(
+        id=_required(source, "id", str),
+        customer=customer,
+        status=SubscriptionStatus(_required(source, "status", str)),
+        price=items[0].price.id if items else None,
+        period_start=max((item.current_period_start for item in items), default=None),
+        period_end=max((item.current_period_end for item in items), default=None),
+        cancel_at_period_end=_required(source, "cancel_at_period_end", bool),
+        cancel_at=getattr(source, "cancel_at", None),
+        ended_at=getattr(source, "ended_at", None),
+        metadata=_metadata(source),
+        latest_invoice=invoice(latest) if hasattr(latest, "lines") else None,
+    )
+
+
+def object_id(source: Any) -> str:
+    """The id of any of the SDK's objects."""
+    return _required(source, "id", str)
 
 
 def to_json(source: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from tmt.core.ids import is_stripe_id
 from tmt.core.job_runs import Run
 from tmt.gateway import parsing, types
 from tmt.gateway.account import Account
+from tmt.gateway.billing import Billing
 from tmt.gateway.call_slots import CallSlots
 from tmt.gateway.errors import (
     AuthenticationFailed,
@@ -109,6 +110,11 @@ class Gateway:
     def account(self) -> Account:
         """The account's own settings: webhook endpoints, payment methods, restrictions."""
         return Account(self._client, self._call)
+
+    @property
+    def billing(self) -> Billing:
+        """Products and prices."""
+        return Billing(self._client, self._call, self._all)
 
     def create_payment_intent(
         self,

@@ -92,6 +92,39 @@ _REFUND_ORDER: dict[RefundStatus, int] = {
 }
 
 
+class SubscriptionStatus(StripeStatus):
+    """https://docs.stripe.com/api/subscriptions/object, its `status`, and one of our own."""
+
+    # Ours: the row exists, Stripe has not answered yet.
+    NEW = "new"
+    INCOMPLETE = "incomplete"
+    INCOMPLETE_EXPIRED = "incomplete_expired"
+    TRIALING = "trialing"
+    ACTIVE = "active"
+    PAST_DUE = "past_due"
+    UNPAID = "unpaid"
+    PAUSED = "paused"
+    CANCELED = "canceled"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the subscription can never charge or begin again."""
+        return self in ENDED_SUBSCRIPTIONS
+
+
+ENDED_SUBSCRIPTIONS = (SubscriptionStatus.INCOMPLETE_EXPIRED, SubscriptionStatus.CANCELED)
+
+
+class InvoiceStatus(StripeStatus):
+    """https://docs.stripe.com/api/invoices/object#invoice_object-status"""
+
+    DRAFT = "draft"
+    OPEN = "open"
+    PAID = "paid"
+    UNCOLLECTIBLE = "uncollectible"
+    VOID = "void"
+
+
 class DisputeStatus(StripeStatus):
     """https://docs.stripe.com/api/disputes/object#dispute_object-status
 
@@ -357,3 +390,65 @@ class StripeEvent:
         """The account that it is about when that is not the shop's own (Stripe Connect)."""
         value = self.object.get(CONNECTED_ACCOUNT)
         return value if isinstance(value, str) else None
+
+
+@dataclass(frozen=True)
+class StripePrice:
+    """A price, `amount` in minor units; `interval` is None for what is paid once."""
+
+    id: str
+    product: str
+    # None unless the product was expanded.
+    product_name: str | None
+    amount: int | None
+    currency: str
+    interval: str | None
+
+
+@dataclass(frozen=True)
+class StripeInvoice:
+    """An invoice; amounts in minor units, times in Unix seconds.
+
+    `period_end` is the end of the last period of its lines. `subscription_metadata` is a copy that
+    Stripe took when it made the invoice. `client_secret` is there only where it was asked for.
+    """
+
+    id: str
+    customer: str
+    subscription: str | None
+    status: InvoiceStatus
+    number: str | None
+    billing_reason: str | None
+    collection_method: str
+    currency: str
+    total: int
+    amount_due: int
+    amount_paid: int
+    amount_remaining: int
+    attempt_count: int
+    created: int
+    period_end: int | None
+    due_date: int | None
+    next_payment_attempt: int | None
+    finalized_at: int | None
+    paid_at: int | None
+    payment_intent: str | None
+    client_secret: str | None = field(default=None, repr=False)
+    subscription_metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StripeSubscription:
+    """A subscription; times in Unix seconds. `price` is the first item's."""
+
+    id: str
+    customer: str
+    status: SubscriptionStatus
+    price: str | None
+    period_start: int | None
+    period_end: int | None
+    cancel_at_period_end: bool
+    cancel_at: int | None
+    ended_at: int | None
+    metadata: Mapping[str, str]
+    latest_invoice: StripeInvoice | None

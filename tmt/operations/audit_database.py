@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session, selectinload
 
+from tmt.billing.webhook_handlers import HANDLERS
 from tmt.catalog.models import Event, TicketType
 from tmt.checkout.models import Order, OrderLine, OrderStatus
 from tmt.core.database import account_of, belongs_to
@@ -44,7 +45,6 @@ from tmt.gateway.types import (
 from tmt.operations import audit_repair
 from tmt.operations.audit_repair import Breach
 from tmt.payments.models import FAILED_REFUNDS, Dispute, OperatorAlert, Payment, Refund
-from tmt.payments.webhook_handlers import HANDLERS
 from tmt.shop import Shop
 from tmt.tickets.models import Ticket, TicketStatus
 

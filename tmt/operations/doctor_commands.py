@@ -11,6 +11,7 @@ import click
 from flask.cli import AppGroup, with_appcontext
 
 from tmt import web
+from tmt.billing.webhook_handlers import HANDLERS
 from tmt.config import Settings
 from tmt.core import log
 from tmt.core.addresses import is_local
@@ -20,7 +21,6 @@ from tmt.gateway.types import API_VERSION
 from tmt.operations.doctor import Finding, Level
 from tmt.operations.shop_checks import run_shop_checks
 from tmt.operations.stripe_checks import run_stripe_checks, webhook_url
-from tmt.payments.webhook_handlers import HANDLERS
 
 T = TypeVar("T")
 

@@ -21,6 +21,7 @@ from sqlalchemy import ColumnElement, delete, exists, func, inspect, or_, select
 from sqlalchemy.orm import Session
 
 from tmt.api.idempotency_keys import purge_expired_keys
+from tmt.billing.models import Invoice, Membership, StripeCustomer
 from tmt.catalog.models import Event
 from tmt.checkout.buyer_limits import purge_order_keys
 from tmt.checkout.models import Order, OrderLine, OrderStatus, OrderTransition
@@ -48,6 +49,8 @@ _SECRETS = {
     Ticket: {"code"},
     Payment: {"idempotency_key", "params_hash"},
     Refund: {"idempotency_key", "params_hash"},
+    Membership: {"idempotency_key", "params_hash"},
+    StripeCustomer: {"idempotency_key", "params_hash"},
     OutboxRow: {"key"},
     CustomerSession: {"token_hash"},
     CustomerLink: {"token_hash"},
@@ -146,7 +149,7 @@ def erase(shop: Shop, email: str) -> list[str]:
         codes = [code for order_id in ids if (code := _blank(session, order_id, shop))]
         if customer := find_by_email(session, email):
             session.flush()
-            _delete_without_orders(session, [customer.id])
+            _delete_unused(session, [customer.id])
         return codes
 
     codes = shop.db.erase(unit)
@@ -202,17 +205,19 @@ def _blank_old_orders(shop: Shop, old: datetime) -> int:
 
 
 def _delete_unused_customers(shop: Shop, old: datetime) -> int:
-    """Deletes customers without orders who have not signed in since `old`; how many."""
+    """Deletes customers who have nothing and have not signed in since `old`; how many."""
     query = (
         select(Customer.id)
         .where(func.coalesce(Customer.signed_in_at, Customer.created_at) < old)
         .where(~exists().where(Order.customer_id == Customer.id))
+        .where(~exists().where(Membership.customer_id == Customer.id))
+        .where(~exists().where(Invoice.customer_id == Customer.id))
         .order_by(Customer.id)
         .limit(_BATCH)
     )
 
     def unit(session: Session) -> int:
-        return _delete_without_orders(session, session.scalars(query).all())
+        return _delete_unused(session, session.scalars(query).all())
 
     total = 0
     while count := shop.db.erase(unit):
@@ -220,13 +225,14 @@ def _delete_unused_customers(shop: Shop, old: datetime) -> int:
     return total
 
 
-def _delete_without_orders(session: Session, customer_ids: Sequence[int]) -> int:
-    """Deletes those of these customers who have no order; how many."""
-    # Once their rows are locked no order can be added, and what was added before is seen.
+def _delete_unused(session: Session, customer_ids: Sequence[int]) -> int:
+    """Deletes those of these customers who have no order, membership or invoice; how many."""
+    # Once their rows are locked nothing can be added, and what was added before is seen.
     locked = select(Customer.id).where(Customer.id.in_(customer_ids)).with_for_update()
-    present = set(session.scalars(locked))
-    owners = select(Order.customer_id).where(Order.customer_id.in_(present)).distinct()
-    unused = present - set(session.scalars(owners))
+    unused = set(session.scalars(locked))
+    for table in (Order, Membership, Invoice):
+        owners = select(table.customer_id).where(table.customer_id.in_(unused)).distinct()
+        unused -= set(session.scalars(owners))
     for customer_id in unused:
         delete_customer(session, customer_id)
     return len(unused)
@@ -282,6 +288,9 @@ def _export_customer(session: Session, customer: Customer) -> dict[str, Any]:
         "sessions": CustomerSession,
         "links": CustomerLink,
         "email_changes": EmailChange,
+        "stripe_customers": StripeCustomer,
+        "memberships": Membership,
+        "invoices": Invoice,
     }
     related: dict[str, Any] = {
         name: session.scalars(select(table).filter_by(customer_id=customer.id)).all()

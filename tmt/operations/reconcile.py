@@ -22,6 +22,7 @@ import structlog
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
+from tmt.billing.webhook_handlers import HANDLERS
 from tmt.checkout.models import Order, OrderStatus
 from tmt.checkout.orders import own_orders
 from tmt.checkout.states import Trigger
@@ -55,7 +56,6 @@ from tmt.payments.models import Dispute, Payment, Refund
 from tmt.payments.ownership import claim_of, get_identity
 from tmt.payments.refunds import record_refund
 from tmt.payments.sync import Outcome, sync_from_stripe, sync_payment_intent
-from tmt.payments.webhook_handlers import HANDLERS
 from tmt.shop import Shop
 
 log = structlog.get_logger(__name__)

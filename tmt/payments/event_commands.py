@@ -19,9 +19,10 @@ from sqlalchemy.orm import Session
 
 from tmt import web
 from tmt.catalog.changes import Appointment, changes_of
-from tmt.catalog.file_format import CatalogueError, EventData, parse_catalogue
+from tmt.catalog.file_format import Catalogue, CatalogueError, read_catalogue
 from tmt.catalog.import_export import ImportResult, export_catalogue, import_catalogue
 from tmt.catalog.models import ChangeKind, Event, EventChange
+from tmt.catalog.plans import Counts
 from tmt.catalog.yaml_lines import MAX_BYTES
 from tmt.checkout.models import OrderStatus
 from tmt.core.errors import DomainError
@@ -32,7 +33,7 @@ from tmt.shop import Shop
 
 # Each command of an AppGroup runs in an application context.
 catalog_commands: click.Group = AppGroup(
-    "catalog", help="Import events from a YAML file, or export them to one."
+    "catalog", help="Import events and plans from a YAML file, or export them to one."
 )
 event_commands: click.Group = AppGroup(
     "event", help="Cancel an event, and see how far its refunds and mails are."
@@ -46,16 +47,18 @@ _yes = click.option("--yes", is_flag=True, help="Do it without being asked.")
 @click.option("--no-mail", is_flag=True, help="Change events without a mail to their buyers.")
 @_yes
 def import_command(file: IO[bytes], dry_run: bool, no_mail: bool, yes: bool) -> None:
-    """Create and update events from the YAML file FILE ("-" is the standard input).
+    """Create and update events and plans from the YAML file FILE ("-" is the standard input).
 
-    An event is concerned by its slug. Either the whole file is imported or, on any error, nothing.
-    Where it cancels or moves an event that people have tickets for, it shows what follows and asks.
+    An event or a plan is concerned by its slug. Either the whole file is imported or, on any error,
+    nothing. Where it cancels or moves an event that people have tickets for, it shows what follows
+    and asks.
     """
     shop = web.shop()
     now = shop.clock.now()
     try:
-        events = _read(file)
-        result = import_catalogue(shop.db, events, now, dry_run=True)
+        catalogue = _read(file)
+        events, planned = catalogue.events, catalogue.plans
+        result = import_catalogue(shop.db, events, now, planned=planned, dry_run=True)
         with shop.db.reading() as session:
             lines = list(_change_lines(session, shop, result, with_mail=not no_mail))
         for line in lines:
@@ -65,14 +68,22 @@ def import_command(file: IO[bytes], dry_run: bool, no_mail: bool, yes: bool) -> 
                 ask("Import the file and do this?")
             expected = result.changes
             result = import_catalogue(
-                shop.db, events, now, with_mail=not no_mail, expected=expected
+                shop.db,
+                events,
+                now,
+                planned=planned,
+                with_mail=not no_mail,
+                expected=expected,
             )
     except CatalogueError as error:
         raise click.ClickException(str(error)) from error
-    counts = f"{result.created} created, {result.updated} updated, {result.unchanged} unchanged"
+    counts = _counts_text(result)
+    if planned:
+        counts = f"events: {counts}; plans: {_counts_text(result.plans)}"
     click.echo(f"{counts} (dry run: nothing was imported)" if dry_run else counts)
-    if lines and not dry_run:
+    if (lines or planned) and not dry_run:
         shop.jobs.trigger("outbox")
+    if lines and not dry_run:
         click.echo("The jobs do the rest: flask event status SLUG shows how far they are.")
 
 
@@ -81,7 +92,7 @@ def import_command(file: IO[bytes], dry_run: bool, no_mail: bool, yes: bool) -> 
     "file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), default="-"
 )
 def export_command(file: Path) -> None:
-    """Write all events, drafts and past ones too, to FILE or to the standard output.
+    """Write all events and plans, drafts and past ones too, to FILE or to the standard output.
 
     FILE is replaced when all of it has been written; until then it is what it was.
     """
@@ -238,7 +249,11 @@ def _find(session: Session, slug: str) -> tuple[Event, list[EventChange]]:
     return event, list(changes_of(session, event.id))
 
 
-def _read(file: IO[bytes]) -> list[EventData]:
+def _counts_text(counts: ImportResult | Counts) -> str:
+    return f"{counts.created} created, {counts.updated} updated, {counts.unchanged} unchanged"
+
+
+def _read(file: IO[bytes]) -> Catalogue:
     # One byte over the limit is enough for the refusal; the rest of it need not be read.
     content = file.read(MAX_BYTES + 1)
     name = str(getattr(file, "name", "<stdin>"))
@@ -247,4 +262,4 @@ def _read(file: IO[bytes]) -> list[EventData]:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise CatalogueError([f"{name}:{line}: is not UTF-8 text: save it as UTF-8"]) from error
-    return parse_catalogue(text, name, web.shop().clock.now())
+    return read_catalogue(text, name, web.shop().clock.now())

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from tmt.core.ids import new_token
 from tmt.gateway.errors import StripeServerError
-from tmt.payments.models import Payment, Refund
+from tmt.payments.models import IdempotentCall
 from tmt.shop import Shop
 
 log = structlog.get_logger(__name__)
@@ -46,7 +46,7 @@ def hash_params(params: Mapping[str, Any]) -> str:
 
 def create_idempotently(
     shop: Shop,
-    row: Payment | Refund,
+    row: IdempotentCall,
     params: Mapping[str, Any],
     create: Callable[[str], T],
     look_up: Callable[[], T | None],
@@ -71,7 +71,7 @@ def create_idempotently(
 
 
 def _replace_key(
-    session: Session, shop: Shop, row: Payment | Refund, params: Mapping[str, Any]
+    session: Session, shop: Shop, row: IdempotentCall, params: Mapping[str, Any]
 ) -> str:
     """A new key for the row, unless another process has just replaced it."""
     current = _lock(session, row)
@@ -83,19 +83,17 @@ def _replace_key(
     return _key_of(current)
 
 
-def _key_of(row: Payment | Refund) -> str:
+def _key_of(row: IdempotentCall) -> str:
     if row.idempotency_key is None:
         raise ValueError(f"row {row.id} of {row.__tablename__} stands for no call of the shop's")
     return row.idempotency_key
 
 
-def _mark_exhausted(session: Session, row: Payment | Refund, key: str) -> None:
+def _mark_exhausted(session: Session, row: IdempotentCall, key: str) -> None:
     current = _lock(session, row)
     if current.idempotency_key == key:
         current.key_exhausted = True
 
 
-def _lock(session: Session, row: Payment | Refund) -> Payment | Refund:
-    if isinstance(row, Payment):
-        return session.get_one(Payment, row.id, with_for_update=True)
-    return session.get_one(Refund, row.id, with_for_update=True)
+def _lock(session: Session, row: IdempotentCall) -> IdempotentCall:
+    return session.get_one(type(row), row.id, with_for_update=True)

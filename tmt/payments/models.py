@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import JSON, CheckConstraint, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
@@ -31,6 +31,11 @@ class IdempotentCall:
     key_created_at: Mapped[datetime]
     key_exhausted: Mapped[bool] = mapped_column(default=False)
     params_hash: Mapped[str | None] = mapped_column(String(64))
+
+    if TYPE_CHECKING:
+        # Each table has its own.
+        id: Mapped[int]
+        __tablename__: str
 
 
 class Payment(IdempotentCall, Base):

@@ -15,7 +15,7 @@ from tmt.gateway.parsing import ORDER_CODE
 from tmt.gateway.types import PaymentIntent
 from tmt.payments.models import Payment, ShopIdentity
 
-_SHOP, _PAYMENT = "tmt_shop", "tmt_payment"
+SHOP, _PAYMENT = "tmt_shop", "tmt_payment"
 # What earlier versions wrote. A PaymentIntent of the JSON endpoints has a "timestamp" besides.
 _OLD_KEYS = {"platform", "order", "payment"}
 _MAX_DIGITS = 18
@@ -42,7 +42,7 @@ def metadata_for(shop_id: str, order_code: str, payment: Payment) -> dict[str, s
     """The metadata of the PaymentIntent that is created for the payment."""
     return {
         "platform": "TMT",
-        _SHOP: shop_id,
+        SHOP: shop_id,
         ORDER_CODE: order_code,
         _PAYMENT: str(payment.id),
     }
@@ -53,7 +53,7 @@ def claim_of(intent: PaymentIntent) -> Claim | None:
     metadata = intent.metadata
     if metadata.get("platform") != "TMT":
         return None
-    shop_id = metadata.get(_SHOP)
+    shop_id = metadata.get(SHOP)
     if shop_id is not None:
         code, number = metadata.get(ORDER_CODE, ""), metadata.get(_PAYMENT, "")
     elif metadata.keys() == _OLD_KEYS:

@@ -10,6 +10,7 @@ from tmt.checkout.buyer_limits import Origin, admit, is_from
 from tmt.checkout.forms import CheckoutRequest
 from tmt.checkout.models import Order
 from tmt.checkout.orders import find_by_checkout_token, place_order
+from tmt.checkout.pricing import BenefitsOf
 from tmt.checkout.states import Trigger
 from tmt.core import outbox
 from tmt.core.errors import DomainError
@@ -32,17 +33,19 @@ def purchase(
     locale: str,
     origin: Origin | None = None,
     customer: Customer | None = None,
+    benefits_of: BenefitsOf | None = None,
 ) -> Order:
     """Reserves the tickets and writes the order, once for each checkout token.
 
     The same token gives the same order again, to the session that placed it. The PaymentIntent is
     created when the pay page is first opened. Without an `origin` no limits of buyers apply. The
-    order is of the `customer` who is signed in, or else of the one with its e-mail address.
+    order is of the `customer` who is signed in, with the benefits that these have, or else of the
+    one with its e-mail address.
     Raises what `place_order` and `admit` raise, or `CheckoutTokenUsed`, with nothing reserved.
     """
 
     def unit(session: Session) -> Order:
-        order = place_order(session, shop, slug, request, locale, customer)
+        order = place_order(session, shop, slug, request, locale, customer, benefits_of)
         must_confirm = origin is not None and admit(session, shop, order, origin)
         if order.total:
             add_payment(session, shop, order, order.created_at)

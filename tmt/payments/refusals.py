@@ -35,7 +35,7 @@ REQUEST_REFUSED, UNREADABLE = "stripe_request_refused", "stripe_unreadable"
 KINDS = (KEYS_REFUSED, NOT_PERMITTED, REQUEST_REFUSED, UNREADABLE)
 
 # Calls that the shop needs; what only flask doctor reads may be closed to a restricted key.
-_NEEDED = ("payment_intents.", "refunds.", "charges.", "disputes.", "events.")
+_NEEDED = ("payment_intents.", "refunds.", "charges.", "disputes.", "events.", "prices.")
 # A request of these may be refused because of what a caller or an operator asks for: whoever makes
 # the call reports it, if it is the shop's own.
 _REPORTED_BY_CALLERS = ("payment_intents.create", "payment_intents.retrieve", "refunds.create")

@@ -25,7 +25,9 @@ from tmt.checkout.orders import (
 )
 from tmt.checkout.states import Trigger
 from tmt.checkout.views import (
+    benefits_of,
     find_own_order,
+    own_benefits,
     reject_checkout,
     remember_checkout,
     remembered_checkout,
@@ -82,7 +84,8 @@ def place(slug: str) -> ResponseReturnValue:
         # Another tab of this browser leads to the order that waits for its payment.
         if existing and (is_same_form or existing.status == OrderStatus.HELD):
             return _to_placed_order(existing)
-    offers = listing.offers(event, shop.clock.now(), few=shop.settings.few_left)
+    now, few = shop.clock.now(), shop.settings.few_left
+    offers = listing.offers(event, now, few=few, presale=own_benefits(shop, event).presale)
     form = checkout_form(offers, event.max_at_once, request.form)
     if not form.validate():
         return reject_checkout(shop, event, form)
@@ -93,7 +96,8 @@ def place(slug: str) -> ResponseReturnValue:
     hit(settings.orders_overall, "orders", "all")
     try:
         customer = signed_in_customer()
-        order = purchase(shop, slug, checkout, current_locale(), _origin(), customer)
+        origin, benefits = _origin(), benefits_of()
+        order = purchase(shop, slug, checkout, current_locale(), origin, customer, benefits)
     except _REJECTIONS as error:
         metrics.orders.labels(error.name).inc()
         form.problem = _problem_text(error, event)
