@@ -10,10 +10,12 @@ from playwright.sync_api import expect
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from tests.billing.test_joining import joined, pay, plan_of
 from tests.customers.flows import ask_for_link, links_in_mails
 from tests.journeys.steps import DECLINED, VISA_CHALLENGED, Visitor, eventually
 from tests.payments.flows import take_voucher
 from tests.shopfront import add_event
+from tmt.billing.joining import end_with_period, start
 from tmt.catalog.changes import Appointment, record_change
 from tmt.catalog.models import ChangeKind, Event, EventStatus
 from tmt.checkout.models import Order, OrderStatus
@@ -331,6 +333,48 @@ def _company_errors(visitor: Visitor) -> None:
     visitor.page.get_by_role("alert").wait_for()
 
 
+def _plans(visitor: Visitor) -> None:
+    names = {"es": "Amigos de la sala", "en": "Friends of the venue"}
+    benefits = {"presale_days": 3, "member_percent_off": 20, "member_places": 2}
+    plan_of(visitor.front, names=names, included_places=1, **benefits)
+    donation = {"es": "Mecenas", "en": "Patrons"}
+    plan_of(
+        visitor.front,
+        "mecenas",
+        family="mecenas",
+        names=donation,
+        donation=True,
+        price=12000,
+        interval="year",
+    )
+
+
+def _plan_page(path: str) -> Way:
+    def way(visitor: Visitor) -> None:
+        _plans(visitor)
+        visitor.go(path)
+
+    return way
+
+
+def _member(path: str, *, paid: bool = True, ends: bool = False) -> Way:
+    """A page of somebody who has joined."""
+
+    def way(visitor: Visitor) -> None:
+        front = visitor.front
+        _plans(visitor)
+        membership = joined(front)
+        if paid:
+            pay(front, membership)
+            start(front.shop, front.gateway, membership.id)
+        if ends:
+            end_with_period(front.shop, front.gateway, membership.id, ends=True)
+        _sign_in(visitor)
+        visitor.go(path.format(id=membership.id))
+
+    return way
+
+
 def _asked_to_sign_in(visitor: Visitor) -> None:
     visitor.go("/sign-in")
     visitor.page.fill("#email", "ana@example.com")
@@ -409,6 +453,14 @@ PAGES: dict[str, Way] = {
     "account-email-changing": _changing_email,
     "account-email-link": _opened_change,
     "account-email-confirmed": _confirmed_change,
+    "plans": _plan_page("/plans"),
+    "plans-none": _at("/plans"),
+    "plans-signed-in": _member("/plans"),
+    "plan-join": _plan_page("/plans/amigos/join"),
+    "member-pay": _member("/account/memberships/{id}/pay", paid=False),
+    "member-unpaid": _member("/account/memberships", paid=False),
+    "member": _member("/account/memberships"),
+    "member-ends": _member("/account/memberships", ends=True),
     "nothing-here": _at("/nothing"),
     "console-payments": _console("list"),
     "console-payment": _console("one"),
