@@ -19,6 +19,7 @@ from tmt.billing.webhook_handlers import HANDLERS
 from tmt.catalog.models import Plan
 from tmt.customers.accounts import customer_for
 from tmt.gateway.errors import GatewayError
+from tmt.gateway.inbox import InboxRow
 from tmt.gateway.types import StripeEvent
 from tmt.operations.audit import audit
 
@@ -173,6 +174,36 @@ def forget(front, membership):
             session.delete(invoice)
 
     front.shop.db.transaction(unit)
+
+
+@pytest.mark.databases("sqlite")
+def test_events_of_other_systems_have_no_effect(shopfront):
+    front, v1 = shopfront, shopfront.stripe.v1
+    customer = v1.customers.create({"email": "other@example.com"}).id
+    recurring = {"currency": "eur", "unit_amount": 500, "recurring": {"interval": "month"}}
+    price = v1.prices.create(recurring | {"product_data": {"name": "Gym"}}).id
+    marks = {"tmt_membership": "1", "tmt_shop": "another"}
+    foreign = {"customer": customer, "items": [{"price": price}], "metadata": marks}
+    v1.subscriptions.create(foreign | {"payment_behavior": "default_incomplete"})
+    v1.invoices.delete(v1.invoices.create({"customer": customer}).id)
+    front.sandbox.deliver()
+    front.run_jobs()
+    with front.shop.db.reading() as session:
+        rows = session.execute(select(InboxRow.type, InboxRow.done_at.is_not(None))).all()
+        assert session.scalars(select(Invoice)).all() == []
+    assert {name for name, is_done in rows if not is_done} == set()
+    assert "invoice.created" in {name for name, _is_done in rows}
+
+
+@pytest.mark.databases("sqlite")
+def test_who_joins_again_after_an_end_that_nobody_has_said(shopfront):
+    front = shopfront
+    front.silence_stripe()
+    plan_of(front)
+    first = joined(front)
+    front.stripe.v1.subscriptions.cancel(first.subscription_id)
+    second = joined(front)
+    assert (second.id != first.id, second.status) == (True, "incomplete")
 
 
 @pytest.mark.databases("sqlite")

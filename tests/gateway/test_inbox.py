@@ -329,7 +329,7 @@ def _cancel_behind_stripe(front, order):
 def test_wh13_unknown_types_and_shapes_have_no_effect(shopfront, buyer):
     order = buyer.reserve(1)
     pi = buyer.open_pay_page(order)
-    parts = ("account", "radar.early_fraud_warning", "payment_intent", "invoice", "x.y.z", "ñ")
+    parts = ("account", "radar.early_fraud_warning", "payment_intent", "payout", "x.y.z", "ñ")
     types = [f"{part}.{verb}" for part in parts for verb in ("created", "deleted", "happened")]
     shapes = [{}, None, [], "x", 7, {"id": None}, {"id": 7}, {"id": []}, {"id": {}}, {"id": pi}]
     shapes += [{"id": "x" * 5000}, {"id": "\u0000"}, {"id": "\ud800"}, {"status": "succeeded"}]

@@ -62,6 +62,9 @@ def join(shop: Shop, gateway: Gateway, customer_id: int, slug: str) -> Membershi
             continue
         start(shop, gateway, membership.id)
         membership = get_membership(shop, membership.id)
+        if membership.status.is_over:
+            # It had ended at Stripe, and nobody had said so.
+            continue
         if membership.plan.id == plan.id or membership.status not in _UNPAID:
             return membership
         end(shop, gateway, membership.id)
@@ -103,9 +106,13 @@ def end(shop: Shop, gateway: Gateway, membership_id: int) -> None:
 def end_with_period(shop: Shop, gateway: Gateway, membership_id: int, *, ends: bool) -> None:
     """Cancels the membership to end with its period, or takes that back until then."""
     membership = get_membership(shop, membership_id)
-    if membership.subscription_id and not membership.status.is_over:
-        gateway.billing.end_with_period(membership.subscription_id, ends=ends)
-        sync_subscription(shop, gateway, membership.subscription_id)
+    if membership.subscription_id is None:
+        return
+    subscription = sync_subscription(shop, gateway, membership.subscription_id)
+    is_ending = subscription.cancel_at_period_end or subscription.cancel_at is not None
+    if is_ending != ends and not subscription.status.is_over:
+        gateway.billing.end_with_period(subscription.id, ends=ends)
+        sync_subscription(shop, gateway, subscription.id)
         log.info("membership.end_changed", membership=membership_id, ends=ends)
 
 

@@ -108,6 +108,13 @@ def sync_invoice(
     raise Overtaken(f"invoice {invoice_id}")
 
 
+def is_stored(shop: Shop, object_id: str) -> bool:
+    """Whether a subscription or an invoice of this id is the shop's."""
+    with shop.db.reading() as session:
+        is_known = select(Invoice.id).where(Invoice.invoice_id == object_id)
+        return _version(session, object_id) is not None or session.scalar(is_known) is not None
+
+
 def _version(session: Session, subscription_id: str) -> int | None:
     query = select(Membership.version).where(Membership.subscription_id == subscription_id)
     return session.scalar(query)

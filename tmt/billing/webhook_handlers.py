@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from tmt.billing.sync import sync_invoice, sync_subscription
-from tmt.gateway.errors import UnreadableEvent
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tmt.billing.sync import is_stored, sync_invoice, sync_subscription
+from tmt.core.ids import is_stripe_id
+from tmt.gateway.errors import StripeNotFound, UnreadableEvent
 from tmt.gateway.inbox import Handler, MarkHandled
 from tmt.gateway.stripe_api import Gateway
 from tmt.gateway.types import StripeEvent
@@ -15,14 +19,16 @@ def subscription_changed(
     shop: Shop, gateway: Gateway, event: StripeEvent, mark_handled: MarkHandled
 ) -> None:
     """Applies the event's subscription as Stripe has it now."""
-    sync_subscription(shop, gateway, _object_id(event), mark_handled)
+    with _deleted_elsewhere(shop, event):
+        sync_subscription(shop, gateway, _object_id(event), mark_handled)
 
 
 def invoice_changed(
     shop: Shop, gateway: Gateway, event: StripeEvent, mark_handled: MarkHandled
 ) -> None:
     """Applies the event's invoice as Stripe has it now."""
-    sync_invoice(shop, gateway, _object_id(event), mark_handled)
+    with _deleted_elsewhere(shop, event):
+        sync_invoice(shop, gateway, _object_id(event), mark_handled)
 
 
 # Doctor, `flask stripe register-webhook` and the reconciler derive from this table which events
@@ -45,7 +51,18 @@ HANDLERS: dict[str, Handler] = {
 }
 
 
+@contextmanager
+def _deleted_elsewhere(shop: Shop, event: StripeEvent) -> Iterator[None]:
+    """What Stripe does not have any more is no news, unless the shop has it: a draft of others."""
+    try:
+        yield
+    except StripeNotFound:
+        if is_stored(shop, event.object_id):
+            raise
+
+
 def _object_id(event: StripeEvent) -> str:
-    if not event.object_id:
+    # It becomes part of a URL.
+    if not is_stripe_id(event.object_id):
         raise UnreadableEvent(f"the {event.type} event lacks what the shop needs of it")
     return event.object_id

@@ -148,4 +148,9 @@ class Billing:
     def retrieve_invoice(self, invoice: str) -> StripeInvoice:
         """The invoice as it is now; raises `StripeNotFound`."""
         retrieve, params = self._v1.invoices.retrieve, {"expand": ["payments"]}
-        return self._call("invoices.retrieve", lambda: retrieve(invoice, params), parsing.invoice)
+        answer = self._call(
+            "invoices.retrieve", lambda: retrieve(invoice, params), parsing.invoice_unless_deleted
+        )
+        if answer is None:
+            raise StripeNotFound("the invoice was deleted", code="resource_missing")
+        return answer

@@ -185,6 +185,11 @@ def invoice(source: Any) -> StripeInvoice:
     )
 
 
+def invoice_unless_deleted(source: Any) -> StripeInvoice | None:
+    """The SDK's Invoice; None for what is left of a draft that was deleted."""
+    return None if getattr(source, "deleted", False) else invoice(source)
+
+
 def subscription(source: Any) -> StripeSubscription:
     """The SDK's Subscription, with its latest invoice if that was expanded."""
     # "items" is a method of the SDK's objects.
