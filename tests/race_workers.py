@@ -123,9 +123,9 @@ def guarded(settings: Mapping[str, Any], slug: str) -> Buy:
 def unguarded(settings: Mapping[str, Any], slug: str) -> Buy:
     """As shops oversell: whether tickets are left is asked first, and relied on afterwards."""
     offers = listing.offers
-    listing.offers = lambda *arguments, few: [
+    listing.offers = lambda *arguments, **more: [
         replace(offer, state=listing.SaleState.ON_SALE, left=99, max=99)
-        for offer in offers(*arguments, few=few)
+        for offer in offers(*arguments, **more)
     ]
     stock._hold_row = _hold_anyway
     event.listen(Engine, "connect", _ignore_checks)

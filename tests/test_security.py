@@ -22,12 +22,22 @@ PUBLIC = {
     "checkout.find", "web.language", "webhook.receive", "health.healthz", "health.readyz",
     "health.exposed_metrics", "health.probe", "web.robots", "web.security_contact",
     "api.create", "api.confirm", "api.get",
+    "checkout.total", "billing.plans", "billing.join_plan", "customers.ask_for_link",
+    "customers.sign_out",
 }  # fmt: skip
 # Opened by an order's token and by nothing else.
 BY_TOKEN = {
     "payments.order", "payments.pay", "payments.return_from_stripe", "payments.status",
     "payments.cancel", "payments.confirm_email", "payments.change_email", "checkout.extend",
     "tickets.pdf", "tickets.calendar", "tickets.mail",
+}  # fmt: skip
+# Opened by a link in a mail, once.
+BY_LINK = {"customers.sign_in_by_link", "customers.confirm_email_change"}
+# Opened to who is signed in, and shows what is theirs.
+BY_SESSION = {
+    "account.overview", "billing.memberships", "billing.pay", "billing.return_from_stripe",
+    "billing.cancel", "billing.resume", "customers.settings", "customers.company",
+    "customers.change_email", "customers.give_up_email_change", "customers.sign_out_everywhere",
 }  # fmt: skip
 
 
@@ -47,9 +57,24 @@ def paid_order(shopfront, **who):
 @pytest.mark.case("SEC-01")
 def test_sec01_every_route_is_classified(shopfront):
     rules = list(shopfront.app.url_map.iter_rules())
-    assert {rule.endpoint for rule in rules} == PUBLIC | BY_TOKEN
+    assert {rule.endpoint for rule in rules} == PUBLIC | BY_TOKEN | BY_LINK | BY_SESSION
     for rule in rules:
-        assert ("token" in rule.arguments) == (rule.endpoint in BY_TOKEN), rule
+        assert ("token" in rule.arguments) == (rule.endpoint in BY_TOKEN | BY_LINK), rule
+
+
+@pytest.mark.case("SEC-01")
+def test_sec01_an_account_opens_to_nobody_who_is_not_signed_in(shopfront):
+    stranger = shopfront.buyer()
+    form = {"csrf_token": stranger.csrf_token("/sign-in")}
+    for rule in shopfront.app.url_map.iter_rules():
+        for method in sorted(rule.methods & {"GET", "POST"} if rule.endpoint in BY_SESSION else ()):
+            url = shopfront.url + rule.rule.replace("<int:membership_id>", "1")
+            data = form if method == "POST" else None
+            answer = stranger.session.request(
+                method, url, data=data, timeout=20, allow_redirects=False
+            )
+            assert answer.status_code == 303, (method, rule)
+            assert answer.headers["Location"].startswith("/sign-in"), (method, rule)
 
 
 @pytest.mark.databases("sqlite", "postgresql")

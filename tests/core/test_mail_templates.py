@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import jinja2
 import pytest
 
 from tests.core.test_mail import MESSAGE, build_and_parse
-from tmt.core.i18n import format_date, format_datetime, format_time, gettext, use_locale
-from tmt.core.money import format_money
-
-TEMPLATES = Path(__file__).parents[2] / "templates"
+from tmt.core.i18n import use_locale
+from tmt.core.templates import TEMPLATES, prepare
 
 EVENT = {
     "title": "Rock & <Roll>",
@@ -41,7 +38,7 @@ CONTEXT = {
         "name": "María <b>",
         "total": 15050,
         "currency": "eur",
-        "lines": [{"name": "Platea", "quantity": 2, "total": 15050}],
+        "lines": [{"name": "Platea", "quantity": 2, "total": 15050, "reason": ""}],
         "event": EVENT,
         "expires_at": EVENT["starts_at"],
     },
@@ -62,10 +59,6 @@ CONTEXT = {
 }
 
 
-def translate(message: str, **values: Any) -> str:
-    return gettext(message) % values if values else gettext(message)
-
-
 def render(name: str, locale: str = "en", **changes: Any) -> str:
     """The rendered mail template; a name that the context lacks is an error."""
     environment = jinja2.Environment(
@@ -73,14 +66,7 @@ def render(name: str, locale: str = "en", **changes: Any) -> str:
         autoescape=jinja2.select_autoescape(["html"]),
         undefined=jinja2.StrictUndefined,
     )
-    environment.globals["_"] = translate
-    environment.filters.update(
-        money=format_money,
-        price=format_money,
-        datetime=format_datetime,
-        date=format_date,
-        time=format_time,
-    )
+    prepare(environment)
     with use_locale(locale):
         text = environment.get_template(f"mail/{name}").render(
             CONTEXT | {"locale": locale} | changes
