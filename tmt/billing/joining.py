@@ -16,6 +16,7 @@ from tmt.catalog.models import Plan, PlanStatus
 from tmt.core.database import account_of
 from tmt.core.errors import NotFound
 from tmt.customers.models import Customer
+from tmt.gateway.errors import UnreadableAnswer
 from tmt.gateway.stripe_api import Gateway
 from tmt.gateway.types import ENDED_SUBSCRIPTIONS, StripeSubscription, SubscriptionStatus
 from tmt.payments.idempotency import create_idempotently, new_call
@@ -27,6 +28,8 @@ log = structlog.get_logger(__name__)
 # The entry of a customer's metadata at Stripe that names the row.
 CUSTOMER = "tmt_customer"
 _UNPAID = (SubscriptionStatus.NEW, SubscriptionStatus.INCOMPLETE)
+# How often joining begins again because of what others did meanwhile; no charge is repeated.
+_TRIES = 5
 
 
 def join(shop: Shop, gateway: Gateway, customer_id: int, slug: str) -> Membership:
@@ -54,7 +57,7 @@ def join(shop: Shop, gateway: Gateway, customer_id: int, slug: str) -> Membershi
         session.flush()
         return row
 
-    while True:
+    for _ in range(_TRIES):
         try:
             membership = shop.db.transaction(unit)
         except IntegrityError:
@@ -68,6 +71,7 @@ def join(shop: Shop, gateway: Gateway, customer_id: int, slug: str) -> Membershi
         if membership.plan.id == plan.id or membership.status not in _UNPAID:
             return membership
         end(shop, gateway, membership.id)
+    raise UnreadableAnswer(f"no subscription to the plan {slug} stayed open")
 
 
 def start(shop: Shop, gateway: Gateway, membership_id: int) -> StripeSubscription:
