@@ -27,8 +27,8 @@ def hidden_fields(page: str) -> dict[str, str]:
 
 def order_token(answer: requests.Response) -> str | None:
     """The token of the order that a redirect leads to."""
-    found = _ORDER.search(answer.headers.get("Location", ""))
-    return found[1] if found else None
+    match = _ORDER.search(answer.headers.get("Location", ""))
+    return match[1] if match else None
 
 
 @dataclass
@@ -65,8 +65,8 @@ class Buyer:
     def payment_details(self, token: str) -> tuple[str, str] | None:
         """The pay page's client secret and return address; None when there is nothing to pay."""
         page = self.get(f"/orders/{token}/pay").text
-        found = {name: html.unescape(value) for name, value in _DATA.findall(page)}
-        return (found["client-secret"], found["return-url"]) if "client-secret" in found else None
+        data = {name: html.unescape(value) for name, value in _DATA.findall(page)}
+        return (data["client-secret"], data["return-url"]) if "client-secret" in data else None
 
     def cancel_order(self, token: str) -> requests.Response:
         data = {"csrf_token": self.csrf_token(f"/orders/{token}")}

@@ -49,7 +49,7 @@ def days(number):
 
 @pytest.mark.parametrize(("status", "paid", "ends", "reason", "until"), TABLE)
 def test_access(status, paid, ends, reason, until):
-    found = access(
+    result = access(
         SubscriptionStatus(status),
         days(paid),
         GRACE,
@@ -57,14 +57,14 @@ def test_access(status, paid, ends, reason, until):
         period_start=NOW - 2 * DAY,
         ends_at=days(ends),
     )
-    assert (found.reason, found.until) == (AccessReason(reason), days(until))
-    assert found.is_open == (reason in ("paid", "grace"))
+    assert (result.reason, result.until) == (AccessReason(reason), days(until))
+    assert result.is_open == (reason in ("paid", "grace"))
 
 
 @pytest.mark.parametrize("start", [None, NOW - 8 * DAY])
 def test_a_first_invoice_that_is_never_paid_gives_no_access(start):
-    found = access(SubscriptionStatus.ACTIVE, None, GRACE, NOW, period_start=start)
-    assert (found.is_open, found.reason) == (False, AccessReason.NOT_PAID)
+    result = access(SubscriptionStatus.ACTIVE, None, GRACE, NOW, period_start=start)
+    assert (result.is_open, result.reason) == (False, AccessReason.NOT_PAID)
 
 
 def test_who_has_access_is_one_query(shopfront):
@@ -79,8 +79,8 @@ def test_who_has_access_is_one_query(shopfront):
     with front.shop.db.reading() as session:
         ana = find_by_email(session, "ana@example.com")
         event.listen(session.get_bind(), "before_cursor_execute", lambda *a: statements.append(a))
-        found = open_memberships(session, ana.id, GRACE, now)
-        names = [each.plan.name_in("en") for each in found]
-    assert [each.id for each in found] == [one, two]
+        result = open_memberships(session, ana.id, GRACE, now)
+        names = [each.plan.name_in("en") for each in result]
+    assert [each.id for each in result] == [one, two]
     assert names == ["Friends of the venue"] * 2
     assert len(statements) == 1

@@ -148,13 +148,13 @@ def test_events_in_any_order_lead_to_what_stripe_says(shopfront):
     membership = joined(front)
     pay(front, membership)
     types = [name for name in HANDLERS if name.startswith(("invoice.", "customer."))]
-    found = front.stripe.v1.events.list({"types": types, "limit": 100}).data
-    assert len(found) >= 6
+    events = front.stripe.v1.events.list({"types": types, "limit": 100}).data
+    assert len(events) >= 6
     # Stripe's news overtake the answer of the shop's own call, too.
     draw = random.Random(7)
     for _round in range(12):
         forget(front, membership)
-        for each in draw.choices(found, k=len(found)) if _round % 2 else draw.sample(found, 6):
+        for each in draw.choices(events, k=len(events)) if _round % 2 else draw.sample(events, 6):
             object_ = {"id": each.data.object["id"]}
             event = StripeEvent(each.id, each.type, each.created, False, each.api_version, object_)
             HANDLERS[each.type](front.shop, front.gateway, event, lambda _session: None)

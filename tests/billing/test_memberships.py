@@ -39,8 +39,8 @@ def test_who_takes_the_address_of_another_member_has_both_memberships(shopfront)
     with front.app.app_context():
         change_at_once(front.shop, ana.id, "eva@example.com", move_owned())
     with front.shop.db.reading() as session:
-        found = {each.id: each.family for each in memberships_of(session, ana.id)}
-    assert found == {own: "amigos", moved: f"amigos+{moved}"}
+        families = {each.id: each.family for each in memberships_of(session, ana.id)}
+    assert families == {own: "amigos", moved: f"amigos+{moved}"}
     front.clock.move(days=800)
     front.shop.jobs.run("purge")
     assert emails(front) == ["eva@example.com"]

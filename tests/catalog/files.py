@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tmt.catalog import listing, stock
-from tmt.catalog.file_format import CatalogueError, EventData, parse_catalogue
+from tmt.catalog.file_format import CatalogueError, EventData, read_catalogue
 from tmt.catalog.import_export import export_catalogue
 from tmt.catalog.models import Event, EventStatus, TicketType
 from tmt.core.database import Database
@@ -48,13 +48,13 @@ def written(*types: dict[str, str], **event: str | None) -> str:
 
 
 def parse_one(*types: dict[str, str], **event: str | None) -> EventData:
-    (data,) = parse_catalogue(written(*types, **event), "events.yaml", NOW)
+    (data,) = read_catalogue(written(*types, **event), "events.yaml", NOW).events
     return data
 
 
 def errors_of(text: str) -> list[str]:
     with pytest.raises(CatalogueError) as caught:
-        parse_catalogue(text, "events.yaml", NOW)
+        read_catalogue(text, "events.yaml", NOW)
     assert all(error in str(caught.value) for error in caught.value.errors)
     return caught.value.errors
 

@@ -31,7 +31,7 @@ from tmt.catalog.file_format import (
     CatalogueError,
     EventData,
     TicketTypeData,
-    parse_catalogue,
+    read_catalogue,
 )
 from tmt.catalog.import_export import DEMO, ImportResult, import_catalogue, seed_demo
 from tmt.catalog.listing import SaleState
@@ -102,7 +102,7 @@ def test_everything_may_change_while_nothing_is_held(db: Database) -> None:
         {"name": "Other", "key": "other", "price": "4500"}, currency="JPY", capacity="0"
     )
     import_catalogue(db, [changed], NOW)
-    assert parse_catalogue(exported(db), "again", NOW) == [changed]
+    assert read_catalogue(exported(db), "again", NOW).events == [changed]
 
 
 def test_a_type_with_past_orders_stays(db: Database) -> None:
@@ -144,7 +144,7 @@ def test_an_export_is_made_for_reading(db: Database) -> None:
     text = text.replace(
         "  ticket_types", "  description: |-\n    Uno.\n\n    Dos ñ 🎷.\n  ticket_types"
     )
-    import_catalogue(db, parse_catalogue(text, "events.yaml", NOW), NOW)
+    import_catalogue(db, read_catalogue(text, "events.yaml", NOW).events, NOW)
     for key, price in (("general", "45.00"), ("balcon-vista", "60.50")):
         text = text.replace(f"    price: {price}", f"    key: {key}\n    price: {price}")
     assert exported(db) == text
@@ -152,7 +152,9 @@ def test_an_export_is_made_for_reading(db: Database) -> None:
 
 def test_an_empty_catalogue_is_exported_and_imported(db: Database) -> None:
     assert exported(db) == "events: []\n"
-    assert import_catalogue(db, parse_catalogue("events: []\n", "x"), NOW) == ImportResult(0, 0)
+    assert import_catalogue(db, read_catalogue("events: []\n", "x").events, NOW) == ImportResult(
+        0, 0
+    )
 
 
 def test_a_type_is_renamed_by_its_key_and_nothing_else_takes_its_place(db: Database) -> None:
@@ -164,7 +166,7 @@ def test_a_type_is_renamed_by_its_key_and_nothing_else_takes_its_place(db: Datab
     import_catalogue(db, [parse_one(*swapped)], NOW)
     renamed = {each.id: (each.name, each.key) for each in event_row(db).ticket_types}
     assert renamed == {first.id: ("VIP", "general"), vip.id: ("General", "vip")}
-    again = import_catalogue(db, parse_catalogue(exported(db), "again", NOW), NOW)
+    again = import_catalogue(db, read_catalogue(exported(db), "again", NOW).events, NOW)
     assert (again.updated, again.unchanged) == (0, 1)
 
 
@@ -243,7 +245,7 @@ def test_what_was_imported_is_exported_the_same(db: Database, events: list[Event
     db.transaction(clear)
     import_catalogue(db, events, NOW)
     text = exported(db)
-    again = parse_catalogue(text, "export", NOW)
+    again = read_catalogue(text, "export", NOW).events
     planned = sorted(events, key=lambda each: (each.starts_at, each.slug))
     assert [without_keys(each) for each in again] == planned
     import_catalogue(db, again, NOW + timedelta(days=1))
@@ -260,7 +262,7 @@ DAYS = [datetime(2027, 1, 1, tzinfo=UTC) + timedelta(days=13 * n, hours=n) for n
 
 @pytest.mark.parametrize("now", DAYS, ids=lambda day: f"{day:%m-%d}")
 def test_the_demo_is_good_on_any_day(now: datetime) -> None:
-    events = parse_catalogue(DEMO.read_text("utf-8"), "demo.yaml", now)
+    events = read_catalogue(DEMO.read_text("utf-8"), "demo.yaml", now).events
     assert min(event.starts_at for event in events) > now
 
 
@@ -290,7 +292,7 @@ def test_two_tickets_of_the_demo_make_150_dollars(db: Database) -> None:
 def test_the_demo_is_for_an_empty_shop_only(db: Database) -> None:
     import_catalogue(db, [parse_one()], NOW)
     assert seed_demo(db, NOW) == 0
-    (event,) = parse_catalogue(exported(db), "again", NOW)
+    (event,) = read_catalogue(exported(db), "again", NOW).events
     assert without_keys(event) == parse_one()
 
 
@@ -350,5 +352,5 @@ def test_a_refused_file_ends_the_command_with_1_and_its_errors_on_stderr(
 @one_database
 def test_limits_of_buyers_come_back_as_they_were_written(db: Database) -> None:
     import_catalogue(db, [parse_one(max_per_buyer="4", confirm_email="true")], NOW)
-    (data,) = parse_catalogue(exported(db), "f", NOW)
+    (data,) = read_catalogue(exported(db), "f", NOW).events
     assert (data.max_per_buyer, data.confirm_email) == (4, True)

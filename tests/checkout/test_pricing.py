@@ -24,7 +24,7 @@ def member(places, percent=0, amount=0, membership=1):
 
 
 CASES = [
-    # wanted, grants, lines: type, tickets, price
+    # quantities, grants, lines: type, tickets, price
     ({1: 2}, [], [(1, 2, 7500)]),
     ({1: 3}, [member(2, 20)], [(1, 2, 6000), (1, 1, 7500)]),
     ({1: 1, 2: 2}, [member(2, 20)], [(1, 1, 6000), (2, 1, 2000), (2, 1, 2500)]),
@@ -43,9 +43,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("wanted", "grants", "expected"), CASES)
-def test_lines(wanted, grants, expected):
-    lines = price_lines(PRICES, wanted, grants, "eur")
+@pytest.mark.parametrize(("quantities", "grants", "expected"), CASES)
+def test_lines(quantities, grants, expected):
+    lines = price_lines(PRICES, quantities, grants, "eur")
     assert [(line.ticket_type_id, line.quantity, line.unit_price) for line in lines] == expected
     assert all((line.reason is None) == (line.unit_price == line.list_price) for line in lines)
 
@@ -63,12 +63,12 @@ def test_a_lower_price_is_one_that_can_be_charged(currency, amount, price):
     st.dictionaries(st.sampled_from([1, 2, 3]), st.integers(0, 9)),
     st.lists(st.tuples(st.integers(0, 4), st.integers(0, 100), st.integers(0, 3000)), max_size=4),
 )
-def test_every_ticket_has_one_price_and_no_grant_is_overdrawn(wanted, terms):
+def test_every_ticket_has_one_price_and_no_grant_is_overdrawn(quantities, terms):
     grants = [member(n, percent, off, number) for number, (n, percent, off) in enumerate(terms)]
-    lines = price_lines(PRICES, wanted, grants, "eur")
-    for type_id in wanted:
+    lines = price_lines(PRICES, quantities, grants, "eur")
+    for type_id in quantities:
         of_type = [line for line in lines if line.ticket_type_id == type_id]
-        assert sum(line.quantity for line in of_type) == wanted[type_id]
+        assert sum(line.quantity for line in of_type) == quantities[type_id]
     for grant in grants:
         assert sum(line.quantity for line in lines if line.grant == grant) <= grant.places
     assert all(

@@ -20,13 +20,13 @@ def mailed_links(front: Shopfront) -> list[tuple[str, str]]:
 
 def links_in_mails(front: Shopfront) -> list[tuple[str, str]]:
     """The same of the mails that were sent so far."""
-    found = []
+    links = []
     for path in sorted(front.mails(), key=lambda path: path.stat().st_mtime_ns):
         mail = message_from_bytes(path.read_bytes(), policy=policy.default)
         body = mail.get_body(("plain",))
         if link := _LINK.search(body.get_content() if body else ""):
-            found.append((str(mail["To"]), link[0]))
-    return found
+            links.append((str(mail["To"]), link[0]))
+    return links
 
 
 def submit(buyer: ShopfrontBuyer, page: str, path: str, **fields: str) -> requests.Response:

@@ -12,7 +12,7 @@ import yaml
 from sqlalchemy import update
 
 from tests.invariants import check_money
-from tmt.catalog.file_format import parse_catalogue
+from tmt.catalog.file_format import read_catalogue
 from tmt.catalog.import_export import export_catalogue, import_catalogue
 from tmt.catalog.models import TicketType
 from tmt.payments.refunds import issue_refund
@@ -52,7 +52,7 @@ CLASSES = {
 def brought_in(shopfront, currency, price):
     text = CATALOGUE.format(currency=currency, price=price)
     now = datetime.now(UTC)
-    import_catalogue(shopfront.shop.db, parse_catalogue(text, "price.yaml", now), now)
+    import_catalogue(shopfront.shop.db, read_catalogue(text, "price.yaml", now).events, now)
 
 
 def bought(shopfront):

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from tests.benchmarks.bench_env import BenchEnv
 from tests.deployment import UNLIMITED, Deployment, deploy
-from tmt.catalog.import_export import export_catalogue, import_catalogue, parse_catalogue
+from tmt.catalog.import_export import export_catalogue, import_catalogue, read_catalogue
 from tmt.catalog.models import Event, TicketType
 from tmt.core.database import Database
 from tmt.factory import create_app
@@ -86,5 +86,5 @@ def edit_catalogue(settings: Mapping[str, str], over: Any) -> None:
         now = shop.clock.now()
         with shop.db.reading() as session:
             written = export_catalogue(session)
-        import_catalogue(shop.db, parse_catalogue(written, "catalogue", now), now)
+        import_catalogue(shop.db, read_catalogue(written, "catalogue", now).events, now)
     shop.db.close()

@@ -429,11 +429,6 @@ class Catalogue(_Row):
         return rows
 
 
-def parse_catalogue(text: str, source: str, now: datetime | None = None) -> list[EventData]:
-    """The events of a catalogue file; see `read_catalogue`."""
-    return read_catalogue(text, source, now).events
-
-
 def read_catalogue(text: str, source: str, now: datetime | None = None) -> Catalogue:
     """What a catalogue file says, checked; `source` names the file in errors.
 

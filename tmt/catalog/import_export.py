@@ -26,7 +26,7 @@ from tmt.catalog.file_format import (
     EventData,
     PlanData,
     TicketTypeData,
-    parse_catalogue,
+    read_catalogue,
 )
 from tmt.catalog.local_time import format_local
 from tmt.catalog.models import ChangeKind, Event, EventStatus, TicketType, folded
@@ -122,7 +122,7 @@ def export_catalogue(session: Session) -> str:
 
 def seed_demo(db: Database, now: datetime) -> int:
     """Imports the demo events if there is no event at all; how many it imported."""
-    events = parse_catalogue(DEMO.read_text("utf-8"), DEMO.name, now)
+    events = read_catalogue(DEMO.read_text("utf-8"), DEMO.name, now).events
 
     def unit(session: Session) -> int:
         if session.scalar(select(Event.id).limit(1)) is not None:
