@@ -110,21 +110,35 @@ def test_refunds_and_disputes_of_other_systems_are_none_of_ours(shopfront):
     assert alert_kinds(shopfront) == []
 
 
+@pytest.mark.parametrize("field", ["account", "context"])
 @pytest.mark.parametrize("account", ["acct_other", "x" * 300, 7])
-def test_events_of_connected_accounts_are_stored_and_ignored(shopfront, account):
+def test_events_of_connected_accounts_are_stored_and_ignored(shopfront, field, account):
     buyer = shopfront.buyer()
     order = buyer.reserve(1)
     pi = buyer.open_pay_page(order)
     shopfront.silence_stripe()
     shopfront.confirm(pi)
     body = json.loads(stripes_own(shopfront, "payment_intent.succeeded", pi))
-    body = json.dumps(body | {"account": account})
+    body = json.dumps(body | {field: account})
     assert shopfront.deliver(body).json() == {"received": True}
     shopfront.shop.jobs.run("inbox")
     assert found(shopfront, body).outcome == "ignored"
     flask(shopfront, "inbox", "replay", json.loads(body)["id"])
     assert found(shopfront, body).outcome == "ignored"
     assert shopfront.order(order.token).status == "held"
+
+
+def test_events_that_an_organization_sends_of_our_account_are_handled(shopfront):
+    shopfront.shop.db.account = "test:acct_own"
+    buyer = shopfront.buyer()
+    order = buyer.reserve(1)
+    pi = buyer.open_pay_page(order)
+    shopfront.silence_stripe()
+    shopfront.confirm(pi)
+    body = json.loads(stripes_own(shopfront, "payment_intent.succeeded", pi))
+    assert shopfront.deliver(json.dumps(body | {"context": "acct_own"})).ok
+    shopfront.shop.jobs.run("inbox")
+    assert shopfront.order(order.token).status == "paid"
 
 
 @pytest.mark.parametrize("field", ["created", "metadata", "id"])

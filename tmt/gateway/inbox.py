@@ -95,7 +95,8 @@ def drain(
     def handle(row: InboxRow, mark_done: queued_rows.MarkDone) -> None:
         handler = handlers.get(row.type)
         event = row.as_event()
-        if row.livemode != shop.settings.livemode or event.connected_account is not None:
+        own_accounts = (None, shop.db.account.partition(":")[2])
+        if row.livemode != shop.settings.livemode or event.connected_account not in own_accounts:
             mark_done.outcome = IGNORED
         elif handler is None:
             mark_done.outcome = UNHANDLED

@@ -242,13 +242,15 @@ def event(body: Any) -> StripeEvent:
         if type(body.get(name)) is not expected or not _fits_column(body[name], max_length):
             raise InvalidEvent(f"the event's '{name}' is missing or wrong")
     version = body.get("api_version")
+    # Connect names the account in the one, and an organization in the other.
+    account = body.get("account") if body.get("account") is not None else body.get("context")
     return StripeEvent(
         id=body["id"],
         type=body["type"],
         created=body["created"],
         livemode=body["livemode"],
         api_version=version if isinstance(version, str) and len(version) <= 60 else None,
-        object=_stored_fields(body["data"].get("object"), body.get("account")),
+        object=_stored_fields(body["data"].get("object"), account),
     )
 
 

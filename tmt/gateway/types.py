@@ -387,7 +387,7 @@ class StripeEvent:
 
     @property
     def connected_account(self) -> str | None:
-        """The account that it is about when that is not the shop's own (Stripe Connect)."""
+        """The account that it names: another one with Connect, any one in an organization."""
         value = self.object.get(CONNECTED_ACCOUNT)
         return value if isinstance(value, str) else None
 
